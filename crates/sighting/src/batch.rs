@@ -1,0 +1,242 @@
+//! What one source told in one go: the unit that is appended, journalled and acknowledged. Refuses to hold: bytes of
+//! a log, reasons for refusals, and any decision on what is too old or in the future (made before a record gets here).
+
+use std::collections::HashMap;
+
+use crate::{Address, Day, Identity, IdentityKind, Mention, NAME_BYTES_MAX, OrganisationId, Second};
+
+/// The name of a source: who told us. At most [`NAME_BYTES_MAX`] bytes, not empty.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SourceName(Box<str>);
+
+impl SourceName {
+    /// `None` if the name is empty, too long or holds control characters.
+    pub fn new(name: &str) -> Option<SourceName> {
+        let fits = !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
+        fits.then(|| SourceName(name.into()))
+    }
+
+    /// The name as given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How far a source has been read: a position under a key of the source's own choosing (a file's identity, a
+/// partition), stored with the batch that it belongs to and never without it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Offset {
+    /// Which part of the source.
+    pub key: String,
+    /// Everything before this position is in the store.
+    pub position: u64,
+}
+
+/// One sighting of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct BatchSighting {
+    /// The remote address.
+    pub address: Address,
+    /// The device's strongest identity: an index into [`Batch::identities`].
+    pub identity: u32,
+    /// When the connection was opened.
+    pub second: Second,
+}
+
+/// A registry fact: an agent carried a name at a second.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Carrier {
+    /// The weaker identity (a host name): an index into [`Batch::identities`].
+    pub name: u32,
+    /// The agent that carried it: an index into [`Batch::identities`].
+    pub agent: u32,
+    /// When.
+    pub second: Second,
+}
+
+/// Sightings of one organisation from one source, with the identities they mention. Sightings are a set: a batch
+/// may repeat itself, and appending it twice changes nothing.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    organisation: OrganisationId,
+    source: SourceName,
+    offsets: Vec<Offset>,
+    identities: Vec<Identity>,
+    sightings: Vec<BatchSighting>,
+    carriers: Vec<Carrier>,
+    reporters: Vec<(u32, Day)>,
+    lookup: Lookup,
+}
+
+impl PartialEq for Batch {
+    fn eq(&self, other: &Batch) -> bool {
+        self.organisation == other.organisation
+            && self.source == other.source
+            && self.offsets == other.offsets
+            && self.identities == other.identities
+            && self.sightings == other.sightings
+            && self.carriers == other.carriers
+            && self.reporters == other.reporters
+    }
+}
+
+/// From spellings to identities: built while a batch is filled, not part of what it says.
+#[derive(Clone, Debug, Default)]
+struct Lookup {
+    /// Every spelling met, by kind: the hot path, one look-up and no canonical form.
+    written: [HashMap<Box<str>, Option<u32>, foldhash::fast::FixedState>; IdentityKind::ALL.len()],
+    canonical: HashMap<Identity, u32, foldhash::fast::FixedState>,
+    /// The last day on which each identity was noted as reporting, to skip repeats.
+    last_reported: Vec<Option<Day>>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new(organisation: OrganisationId, source: SourceName) -> Batch {
+        Batch {
+            organisation,
+            source,
+            offsets: Vec::new(),
+            identities: Vec::new(),
+            sightings: Vec::new(),
+            carriers: Vec::new(),
+            reporters: Vec::new(),
+            lookup: Lookup::default(),
+        }
+    }
+
+    /// The index of the identity that a record mentions, adding it if it is new here; `None` if the mention names
+    /// nothing (see [`Identity::new`]).
+    pub fn mention(&mut self, mention: Mention<'_>) -> Option<u32> {
+        let spellings = &mut self.lookup.written[mention.kind as usize];
+        if let Some(known) = spellings.get(mention.written) {
+            return *known;
+        }
+        let identity = Identity::new(mention.kind, mention.written);
+        let index = identity.map(|identity| self.identity(identity));
+        self.lookup.written[mention.kind as usize].insert(mention.written.into(), index);
+        index
+    }
+
+    /// The index of an identity, adding it if it is new here.
+    pub fn identity(&mut self, identity: Identity) -> u32 {
+        if let Some(known) = self.lookup.canonical.get(&identity) {
+            return *known;
+        }
+        let index = u32::try_from(self.identities.len()).expect("a batch holds fewer than 2^32 identities");
+        self.identities.push(identity.clone());
+        self.lookup.last_reported.push(None);
+        self.lookup.canonical.insert(identity, index);
+        index
+    }
+
+    /// Adds a sighting. `identity` is an index that this batch gave.
+    pub fn sighted(&mut self, address: Address, identity: u32, second: Second) {
+        self.sightings.push(BatchSighting { address, identity, second });
+    }
+
+    /// Adds the fact that `agent` carried `name` at a second. Both are indices that this batch gave.
+    pub fn carried(&mut self, name: u32, agent: u32, second: Second) {
+        // Records of one device come in bursts: the same fact twice in a row says nothing new.
+        let fact = Carrier { name, agent, second };
+        if self.carriers.last() != Some(&fact) {
+            self.carriers.push(fact);
+        }
+    }
+
+    /// Notes that an identity reported at all on the day of `second`, be it with a record that was ignored.
+    pub fn reported(&mut self, identity: u32, second: Second) {
+        let day = second.day();
+        let last = &mut self.lookup.last_reported[identity as usize];
+        if *last != Some(day) {
+            *last = Some(day);
+            self.reporters.push((identity, day));
+        }
+    }
+
+    /// Sets how far the source has been read, once this batch is durable.
+    pub fn set_offset(&mut self, offset: Offset) {
+        self.offsets.retain(|known| known.key != offset.key);
+        self.offsets.push(offset);
+    }
+
+    /// Whose batch it is.
+    pub const fn organisation(&self) -> OrganisationId {
+        self.organisation
+    }
+
+    /// Who told it.
+    pub const fn source(&self) -> &SourceName {
+        &self.source
+    }
+
+    /// How far the source has been read.
+    pub fn offsets(&self) -> &[Offset] {
+        &self.offsets
+    }
+
+    /// The distinct identities mentioned, in the order of their first mention.
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
+    /// The sightings, in the order of arrival, possibly repeated.
+    pub fn sightings(&self) -> &[BatchSighting] {
+        &self.sightings
+    }
+
+    /// The registry facts, in the order of arrival, possibly repeated.
+    pub fn carriers(&self) -> &[Carrier] {
+        &self.carriers
+    }
+
+    /// Which identities reported on which day, possibly repeated.
+    pub fn reporters(&self) -> &[(u32, Day)] {
+        &self.reporters
+    }
+
+    /// Whether appending it would change nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.sightings.is_empty()
+            && self.carriers.is_empty()
+            && self.reporters.is_empty()
+            && self.offsets.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn batch() -> Batch {
+        Batch::new(OrganisationId(Uuid::nil()), SourceName::new("mde").expect("a name"))
+    }
+
+    #[test]
+    fn spellings_of_one_name_are_one_identity() {
+        let mut batch = batch();
+        let host = |written| Mention { kind: IdentityKind::HostName, written };
+        let first = batch.mention(host("PC-17.example.org"));
+        assert_eq!(batch.mention(host("pc-17.EXAMPLE.org.")), first);
+        assert_eq!(batch.mention(Mention { kind: IdentityKind::Fqdn, written: "pc-17.example.org" }), first);
+        assert_ne!(
+            batch.mention(Mention { kind: IdentityKind::AgentId, written: "pc-17.example.org" }),
+            first
+        );
+        assert_eq!(batch.mention(host("-")), None);
+        assert_eq!(batch.mention(host("-")), None);
+        assert_eq!(batch.identities().len(), 2);
+    }
+
+    #[test]
+    fn a_device_reports_once_a_day() {
+        let mut batch = batch();
+        let identity =
+            batch.mention(Mention { kind: IdentityKind::AgentId, written: "a" }).expect("an identity");
+        for second in [5, 6, 86_399, 86_400, 86_401] {
+            batch.reported(identity, Second::new(second));
+        }
+        assert_eq!(batch.reporters().len(), 2);
+    }
+}

@@ -1,0 +1,347 @@
+//! Who may ask: organisations, applications with their secrets and permissions, signing keys and the audit log, as
+//! one immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to hold: hashing,
+//! randomness, tokens (the HTTP room), files (the index) and sightings.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::{Organisation, OrganisationId, Retention, Second};
+
+/// An application's client id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ApplicationId(pub Uuid);
+
+impl fmt::Display for ApplicationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What an application may do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Permission {
+    /// Read IP address profiles.
+    IpReadAll,
+}
+
+impl Permission {
+    /// Every permission.
+    pub const ALL: [Permission; 1] = [Permission::IpReadAll];
+
+    /// Its name on the wire: `Ip.Read.All`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Permission::IpReadAll => "Ip.Read.All",
+        }
+    }
+
+    /// The permission of a name.
+    pub fn from_name(name: &str) -> Option<Permission> {
+        Permission::ALL.into_iter().find(|permission| permission.name() == name)
+    }
+}
+
+/// A client secret as it is kept: only its SHA-256, so the book can be read without learning it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Secret {
+    /// SHA-256 of a generated secret of at least 256 random bits.
+    pub sha256: [u8; 32],
+    /// When it was made.
+    pub created_at: Second,
+    /// The last second at which it is accepted; `None` has no end.
+    pub expires_at: Option<Second>,
+}
+
+/// An application that may get tokens of one organisation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Application {
+    /// Its client id.
+    pub id: ApplicationId,
+    /// The organisation whose answers it may read.
+    pub organisation: OrganisationId,
+    /// Its name, unique in its organisation, compared without case.
+    pub name: String,
+    /// What it may do.
+    pub permissions: Vec<Permission>,
+    /// The secrets that it may sign in with: more than one only while they are being rotated.
+    pub secrets: Vec<Secret>,
+    /// When it was made.
+    pub created_at: Second,
+}
+
+/// A key of the built-in issuer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    /// Its id in tokens and in the key set.
+    pub kid: String,
+    /// The RSA private key, PKCS#8 DER.
+    pub pkcs8: Vec<u8>,
+    /// When it was made; the newest signs, all are published.
+    pub created_at: Second,
+}
+
+/// Names the key, never its bytes.
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("kid", &self.kid)
+            .field("created_at", &self.created_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who made a change, for the audit log: `uid 1000 on the command line`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Actor(pub String);
+
+/// One line of the audit log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Second,
+    /// Who.
+    pub actor: String,
+    /// What, as a sentence without secrets.
+    pub what: String,
+}
+
+/// Everything a directory holds, as one value.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Book {
+    /// The organisations.
+    pub organisations: BTreeMap<OrganisationId, Organisation>,
+    /// The applications.
+    pub applications: BTreeMap<ApplicationId, Application>,
+    /// The signing keys, oldest first.
+    pub signing_keys: Vec<SigningKey>,
+}
+
+/// One change of the book.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A new organisation.
+    AddOrganisation(Organisation),
+    /// Another name for it.
+    RenameOrganisation(OrganisationId, String),
+    /// Another retention.
+    SetRetention(OrganisationId, Retention),
+    /// The organisation and its applications go.
+    RemoveOrganisation(OrganisationId),
+    /// A new application.
+    AddApplication(Application),
+    /// A new secret; the others end at the given second at the latest.
+    RotateSecret {
+        /// Whose secret.
+        application: ApplicationId,
+        /// The new one.
+        secret: Secret,
+        /// When the others end.
+        others_until: Second,
+    },
+    /// The application goes.
+    RemoveApplication(ApplicationId),
+    /// A new signing key.
+    AddSigningKey(SigningKey),
+}
+
+/// Why a change makes no sense.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The name is taken.
+    #[error("the name '{0}' is taken")]
+    NameTaken(String),
+    /// The id is taken.
+    #[error("the id {0} is taken")]
+    IdTaken(Uuid),
+    /// There is no such organisation.
+    #[error("there is no organisation {0}")]
+    NoOrganisation(OrganisationId),
+    /// There is no such application.
+    #[error("there is no application {0}")]
+    NoApplication(ApplicationId),
+    /// A name is empty, too long or holds control characters.
+    #[error("a name has 1 to 255 bytes and no control characters")]
+    BadName,
+}
+
+impl Book {
+    /// The organisation of a name (without case) or a GUID.
+    pub fn organisation(&self, name_or_id: &str) -> Option<&Organisation> {
+        let by_id =
+            Uuid::try_parse(name_or_id).ok().and_then(|id| self.organisations.get(&OrganisationId(id)));
+        by_id
+            .or_else(|| self.organisations.values().find(|organisation| same(&organisation.name, name_or_id)))
+    }
+
+    /// The application of a name (without case) or a client id, inside one organisation.
+    pub fn application(&self, organisation: OrganisationId, name_or_id: &str) -> Option<&Application> {
+        let id = Uuid::try_parse(name_or_id).ok().map(ApplicationId);
+        self.applications
+            .values()
+            .filter(|application| application.organisation == organisation)
+            .find(|application| Some(application.id) == id || same(&application.name, name_or_id))
+    }
+
+    /// Makes a change, or says why it makes no sense and stays as it was.
+    pub fn apply(&mut self, change: &Change) -> Result<(), ChangeError> {
+        match change {
+            Change::AddOrganisation(organisation) => self.add_organisation(organisation),
+            Change::RenameOrganisation(id, name) => {
+                self.check_organisation_name(name, Some(*id))?;
+                self.organisation_mut(*id)?.name.clone_from(name);
+                Ok(())
+            }
+            Change::SetRetention(id, retention) => {
+                self.organisation_mut(*id)?.retention = *retention;
+                Ok(())
+            }
+            Change::RemoveOrganisation(id) => {
+                self.organisations.remove(id).ok_or(ChangeError::NoOrganisation(*id))?;
+                self.applications.retain(|_, application| application.organisation != *id);
+                Ok(())
+            }
+            Change::AddApplication(application) => self.add_application(application),
+            Change::RotateSecret { application, secret, others_until } => {
+                let application =
+                    self.applications.get_mut(application).ok_or(ChangeError::NoApplication(*application))?;
+                for other in &mut application.secrets {
+                    other.expires_at =
+                        Some(other.expires_at.map_or(*others_until, |end| end.min(*others_until)));
+                }
+                application
+                    .secrets
+                    .retain(|other| other.expires_at.is_none_or(|end| end >= secret.created_at));
+                application.secrets.push(secret.clone());
+                Ok(())
+            }
+            Change::RemoveApplication(id) => {
+                self.applications.remove(id).map(drop).ok_or(ChangeError::NoApplication(*id))
+            }
+            Change::AddSigningKey(key) => {
+                self.signing_keys.push(key.clone());
+                self.signing_keys.sort_by_key(|key| key.created_at);
+                Ok(())
+            }
+        }
+    }
+
+    fn add_organisation(&mut self, organisation: &Organisation) -> Result<(), ChangeError> {
+        if self.organisations.contains_key(&organisation.id) {
+            return Err(ChangeError::IdTaken(organisation.id.0));
+        }
+        self.check_organisation_name(&organisation.name, None)?;
+        self.organisations.insert(organisation.id, organisation.clone());
+        Ok(())
+    }
+
+    fn add_application(&mut self, application: &Application) -> Result<(), ChangeError> {
+        if self.applications.contains_key(&application.id) {
+            return Err(ChangeError::IdTaken(application.id.0));
+        }
+        if !self.organisations.contains_key(&application.organisation) {
+            return Err(ChangeError::NoOrganisation(application.organisation));
+        }
+        check_name(&application.name)?;
+        let mut names =
+            self.applications.values().filter(|other| other.organisation == application.organisation);
+        if names.any(|other| same(&other.name, &application.name)) {
+            return Err(ChangeError::NameTaken(application.name.clone()));
+        }
+        self.applications.insert(application.id, application.clone());
+        Ok(())
+    }
+
+    fn organisation_mut(&mut self, id: OrganisationId) -> Result<&mut Organisation, ChangeError> {
+        self.organisations.get_mut(&id).ok_or(ChangeError::NoOrganisation(id))
+    }
+
+    fn check_organisation_name(&self, name: &str, but: Option<OrganisationId>) -> Result<(), ChangeError> {
+        check_name(name)?;
+        let mut others = self.organisations.values().filter(|other| Some(other.id) != but);
+        if others.any(|other| same(&other.name, name)) {
+            return Err(ChangeError::NameTaken(name.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+fn same(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
+}
+
+fn check_name(name: &str) -> Result<(), ChangeError> {
+    let fits =
+        !name.trim().is_empty() && name.len() <= crate::NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(ChangeError::BadName) }
+}
+
+/// A sentence for the audit log: what changed, without secrets.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::AddOrganisation(organisation) => write!(
+                f,
+                "added organisation {} '{}', retention {}",
+                organisation.id, organisation.name, organisation.retention
+            ),
+            Change::RenameOrganisation(id, name) => write!(f, "renamed organisation {id} to '{name}'"),
+            Change::SetRetention(id, retention) => {
+                write!(f, "set the retention of organisation {id} to {retention}")
+            }
+            Change::RemoveOrganisation(id) => write!(f, "removed organisation {id}"),
+            Change::AddApplication(application) => {
+                let permissions: Vec<&str> =
+                    application.permissions.iter().map(|permission| permission.name()).collect();
+                write!(
+                    f,
+                    "added application {} '{}' of organisation {} with {}",
+                    application.id,
+                    application.name,
+                    application.organisation,
+                    permissions.join(" ")
+                )
+            }
+            Change::RotateSecret { application, others_until, .. } => {
+                write!(f, "rotated the secret of application {application}, the old one ends {others_until}")
+            }
+            Change::RemoveApplication(id) => write!(f, "removed application {id}"),
+            Change::AddSigningKey(key) => write!(f, "added signing key {}", key.kid),
+        }
+    }
+}
+
+/// Why a directory did not make a change or could not be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// The change makes no sense.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The directory cannot be read or written; the text says what to do.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Keeps the book. A change is durable when `commit` returns, and the next `book` shows it.
+pub trait Directory: Send + Sync {
+    /// The book as it is now. Cheap: called for every request.
+    fn book(&self) -> impl Future<Output = Result<Arc<Book>, DirectoryError>> + Send;
+
+    /// Makes a change and writes it into the audit log, or does neither.
+    fn commit(
+        &self,
+        change: Change,
+        actor: Actor,
+        now: Second,
+    ) -> impl Future<Output = Result<(), DirectoryError>> + Send;
+
+    /// The newest lines of the audit log, newest first.
+    fn audit(
+        &self,
+        entries_max: usize,
+    ) -> impl Future<Output = Result<Vec<AuditEntry>, DirectoryError>> + Send;
+}

@@ -1,0 +1,30 @@
+//! The vocabulary of seenby: what a sighting is, who a device is, what a question asks and what an answer says.
+//!
+//! Holds: plain types whose invariants are in their constructors, the two traits every maker implements
+//! ([`Store`] and [`Directory`]), and their models over `BTreeMap`s, which are the oracles of every later test.
+//!
+//! Refuses to hold: I/O, a clock (`now` is always an argument), randomness, serde, anything of HTTP, of a log
+//! format or of the data folder. Whoever puts a value on a wire or a disk owns that encoding.
+
+mod address;
+mod batch;
+mod directory;
+mod identity;
+pub mod model;
+mod organisation;
+mod question;
+mod store;
+mod time;
+
+pub use address::{Address, AddressError, LocalNetworks, Network, Special};
+pub use batch::{Batch, BatchSighting, Carrier, Offset, SourceName};
+pub use directory::{
+    Actor, Application, ApplicationId, AuditEntry, Book, Change, ChangeError, Directory, DirectoryError,
+    Permission, Secret, SigningKey,
+};
+pub use identity::{Identity, IdentityKind, Mention, NAME_BYTES_MAX, escape};
+pub use organisation::{Organisation, OrganisationId, RETENTION_DEFAULT, Retention};
+pub use question::{Answer, FirstSeen, Question, Stats};
+pub use store::{Coverage, DeviceEntry, DeviceKey, Receipt, RegistryChange, Retained, Store, StoreError};
+pub use time::{Day, SECONDS_PER_DAY, SECONDS_PER_HOUR, Second, Window};
+pub use uuid::Uuid;

@@ -1,0 +1,53 @@
+//! What is asked of a store and what it answers. Refuses to hold: the text of a request, the words of a reply and
+//! any default (720 hours, "now"): those belong to whoever asks.
+
+use std::num::NonZeroU32;
+
+use crate::{Address, OrganisationId, Second, Window};
+
+/// How many devices of an organisation opened a connection to an address inside a window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Question {
+    /// Whose devices.
+    pub organisation: OrganisationId,
+    /// To which address.
+    pub address: Address,
+    /// When, both ends included. Sightings after `until` do not exist for this question.
+    pub window: Window,
+    /// The earliest second that is still kept (`Retention::since(now)`): nothing before it is seen.
+    pub kept_since: Second,
+    /// Which first connection to report.
+    pub first_seen: FirstSeen,
+}
+
+/// Which first connection an answer reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FirstSeen {
+    /// The earliest inside the window.
+    #[default]
+    InWindow,
+    /// The earliest of all kept data up to the window's end.
+    InKept,
+}
+
+/// The statistics of an address that was seen inside the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Distinct devices, exact.
+    pub prevalence: NonZeroU32,
+    /// The earliest connection, as [`FirstSeen`] asked.
+    pub first: Second,
+    /// The latest connection inside the window.
+    pub last: Second,
+}
+
+/// The three things that can be true of an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Seen inside the window.
+    Seen(Stats),
+    /// Seen in the kept data at or before the window's end, but not inside the window.
+    Quiet,
+    /// Not in the kept data at or before the window's end.
+    Unknown,
+}

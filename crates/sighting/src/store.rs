@@ -1,0 +1,143 @@
+//! The trait that every store implements: the model, the embedded index, ClickHouse, a server behind a socket.
+//! Refuses to hold: files, sockets and the words in which an answer is given.
+
+use crate::{Answer, Batch, Day, Identity, OrganisationId, Question, Second, SourceName};
+
+/// Proof that a batch is durable and visible to every later question whose window holds it. Only a receipt moves a
+/// source's offset.
+#[must_use = "only a receipt proves that a batch was taken"]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// Sightings of the batch, repeats included.
+    pub sightings: u64,
+}
+
+/// What a store cannot do, in words that say what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store is closed, poisoned by an earlier failed write, overloaded, or its server is gone.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Stored bytes are not what was written; the text names file, place and repair.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The request makes no sense to this store.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What is held of an organisation, for "do we have data at all".
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Coverage {
+    /// The earliest and latest kept sighting at or before the moment asked about.
+    pub span: Option<(Second, Second)>,
+    /// Identities that reported on each UTC day, from sighted and ignored records alike, ascending.
+    pub reporters: Vec<(Day, u32)>,
+    /// The sources that ever told anything, sorted.
+    pub sources: Vec<SourceName>,
+}
+
+/// Names a device in a question about devices.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DeviceKey {
+    /// Any identity that belongs to it.
+    Identity(Identity),
+    /// Its number in this store, as listed.
+    Number(u32),
+}
+
+/// One device as the registry knows it now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceEntry {
+    /// Its number: stable in one store, meaningless in another.
+    pub number: u32,
+    /// The identity that owns the device.
+    pub identity: Identity,
+    /// The other identities that belong to it at this moment, sorted.
+    pub others: Vec<Identity>,
+    /// The last UTC day on which any of them reported.
+    pub last_reported: Option<Day>,
+}
+
+/// What an operator teaches the device registry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RegistryChange {
+    /// Two identities are one device, by an operator's word: `from` becomes part of the device of `into`.
+    Merge {
+        /// The identity that gives up its device.
+        from: Identity,
+        /// The identity whose device stays.
+        into: Identity,
+    },
+    /// Short host names belong to this one DNS domain (`None`: to no domain).
+    Domain(Option<String>),
+}
+
+/// What a clean-up took away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retained {
+    /// Sightings outside retention that are gone (or, when only asked, would go).
+    pub dropped: u64,
+    /// Sightings that stay.
+    pub kept: u64,
+}
+
+/// An exact, durable set of sightings with the registry of the devices that made them.
+///
+/// A receipt means durable **and** visible. A question sees one consistent state. `now` is an argument wherever a
+/// moment matters. Errors never change an answer: a damaged store refuses, it does not guess.
+pub trait Store: Send + Sync {
+    /// Adds a batch: its identities, registry facts, reporters, offsets and sightings become durable together.
+    fn append(&self, batch: Batch) -> impl Future<Output = Result<Receipt, StoreError>> + Send;
+
+    /// Answers the question of this product.
+    fn stats(&self, question: Question) -> impl Future<Output = Result<Answer, StoreError>> + Send;
+
+    /// What is held of an organisation, from `kept_since` to `until`.
+    fn coverage(
+        &self,
+        organisation: OrganisationId,
+        kept_since: Second,
+        until: Second,
+    ) -> impl Future<Output = Result<Coverage, StoreError>> + Send;
+
+    /// How far a source has been read under a key, if it said.
+    fn offset(
+        &self,
+        organisation: OrganisationId,
+        source: SourceName,
+        key: String,
+    ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
+
+    /// Every device of an organisation, sorted by number; with a key, the one that it names.
+    fn devices(
+        &self,
+        organisation: OrganisationId,
+        key: Option<DeviceKey>,
+    ) -> impl Future<Output = Result<Vec<DeviceEntry>, StoreError>> + Send;
+
+    /// Teaches the device registry; durable when it returns, and in force for the past too.
+    fn teach(
+        &self,
+        organisation: OrganisationId,
+        change: RegistryChange,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What lies before `kept_since` and what does not, without changing anything.
+    fn outside(
+        &self,
+        organisation: OrganisationId,
+        kept_since: Second,
+    ) -> impl Future<Output = Result<Retained, StoreError>> + Send;
+
+    /// Frees the room of whole days before `kept_since`. Changes no answer: questions are clipped anyway.
+    fn retain(
+        &self,
+        organisation: OrganisationId,
+        kept_since: Second,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes everything held of an organisation.
+    fn remove(&self, organisation: OrganisationId) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
