@@ -1,0 +1,388 @@
+//! Answers questions from one view. Refuses to hold: the view's upkeep and the words of an answer.
+//!
+//! A day that lies whole inside the window gives its set of identities and its two ends; only the days at the
+//! window's ends look at seconds. Identities become devices last, and only those that are joined to others cost
+//! anything.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZeroU32;
+
+use foldhash::fast::FixedState;
+use sighting::{
+    Answer, Coverage, Day, DeviceEntry, DeviceKey, FirstSeen, Identity, Question, Retained, SECONDS_PER_DAY,
+    Second, Stats, Window,
+};
+
+use crate::error::IndexError;
+use crate::ids::IdSet;
+use crate::joins::{self, Owner, Timeline};
+use crate::names::Names;
+use crate::row::{Key, Table};
+use crate::view::{CellView, OrganisationView};
+
+const LAST_OF_DAY: u32 = SECONDS_PER_DAY - 1;
+
+thread_local! {
+    /// Room for a page, reused by every question of a thread.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The question of the product.
+pub(crate) fn stats(view: &OrganisationView, question: &Question) -> Result<Answer, IndexError> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        Asking { view, scratch, key: Key::of_address(question.address) }.answer(question)
+    })
+}
+
+struct Asking<'a> {
+    view: &'a OrganisationView,
+    scratch: &'a mut Vec<u8>,
+    key: Key,
+}
+
+/// What a window holds of one address.
+#[derive(Default)]
+struct Gathered {
+    identities: IdSet,
+    span: Option<(Second, Second)>,
+}
+
+impl Gathered {
+    fn widen(&mut self, first: Second, last: Second) {
+        self.span = Some(self.span.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
+    }
+}
+
+impl Asking<'_> {
+    fn answer(mut self, question: &Question) -> Result<Answer, IndexError> {
+        let Some(kept) = Window::new(question.kept_since, question.window.until()) else {
+            return Ok(Answer::Unknown);
+        };
+        let Some(window) = question.window.clipped(question.kept_since) else { return Ok(Answer::Unknown) };
+        let gathered = self.gather(window)?;
+        let Some((first, last)) = gathered.span else {
+            let seen_before = self.first_in(kept)?.is_some();
+            return Ok(if seen_before { Answer::Quiet } else { Answer::Unknown });
+        };
+        let devices = self.devices(gathered.identities, window)?;
+        let prevalence = u32::try_from(devices).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let first = match question.first_seen {
+            FirstSeen::InWindow => first,
+            FirstSeen::InKept => self.first_in(kept)?.unwrap_or(first),
+        };
+        Ok(Answer::Seen(Stats { prevalence, first, last }))
+    }
+
+    fn gather(&mut self, window: Window) -> Result<Gathered, IndexError> {
+        let mut gathered = Gathered::default();
+        for (day, cell) in
+            self.view.table(Table::Sightings).range(window.since().day()..=window.until().day())
+        {
+            let part = part_of_day(window, *day);
+            if part == (0, LAST_OF_DAY) {
+                self.gather_whole(*day, cell, &mut gathered)?;
+            } else {
+                each_fact(cell, self.key, self.scratch, &mut |identity, second| {
+                    if (part.0..=part.1).contains(&second) {
+                        gathered.identities.insert(identity);
+                        gathered.widen(day.at(second), day.at(second));
+                    }
+                })?;
+            }
+        }
+        Ok(gathered)
+    }
+
+    fn gather_whole(&mut self, day: Day, cell: &CellView, gathered: &mut Gathered) -> Result<(), IndexError> {
+        for run in &cell.runs {
+            for row in run.of_key(self.key) {
+                gathered.identities.insert(row.identity());
+                gathered.widen(day.at(row.of_day()), day.at(row.of_day()));
+            }
+        }
+        for segment in &cell.segments {
+            if let Some((first, last)) =
+                segment.whole_day(self.key, self.scratch, &mut gathered.identities)?
+            {
+                gathered.widen(day.at(first), day.at(last));
+            }
+        }
+        Ok(())
+    }
+
+    /// The earliest sighting inside a window.
+    fn first_in(&mut self, window: Window) -> Result<Option<Second>, IndexError> {
+        for (day, cell) in
+            self.view.table(Table::Sightings).range(window.since().day()..=window.until().day())
+        {
+            let part = part_of_day(window, *day);
+            let mut first: Option<u32> = None;
+            each_fact(cell, self.key, self.scratch, &mut |_, second| {
+                if (part.0..=part.1).contains(&second) {
+                    first = Some(first.map_or(second, |known| known.min(second)));
+                }
+            })?;
+            if let Some(first) = first {
+                return Ok(Some(day.at(first)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many devices a set of identities is, given that each was seen inside the window.
+    fn devices(&mut self, mut identities: IdSet, window: Window) -> Result<usize, IndexError> {
+        let joined = identities.common(&self.view.joins.joined);
+        let mut timed = HashSet::with_hasher(FixedState::default());
+        for id in joined {
+            identities.remove(id);
+            match self.view.joins.owner(id) {
+                Owner::Fixed(owner) => identities.insert(owner),
+                Owner::Timed => drop(timed.insert(id)),
+            }
+        }
+        if !timed.is_empty() {
+            self.resolve_timed(&timed, window, &mut identities)?;
+        }
+        Ok(identities.len())
+    }
+
+    /// Adds the owners of identities whose owner depends on when they were seen.
+    fn resolve_timed(
+        &mut self,
+        timed: &HashSet<u32, FixedState>,
+        window: Window,
+        devices: &mut IdSet,
+    ) -> Result<(), IndexError> {
+        let mut seen: HashSet<(u32, Second), FixedState> = HashSet::default();
+        for (day, cell) in
+            self.view.table(Table::Sightings).range(window.since().day()..=window.until().day())
+        {
+            let part = part_of_day(window, *day);
+            each_fact(cell, self.key, self.scratch, &mut |identity, second| {
+                if (part.0..=part.1).contains(&second) && timed.contains(&identity) {
+                    seen.insert((identity, day.at(second)));
+                }
+            })?;
+        }
+        let names = self.view.names();
+        let mut timelines = Timelines::new(self.view);
+        for (identity, second) in seen {
+            devices.insert(joins::owner_at(&names, identity, second, &mut |name| {
+                timelines.of(name, self.scratch)
+            })?);
+        }
+        Ok(())
+    }
+}
+
+/// When which agent carried which name, read once each.
+struct Timelines<'a> {
+    view: &'a OrganisationView,
+    known: HashMap<u32, Timeline, FixedState>,
+}
+
+impl<'a> Timelines<'a> {
+    fn new(view: &'a OrganisationView) -> Timelines<'a> {
+        Timelines { view, known: HashMap::default() }
+    }
+
+    fn of(&mut self, name: u32, scratch: &mut Vec<u8>) -> Result<Timeline, IndexError> {
+        if let Some(known) = self.known.get(&name) {
+            return Ok(known.clone());
+        }
+        let mut timeline = Timeline::new();
+        for (day, cell) in self.view.table(Table::Carriers) {
+            each_fact(cell, Key::of_number(name), scratch, &mut |agent, second| {
+                timeline.push((day.at(second), agent))
+            })?;
+        }
+        self.known.insert(name, timeline.clone());
+        Ok(timeline)
+    }
+}
+
+/// Calls `each` with every (identity, second of the day) of a key in a cell.
+pub(crate) fn each_fact(
+    cell: &CellView,
+    key: Key,
+    scratch: &mut Vec<u8>,
+    each: &mut impl FnMut(u32, u32),
+) -> Result<(), IndexError> {
+    for run in &cell.runs {
+        for row in run.of_key(key) {
+            each(row.identity(), row.of_day());
+        }
+    }
+    for segment in &cell.segments {
+        segment.facts_of(key, scratch, each)?;
+    }
+    Ok(())
+}
+
+/// The seconds of a day that lie inside a window, ends included; the day touches the window.
+fn part_of_day(window: Window, day: Day) -> (u32, u32) {
+    let start = if window.since() > day.first() { window.since().of_day() } else { 0 };
+    let end = if window.until() < day.last() { window.until().of_day() } else { LAST_OF_DAY };
+    (start, end)
+}
+
+/// What is held from `kept_since` to `until`.
+pub(crate) fn coverage(
+    view: &OrganisationView,
+    kept_since: Second,
+    until: Second,
+) -> Result<Coverage, IndexError> {
+    let names = view.names();
+    let mut sources = names.sources().to_vec();
+    sources.sort();
+    let Some(window) = Window::new(kept_since, until) else {
+        return Ok(Coverage { sources, ..Coverage::default() });
+    };
+    let mut scratch = Vec::new();
+    let mut timelines = Timelines::new(view);
+    let mut reporters = Vec::new();
+    for (day, cell) in view.table(Table::Reporters).range(window.since().day()..=window.until().day()) {
+        let mut identities = IdSet::default();
+        each_fact(cell, Key::of_number(0), &mut scratch, &mut |identity, _| identities.insert(identity))?;
+        let mut devices = IdSet::default();
+        for identity in identities.iter() {
+            devices.insert(owner(view, &names, identity, day.last(), &mut timelines, &mut scratch)?);
+        }
+        reporters.push((*day, devices.len() as u32));
+    }
+    Ok(Coverage { span: span(view, window)?, reporters, sources })
+}
+
+fn owner(
+    view: &OrganisationView,
+    names: &Names,
+    id: u32,
+    at: Second,
+    timelines: &mut Timelines<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<u32, IndexError> {
+    if !view.joins.joined.contains(id) {
+        return Ok(id);
+    }
+    match view.joins.owner(id) {
+        Owner::Fixed(owner) => Ok(owner),
+        Owner::Timed => joins::owner_at(names, id, at, &mut |name| timelines.of(name, scratch)),
+    }
+}
+
+/// The earliest and the latest sighting inside a window.
+fn span(view: &OrganisationView, window: Window) -> Result<Option<(Second, Second)>, IndexError> {
+    let days = || view.table(Table::Sightings).range(window.since().day()..=window.until().day());
+    let mut first = None;
+    for (day, cell) in days() {
+        first = day_span(cell, part_of_day(window, *day))?.map(|(first, _)| day.at(first));
+        if first.is_some() {
+            break;
+        }
+    }
+    let mut last = None;
+    for (day, cell) in days().rev() {
+        last = day_span(cell, part_of_day(window, *day))?.map(|(_, last)| day.at(last));
+        if last.is_some() {
+            break;
+        }
+    }
+    Ok(first.zip(last))
+}
+
+/// The earliest and the latest second of a cell inside a part of its day.
+fn day_span(cell: &CellView, part: (u32, u32)) -> Result<Option<(u32, u32)>, IndexError> {
+    let mut seconds: Option<(u32, u32)> = None;
+    let mut add = |second: u32| {
+        if (part.0..=part.1).contains(&second) {
+            seconds = Some(seconds.map_or((second, second), |(a, b)| (a.min(second), b.max(second))));
+        }
+    };
+    for row in cell.runs.iter().flat_map(|run| run.rows()) {
+        add(row.of_day());
+    }
+    for segment in &cell.segments {
+        if part.0 <= segment.span.0 && segment.span.1 <= part.1 {
+            add(segment.span.0);
+            add(segment.span.1);
+            continue;
+        }
+        for page in segment.pages() {
+            page?.iter().for_each(|row| add(row.of_day()));
+        }
+    }
+    Ok(seconds)
+}
+
+/// What lies before a moment and what does not. Repeats that are not merged yet count again.
+pub(crate) fn outside(view: &OrganisationView, kept_since: Second) -> Result<Retained, IndexError> {
+    let mut counted = Retained::default();
+    for (day, cell) in view.table(Table::Sightings) {
+        let rows = cell.runs.iter().map(|run| run.rows().len() as u64).sum::<u64>()
+            + cell.segments.iter().map(|segment| segment.rows).sum::<u64>();
+        let dropped = match day.cmp(&kept_since.day()) {
+            std::cmp::Ordering::Less => rows,
+            std::cmp::Ordering::Equal => rows_before(cell, kept_since.of_day())?,
+            std::cmp::Ordering::Greater => 0,
+        };
+        counted.dropped += dropped;
+        counted.kept += rows - dropped;
+    }
+    Ok(counted)
+}
+
+fn rows_before(cell: &CellView, second: u32) -> Result<u64, IndexError> {
+    let mut rows =
+        cell.runs.iter().flat_map(|run| run.rows()).filter(|row| row.of_day() < second).count() as u64;
+    for page in cell.segments.iter().flat_map(|segment| segment.pages()) {
+        rows += page?.iter().filter(|row| row.of_day() < second).count() as u64;
+    }
+    Ok(rows)
+}
+
+/// Every device as the registry knows it now, or the one that a key names.
+pub(crate) fn devices(
+    view: &OrganisationView,
+    key: Option<&DeviceKey>,
+) -> Result<Vec<DeviceEntry>, IndexError> {
+    let names = view.names();
+    let (mut scratch, mut timelines) = (Vec::new(), Timelines::new(view));
+    let mut owner = |id| owner(view, &names, id, Second::MAX, &mut timelines, &mut scratch);
+    let wanted = match key {
+        None => None,
+        Some(DeviceKey::Number(number)) => Some(*number),
+        Some(DeviceKey::Identity(identity)) => match names.number(identity) {
+            Some(id) => Some(owner(id)?),
+            None => return Ok(Vec::new()),
+        },
+    };
+    let mut members: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for id in 0..names.identity_count() {
+        let owner = owner(id)?;
+        if wanted.is_none_or(|wanted| wanted == owner) {
+            members.entry(owner).or_default().push(id);
+        }
+    }
+    let reported = last_reported(view)?;
+    let identity = |id: u32| names.identity(id).cloned();
+    let entries = members.into_iter().filter_map(|(owner, ids)| {
+        let last_reported = ids.iter().filter_map(|id| reported.get(id)).max().copied();
+        let mut others: Vec<Identity> =
+            ids.into_iter().filter(|id| *id != owner).filter_map(identity).collect();
+        others.sort();
+        Some(DeviceEntry { number: owner, identity: identity(owner)?, others, last_reported })
+    });
+    Ok(entries.collect())
+}
+
+fn last_reported(view: &OrganisationView) -> Result<HashMap<u32, Day, FixedState>, IndexError> {
+    let mut last = HashMap::default();
+    let mut scratch = Vec::new();
+    for (day, cell) in view.table(Table::Reporters) {
+        each_fact(cell, Key::of_number(0), &mut scratch, &mut |identity, _| {
+            last.insert(identity, *day);
+        })?;
+    }
+    Ok(last)
+}

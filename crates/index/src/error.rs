@@ -1,0 +1,96 @@
+//! What can go wrong under the data folder, in words that say what to do. Refuses to hold: errors of a question or
+//! of a caller (those are `sighting::StoreError`, into which these turn at the crate's edge).
+
+use std::io;
+
+use sighting::StoreError;
+
+/// What went wrong with a file of the data folder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// The operating system refused.
+    #[error("{path}: {source}; check the disk, its free space and the folder's permissions")]
+    Io {
+        /// The file, relative to the data folder.
+        path: String,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Bytes are not what was written.
+    #[error(
+        "{path} is damaged at byte {offset}: {what}; restore the file from a backup, or move it away and feed its days again"
+    )]
+    Corrupt {
+        /// The file, relative to the data folder.
+        path: String,
+        /// Where.
+        offset: u64,
+        /// What was expected and found.
+        what: String,
+    },
+    /// Made by a newer seenby.
+    #[error(
+        "{path} has format version {found}, this program knows up to {supported}; run the newer seenby that wrote it"
+    )]
+    Version {
+        /// The file, relative to the data folder.
+        path: String,
+        /// The version found.
+        found: u16,
+        /// The newest version known.
+        supported: u16,
+    },
+    /// The request is more than the store can hold.
+    #[error("{0}")]
+    Refused(String),
+    /// An earlier write failed, so nothing more is written.
+    #[error(
+        "the store stopped writing after an earlier failure ({0}); mend the cause and start again: nothing acknowledged is lost"
+    )]
+    Stopped(String),
+}
+
+impl IndexError {
+    pub(crate) fn io(path: &str) -> impl FnOnce(io::Error) -> IndexError {
+        move |source| IndexError::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn corrupt(path: &str, offset: u64, what: impl Into<String>) -> IndexError {
+        IndexError::Corrupt { path: path.to_owned(), offset, what: what.into() }
+    }
+}
+
+impl From<IndexError> for StoreError {
+    fn from(error: IndexError) -> StoreError {
+        match error {
+            IndexError::Corrupt { .. } | IndexError::Version { .. } => StoreError::Corrupt(error.to_string()),
+            IndexError::Refused(reason) => StoreError::Refused(reason),
+            IndexError::Io { .. } | IndexError::Stopped(_) => StoreError::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// Why a data folder could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process holds the folder.
+    #[error("another seenby process holds {path}")]
+    Locked {
+        /// The folder.
+        path: String,
+    },
+    /// The folder is not a data folder, and not empty either.
+    #[error("{path} is not a seenby data folder and not empty; name another folder")]
+    Foreign {
+        /// The folder.
+        path: String,
+    },
+    /// A file in it cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The directory of organisations and applications cannot be used.
+    #[error("{0}")]
+    Directory(String),
+}

@@ -1,0 +1,180 @@
+//! The journal: frames appended to a file and synced before a receipt, several writers sharing one sync. Refuses to
+//! hold: the meaning of a frame's bytes (see `record`), and the decision when a journal may go.
+//!
+//! A frame is `magic, length, checksum, synced, payload`: `synced` is how much of the file was known durable when the
+//! frame was written. After a power cut the last file may end in torn frames, which no receipt covers; they are cut
+//! off. A broken frame that a later frame calls durable is damage, and is reported instead.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::codec::Reader;
+use crate::error::IndexError;
+use crate::storage::{File, Storage};
+
+const FRAME_MAGIC: [u8; 4] = *b"jrn1";
+/// Magic, length, checksum, synced.
+const FRAME_HEAD_BYTES: usize = 4 + 4 + 4 + 8;
+/// A frame's payload is at most this: a batch of four million sightings is far below.
+const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+
+/// The folder of journals.
+pub(crate) const FOLDER: &str = "journal";
+
+/// The file name of a journal.
+pub(crate) fn path(number: u64) -> String {
+    format!("{FOLDER}/{number:010}.journal")
+}
+
+/// The number of a journal's file name.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    name.strip_suffix(".journal")?.parse().ok()
+}
+
+/// One journal file, open for appending.
+pub(crate) struct Journal {
+    file: Arc<dyn File>,
+    path: String,
+    state: Mutex<State>,
+    synced: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    written: u64,
+    durable: u64,
+    syncing: bool,
+    /// The text of the first failure: after it nothing is acknowledged any more.
+    failed: Option<String>,
+}
+
+/// Where a frame ends: durable once the journal is durable up to here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Position(u64);
+
+impl Journal {
+    /// A new, empty journal whose name is durable.
+    pub(crate) fn create(storage: &dyn Storage, number: u64) -> Result<Journal, IndexError> {
+        let path = path(number);
+        let file = storage.create(&path).map_err(IndexError::io(&path))?;
+        storage.sync_names(FOLDER).map_err(IndexError::io(FOLDER))?;
+        Ok(Journal { file, path, state: Mutex::default(), synced: Condvar::new() })
+    }
+
+    /// Appends a frame; `fill` writes the payload while no other frame can get in between. Not durable yet.
+    pub(crate) fn append(&self, fill: impl FnOnce(&mut Vec<u8>)) -> Result<Position, IndexError> {
+        let mut state = self.state();
+        self.check(&state)?;
+        let mut frame = vec![0; FRAME_HEAD_BYTES];
+        fill(&mut frame);
+        let payload_bytes = frame.len() - FRAME_HEAD_BYTES;
+        assert!(payload_bytes <= PAYLOAD_BYTES_MAX, "a batch is cut before it fills a frame");
+        let checksum = crc32fast::hash(&frame[FRAME_HEAD_BYTES..]);
+        frame[..4].copy_from_slice(&FRAME_MAGIC);
+        frame[4..8].copy_from_slice(&(payload_bytes as u32).to_le_bytes());
+        frame[8..12].copy_from_slice(&checksum.to_le_bytes());
+        frame[12..20].copy_from_slice(&state.durable.to_le_bytes());
+        if let Err(error) = self.file.write_at(state.written, &frame) {
+            return Err(self.fail(&mut state, error));
+        }
+        state.written += frame.len() as u64;
+        Ok(Position(state.written))
+    }
+
+    /// Returns when everything up to a position is durable. One caller syncs, the others wait for it.
+    pub(crate) fn sync_to(&self, position: Position) -> Result<(), IndexError> {
+        let mut state = self.state();
+        loop {
+            if state.durable >= position.0 {
+                return Ok(());
+            }
+            self.check(&state)?;
+            if state.syncing {
+                state = self.synced.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.syncing = true;
+            let written = state.written;
+            drop(state);
+            let outcome = self.file.sync();
+            state = self.state();
+            state.syncing = false;
+            match outcome {
+                Ok(()) => state.durable = written,
+                Err(error) => {
+                    let error = self.fail(&mut state, error);
+                    self.synced.notify_all();
+                    return Err(error);
+                }
+            }
+            self.synced.notify_all();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self, state: &State) -> Result<(), IndexError> {
+        match &state.failed {
+            Some(failure) => Err(IndexError::Stopped(failure.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&self, state: &mut State, error: std::io::Error) -> IndexError {
+        state.failed = Some(error.to_string());
+        IndexError::Io { path: self.path.clone(), source: error }
+    }
+}
+
+/// Reads every payload of a journal in order. `last` says that the file may end in torn frames, which are cut off;
+/// returns the bytes cut.
+pub(crate) fn replay(
+    storage: &dyn Storage,
+    number: u64,
+    last: bool,
+    mut each: impl FnMut(&[u8]) -> Result<(), IndexError>,
+) -> Result<u64, IndexError> {
+    let path = path(number);
+    let file = storage.open(&path).map_err(IndexError::io(&path))?;
+    let len = file.len().map_err(IndexError::io(&path))?;
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+    file.read_at(0, &mut bytes).map_err(IndexError::io(&path))?;
+    let mut at = 0;
+    while let Some(frame) = parse_frame(&bytes[at..]) {
+        each(frame.payload)?;
+        at += FRAME_HEAD_BYTES + frame.payload.len();
+    }
+    let cut = (bytes.len() - at) as u64;
+    if cut == 0 {
+        return Ok(0);
+    }
+    if !last || durable_beyond(&bytes[at + 1..], at as u64) {
+        return Err(IndexError::corrupt(&path, at as u64, "an acknowledged frame is broken"));
+    }
+    file.set_len(at as u64).map_err(IndexError::io(&path))?;
+    file.sync().map_err(IndexError::io(&path))?;
+    Ok(cut)
+}
+
+struct Frame<'a> {
+    synced: u64,
+    payload: &'a [u8],
+}
+
+/// The frame at the front of `bytes`, if there is a whole and undamaged one.
+fn parse_frame(bytes: &[u8]) -> Option<Frame<'_>> {
+    let mut reader = Reader::new(bytes);
+    let magic: [u8; 4] = reader.array().ok()?;
+    let payload_bytes = reader.u32().ok()? as usize;
+    let checksum = reader.u32().ok()?;
+    let synced = reader.u64().ok()?;
+    let payload = reader.take(payload_bytes).ok()?;
+    (magic == FRAME_MAGIC && crc32fast::hash(payload) == checksum).then_some(Frame { synced, payload })
+}
+
+/// Whether a whole frame later in the file says that `offset` had been durable before it was written.
+fn durable_beyond(bytes: &[u8], offset: u64) -> bool {
+    let candidates = bytes.windows(4).enumerate().filter(|(_, window)| *window == FRAME_MAGIC);
+    candidates.filter_map(|(at, _)| parse_frame(&bytes[at..])).any(|frame| frame.synced > offset)
+}

@@ -1,0 +1,278 @@
+//! The names of one organisation: identities, sources and their numbers, which agent ever carried which name, the
+//! operator's joins, and how far each source was read. Numbers are given once, in order, and never again. Refuses to
+//! hold: sightings, the times of carrying (the `Carriers` table), files and locks.
+//!
+//! Every change is an [`Entry`]; the entries in order are both the names file and the names part of journal records,
+//! and each has a number of its own, so that a replay skips what it has seen.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use foldhash::fast::FixedState;
+use sighting::{Identity, IdentityKind, RegistryChange, SourceName};
+
+use crate::codec::{CodecError, Reader, put_identity, put_text, put_varint, take_identity};
+use crate::row::SOURCES_MAX;
+
+/// One thing learned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Entry {
+    /// The next identity number is this identity's.
+    Identity(Identity),
+    /// The next source number is this source's.
+    Source(SourceName),
+    /// This agent carried this name at least once.
+    Carrier { name: u32, agent: u32 },
+    /// By an operator's word.
+    Merge { from: u32, into: u32 },
+    /// Short host names belong to this domain.
+    Domain(Option<String>),
+    /// How far a source was read.
+    Offset { source: u16, key: String, position: u64 },
+}
+
+impl Entry {
+    pub(crate) fn put(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Entry::Identity(identity) => {
+                bytes.push(0);
+                put_identity(bytes, identity);
+            }
+            Entry::Source(name) => {
+                bytes.push(1);
+                put_text(bytes, name.as_str());
+            }
+            Entry::Carrier { name, agent } => {
+                bytes.push(2);
+                put_varint(bytes, u64::from(*name));
+                put_varint(bytes, u64::from(*agent));
+            }
+            Entry::Merge { from, into } => {
+                bytes.push(3);
+                put_varint(bytes, u64::from(*from));
+                put_varint(bytes, u64::from(*into));
+            }
+            Entry::Domain(domain) => {
+                bytes.push(4);
+                put_text(bytes, domain.as_deref().unwrap_or_default());
+            }
+            Entry::Offset { source, key, position } => {
+                bytes.push(5);
+                put_varint(bytes, u64::from(*source));
+                put_text(bytes, key);
+                put_varint(bytes, *position);
+            }
+        }
+    }
+
+    pub(crate) fn take(reader: &mut Reader<'_>) -> Result<Entry, CodecError> {
+        Ok(match reader.byte()? {
+            0 => Entry::Identity(take_identity(reader)?),
+            1 => Entry::Source(SourceName::new(reader.text()?).ok_or(CodecError("not a source name"))?),
+            2 => Entry::Carrier { name: reader.varint_u32()?, agent: reader.varint_u32()? },
+            3 => Entry::Merge { from: reader.varint_u32()?, into: reader.varint_u32()? },
+            4 => Entry::Domain(Some(reader.text()?.to_owned()).filter(|domain| !domain.is_empty())),
+            5 => Entry::Offset {
+                source: u16::try_from(reader.varint()?).map_err(|_| CodecError("a source out of range"))?,
+                key: reader.text()?.to_owned(),
+                position: reader.varint()?,
+            },
+            _ => return Err(CodecError("unknown kind of names entry")),
+        })
+    }
+}
+
+/// Everything learned of one organisation.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    identities: Vec<Identity>,
+    numbers: HashMap<Identity, u32, FixedState>,
+    sources: Vec<SourceName>,
+    carriers: HashMap<u32, Vec<u32>, FixedState>,
+    carrier_pairs: HashSet<(u32, u32), FixedState>,
+    merges: HashMap<u32, u32, FixedState>,
+    domain: Option<String>,
+    offsets: BTreeMap<(u16, String), u64>,
+    /// Rises with every join that is learned: what was derived from joins is stale after it.
+    pub(crate) joins_version: u64,
+    /// Entries learned since the folder was made.
+    learned: u64,
+    /// Learned but not yet handed to a journal record.
+    unjournalled: Vec<Entry>,
+    /// Learned but not yet in the names file.
+    unfiled: Vec<Entry>,
+}
+
+impl Names {
+    /// The number of an identity, if it has one.
+    pub(crate) fn number(&self, identity: &Identity) -> Option<u32> {
+        self.numbers.get(identity).copied()
+    }
+
+    /// The identity of a number.
+    pub(crate) fn identity(&self, number: u32) -> Option<&Identity> {
+        self.identities.get(number as usize)
+    }
+
+    /// How many identities there are: their numbers are below this.
+    pub(crate) fn identity_count(&self) -> u32 {
+        self.identities.len() as u32
+    }
+
+    /// Every source's name, in the order of their numbers.
+    pub(crate) fn sources(&self) -> &[SourceName] {
+        &self.sources
+    }
+
+    /// The number of a source, if it has one.
+    pub(crate) fn source(&self, name: &SourceName) -> Option<u16> {
+        self.sources.iter().position(|known| known == name).map(|index| index as u16)
+    }
+
+    /// Agents that ever carried a name.
+    pub(crate) fn carriers(&self, name: u32) -> &[u32] {
+        self.carriers.get(&name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether this agent is known to have carried this name.
+    pub(crate) fn knows_carrier(&self, name: u32, agent: u32) -> bool {
+        self.carrier_pairs.contains(&(name, agent))
+    }
+
+    /// Names that any agent carried.
+    pub(crate) fn carried(&self) -> impl Iterator<Item = u32> {
+        self.carriers.keys().copied()
+    }
+
+    /// What an identity was merged into.
+    pub(crate) fn merged_into(&self, from: u32) -> Option<u32> {
+        self.merges.get(&from).copied()
+    }
+
+    /// Identities that were merged into others.
+    pub(crate) fn merged(&self) -> impl Iterator<Item = u32> {
+        self.merges.keys().copied()
+    }
+
+    /// The domain of short host names.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    /// How far a source was read under a key.
+    pub(crate) fn offset(&self, source: &SourceName, key: &str) -> Option<u64> {
+        self.offsets.get(&(self.source(source)?, key.to_owned())).copied()
+    }
+
+    /// Notes how far a source was read; the batch's own record carries it, so no entry is due.
+    pub(crate) fn set_offset(&mut self, source: u16, key: String, position: u64) {
+        self.unfiled.push(Entry::Offset { source, key: key.clone(), position });
+        self.offsets.insert((source, key), position);
+    }
+
+    /// Learns something new: it must reach a journal record before anything that refers to it.
+    pub(crate) fn learn(&mut self, entry: Entry) {
+        self.admit(entry.clone());
+        self.learned += 1;
+        self.unjournalled.push(entry.clone());
+        self.unfiled.push(entry);
+    }
+
+    /// The number of an identity, giving it one if it is new.
+    pub(crate) fn number_or_learn(&mut self, identity: &Identity) -> u32 {
+        if let Some(known) = self.number(identity) {
+            return known;
+        }
+        self.learn(Entry::Identity(identity.clone()));
+        self.identity_count() - 1
+    }
+
+    /// The number of a source, giving it one if it is new; `None` if there are too many.
+    pub(crate) fn source_or_learn(&mut self, name: &SourceName) -> Option<u16> {
+        if let Some(known) = self.source(name) {
+            return Some(known);
+        }
+        let number =
+            u16::try_from(self.sources.len()).ok().filter(|number| u32::from(*number) < SOURCES_MAX)?;
+        self.learn(Entry::Source(name.clone()));
+        Some(number)
+    }
+
+    /// What a registry change says in numbers; an error names the identity that does not exist.
+    pub(crate) fn change_entry(&self, change: &RegistryChange) -> Result<Entry, Identity> {
+        match change {
+            RegistryChange::Domain(domain) => Ok(Entry::Domain(domain.clone())),
+            RegistryChange::Merge { from, into } => Ok(Entry::Merge {
+                from: self.number(from).ok_or_else(|| from.clone())?,
+                into: self.number(into).ok_or_else(|| into.clone())?,
+            }),
+        }
+    }
+
+    /// Takes what a journal record must carry: the number of its first entry and the entries.
+    pub(crate) fn take_unjournalled(&mut self) -> (u64, Vec<Entry>) {
+        let entries = std::mem::take(&mut self.unjournalled);
+        (self.learned - entries.len() as u64, entries)
+    }
+
+    /// Takes what the names file lacks, behind the count of all entries learned so far.
+    pub(crate) fn take_unfiled(&mut self) -> (u64, Vec<Entry>) {
+        (self.learned, std::mem::take(&mut self.unfiled))
+    }
+
+    /// Puts entries back whose filing failed.
+    pub(crate) fn put_back_unfiled(&mut self, mut entries: Vec<Entry>) {
+        entries.append(&mut self.unfiled);
+        self.unfiled = entries;
+    }
+
+    /// Takes in an entry of a journal record, unless the names file had it.
+    pub(crate) fn replay_journalled(&mut self, number: u64, entry: Entry) {
+        if number >= self.learned {
+            self.admit(entry.clone());
+            self.learned += 1;
+            self.unfiled.push(entry);
+        }
+    }
+
+    /// Takes in an entry of the names file.
+    pub(crate) fn replay_filed(&mut self, entry: Entry) {
+        self.admit(entry);
+    }
+
+    /// Sets how many entries the names file stands for.
+    pub(crate) fn set_learned(&mut self, learned: u64) {
+        self.learned = learned;
+    }
+
+    fn admit(&mut self, entry: Entry) {
+        match entry {
+            Entry::Identity(identity) => {
+                let number = self.identity_count();
+                if self.domain.is_some() && identity.kind() <= IdentityKind::HostName {
+                    // A new full name may be what a short one was waiting for, and the other way round.
+                    self.joins_version += 1;
+                }
+                self.numbers.insert(identity.clone(), number);
+                self.identities.push(identity);
+            }
+            Entry::Source(name) => self.sources.push(name),
+            Entry::Carrier { name, agent } => {
+                if self.carrier_pairs.insert((name, agent)) {
+                    self.carriers.entry(name).or_default().push(agent);
+                    self.joins_version += 1;
+                }
+            }
+            Entry::Merge { from, into } => {
+                self.merges.insert(from, into);
+                self.joins_version += 1;
+            }
+            Entry::Domain(domain) => {
+                self.domain = domain;
+                self.joins_version += 1;
+            }
+            Entry::Offset { source, key, position } => {
+                self.offsets.insert((source, key), position);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The fact as the index moves it: (key, identity, second of the day, source), in sorted runs of one organisation,
+//! table and UTC day. Refuses to hold: files, days and organisations (the cell says those) and names (numbers only).
+
+use std::sync::Arc;
+
+use sighting::{Address, SECONDS_PER_DAY};
+
+/// What a cell's rows say. The three tables share runs, segments, merges and retention.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub(crate) enum Table {
+    /// Key: remote address. Identity: who opened the connection.
+    Sightings = 0,
+    /// Key: number of a name. Identity: the agent that carried it.
+    Carriers = 1,
+    /// Key: zero. Identity: who reported at all that day, at second zero.
+    Reporters = 2,
+}
+
+impl Table {
+    pub(crate) const ALL: [Table; 3] = [Table::Sightings, Table::Carriers, Table::Reporters];
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Table> {
+        Table::ALL.into_iter().find(|table| *table as u8 == byte)
+    }
+}
+
+/// A key of 16 bytes as two words, so that a row needs no padding.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub(crate) struct Key {
+    high: u64,
+    low: u64,
+}
+
+impl Key {
+    pub(crate) fn of_address(address: Address) -> Key {
+        Key::from_u128(u128::from_be_bytes(address.octets()))
+    }
+
+    pub(crate) fn of_number(number: u32) -> Key {
+        Key { high: 0, low: u64::from(number) }
+    }
+
+    pub(crate) fn from_u128(value: u128) -> Key {
+        Key { high: (value >> 64) as u64, low: value as u64 }
+    }
+
+    pub(crate) fn as_u128(self) -> u128 {
+        u128::from(self.high) << 64 | u128::from(self.low)
+    }
+}
+
+/// One fact. Ordered by key, identity, second and source; 24 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Row {
+    pub(crate) key: Key,
+    /// The identity in the upper half, then 17 bits of second and 15 bits of source.
+    tail: u64,
+}
+
+/// Sources of one organisation have numbers below this.
+pub(crate) const SOURCES_MAX: u32 = 1 << SOURCE_BITS;
+const SOURCE_BITS: u32 = 15;
+
+impl Row {
+    pub(crate) fn new(key: Key, identity: u32, of_day: u32, source: u16) -> Row {
+        debug_assert!(of_day < SECONDS_PER_DAY && u32::from(source) < SOURCES_MAX);
+        Row { key, tail: u64::from(identity) << 32 | u64::from(of_day << SOURCE_BITS | u32::from(source)) }
+    }
+
+    pub(crate) fn from_parts(key: Key, tail: u64) -> Row {
+        Row { key, tail }
+    }
+
+    pub(crate) fn tail(self) -> u64 {
+        self.tail
+    }
+
+    pub(crate) fn identity(self) -> u32 {
+        (self.tail >> 32) as u32
+    }
+
+    pub(crate) fn of_day(self) -> u32 {
+        self.tail as u32 >> SOURCE_BITS
+    }
+
+    pub(crate) fn source(self) -> u16 {
+        (self.tail as u32 & (SOURCES_MAX - 1)) as u16
+    }
+}
+
+/// Rows in rising order without repeats, immutable.
+#[derive(Debug)]
+pub(crate) struct Run {
+    rows: Box<[Row]>,
+    /// Which journal holds it: runs up to a generation leave memory when that generation is in segments.
+    pub(crate) generation: u64,
+}
+
+impl Run {
+    /// From rows that are sorted and without repeats already.
+    pub(crate) fn from_sorted(rows: Vec<Row>, generation: u64) -> Run {
+        debug_assert!(rows.is_sorted_by(|a, b| a < b));
+        Run { rows: rows.into_boxed_slice(), generation }
+    }
+
+    /// Several runs as one; it belongs to the newest generation among them.
+    pub(crate) fn merged(runs: &[Arc<Run>]) -> Run {
+        let mut rows = Vec::with_capacity(runs.iter().map(|run| run.rows.len()).sum());
+        for run in runs {
+            rows.extend_from_slice(&run.rows);
+        }
+        // The standard stable sort finds the sorted stretches and merges them: the cost is one pass per doubling.
+        rows.sort();
+        rows.dedup();
+        Run {
+            rows: rows.into_boxed_slice(),
+            generation: runs.iter().map(|run| run.generation).max().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The rows of one key.
+    pub(crate) fn of_key(&self, key: Key) -> &[Row] {
+        let start = self.rows.partition_point(|row| row.key < key);
+        let rest = &self.rows[start..];
+        let end = if rest.first().is_none_or(|row| row.key != key) {
+            0
+        } else {
+            rest.partition_point(|row| row.key == key)
+        };
+        &rest[..end]
+    }
+}

@@ -1,0 +1,661 @@
+//! The store: takes batches into the journal and memory, answers from the current view, and hands what memory holds
+//! to segments. Refuses to hold: the making of files from rows (see `upkeep`), recovery (see `recover`), answers
+//! (see `ask`).
+//!
+//! Who may do what: appends run side by side, each under the gate's read half from journal to view; a rotation takes
+//! the write half, so after it no batch of the old journal is missing from the view. Changes of the manifest hold
+//! its lock. Questions take none of these: they load the current view.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use sighting::{
+    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, OrganisationId, Question, Receipt,
+    RegistryChange, Retained, Second, SourceName, Store, StoreError,
+};
+
+use crate::ask;
+use crate::error::IndexError;
+use crate::joins::Joins;
+use crate::journal::Journal;
+use crate::manifest::Manifest;
+use crate::names::{Entry, Names};
+use crate::record::{self, CellRows};
+use crate::row::{Key, Row, Run, Table};
+use crate::segment::Cell;
+use crate::storage::Storage;
+use crate::upkeep;
+use crate::view::{CellView, OrganisationView, View};
+
+/// How the store uses memory and threads.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Rows in memory (24 bytes each) at which they are handed to segments. As many again may wait while the
+    /// segments are written. The journal is bounded by the same number, and with it the time to open the folder.
+    pub live_rows_max: u64,
+    /// Whether a thread of its own writes segments. Without it the append that fills memory does, which tests
+    /// use to have one order of events.
+    pub background: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        // 6 M rows are 144 MB: with as many waiting and room to sort, far below the 1.5 GB of the promise.
+        Options { live_rows_max: 6_000_000, background: true }
+    }
+}
+
+/// The embedded store. Dropping it stops its thread; nothing needs to be closed.
+pub struct IndexStore {
+    shared: Arc<Shared>,
+    worker: Option<JoinHandle<()>>,
+}
+
+/// What the store and its thread share.
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) options: Options,
+    view: ArcSwap<View>,
+    /// Held while a new view is made of the old one.
+    publishing: Mutex<()>,
+    gate: RwLock<Active>,
+    pub(crate) manifest: Mutex<Manifest>,
+    /// Rows in runs of the active journal.
+    live_rows: AtomicU64,
+    signals: Mutex<Signals>,
+    signalled: Condvar,
+    /// Sightings taken since the store was opened, for metrics.
+    appended: AtomicU64,
+}
+
+/// The journal that takes batches now; its file is made by the first one.
+pub(crate) struct Active {
+    pub(crate) number: u64,
+    journal: OnceLock<Arc<Journal>>,
+    creating: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Signals {
+    spill_wanted: bool,
+    spilling: bool,
+    stop: bool,
+    failed: Option<String>,
+}
+
+/// Runs of one cell and journal beyond this are merged in memory, so a look-up searches few.
+const RUNS_MAX: usize = 16;
+/// How many of the smallest runs become one.
+const RUNS_MERGED: usize = 12;
+
+impl Active {
+    pub(crate) fn new(number: u64) -> Active {
+        Active { number, journal: OnceLock::new(), creating: Mutex::new(()) }
+    }
+
+    pub(crate) fn journal(&self, storage: &dyn Storage) -> Result<Arc<Journal>, IndexError> {
+        if let Some(journal) = self.journal.get() {
+            return Ok(Arc::clone(journal));
+        }
+        let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(journal) = self.journal.get() {
+            return Ok(Arc::clone(journal));
+        }
+        let journal = Arc::new(Journal::create(storage, self.number)?);
+        Ok(Arc::clone(self.journal.get_or_init(|| journal)))
+    }
+
+    /// Whether any batch was written to it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.journal.get().is_some()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        options: Options,
+        view: View,
+        manifest: Manifest,
+        active: Active,
+    ) -> Shared {
+        let live_rows =
+            view.cells().flat_map(|(_, cell)| &cell.runs).map(|run| run.rows().len() as u64).sum();
+        Shared {
+            storage,
+            options,
+            view: ArcSwap::from_pointee(view),
+            publishing: Mutex::new(()),
+            gate: RwLock::new(active),
+            manifest: Mutex::new(manifest),
+            live_rows: AtomicU64::new(live_rows),
+            signals: Mutex::default(),
+            signalled: Condvar::new(),
+            appended: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Replaces the view by a changed copy.
+    pub(crate) fn publish(&self, change: impl FnOnce(&mut View)) {
+        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut view = View::clone(&self.view.load());
+        change(&mut view);
+        for organisation in view.organisations.values_mut() {
+            let version = organisation.names().joins_version;
+            if organisation.joins.version != version {
+                let joins = Joins::derive(&organisation.names());
+                Arc::make_mut(organisation).joins = Arc::new(joins);
+            }
+        }
+        self.view.store(Arc::new(view));
+    }
+
+    fn gate(&self) -> RwLockReadGuard<'_, Active> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gate's write half: no append is under way while it is held.
+    pub(crate) fn close_gate(&self) -> RwLockWriteGuard<'_, Active> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is live any more: everything in memory belongs to older journals.
+    pub(crate) fn reset_live_rows(&self) {
+        self.live_rows.store(0, Ordering::Relaxed);
+    }
+
+    fn signals(&self) -> MutexGuard<'_, Signals> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_full(&self) -> bool {
+        self.live_rows.load(Ordering::Relaxed) >= self.options.live_rows_max
+    }
+
+    /// Refuses to go on after a failure, and waits while memory is full and being emptied.
+    fn admit(&self) -> Result<(), IndexError> {
+        let mut signals = self.signals();
+        loop {
+            if let Some(failure) = &signals.failed {
+                return Err(IndexError::Stopped(failure.clone()));
+            }
+            if !(self.options.background && self.is_full() && signals.spilling) {
+                return Ok(());
+            }
+            signals = self.signalled.wait(signals).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Stops all writing: what was acknowledged is safe, nothing more is.
+    fn fail(&self, failure: &str) {
+        tracing::error!(failure, "the store stopped writing");
+        self.signals().failed.get_or_insert_with(|| failure.to_owned());
+        self.signalled.notify_all();
+    }
+
+    /// Hands memory to segments, here or on the store's thread.
+    fn request_spill(self: &Arc<Shared>) {
+        if self.options.background {
+            self.signals().spill_wanted = true;
+            self.signalled.notify_all();
+        } else {
+            self.spill();
+        }
+    }
+
+    /// Writes segments now; a failure or a panic stops the store's writing and is not lost.
+    fn spill(&self) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| upkeep::spill(self)));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail(&error.to_string()),
+            Err(_) => self.fail("writing segments panicked"),
+        }
+    }
+
+    /// Whether these are still the names of the organisation; asked under the gate, which a removal closes.
+    fn is_current(&self, organisation: OrganisationId, names: &Arc<RwLock<Names>>) -> bool {
+        self.view.load().organisations.get(&organisation).is_some_and(|view| Arc::ptr_eq(&view.names, names))
+    }
+
+    fn names(&self, organisation: OrganisationId) -> Arc<RwLock<Names>> {
+        if let Some(view) = self.view.load().organisations.get(&organisation) {
+            return Arc::clone(&view.names);
+        }
+        self.publish(|view| {
+            view.organisation_mut(organisation);
+        });
+        self.names(organisation)
+    }
+}
+
+/// The life of the store's thread.
+fn work(shared: &Shared) {
+    let mut signals = shared.signals();
+    loop {
+        if signals.stop || signals.failed.is_some() {
+            return;
+        }
+        if !signals.spill_wanted {
+            signals = shared.signalled.wait(signals).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        signals.spill_wanted = false;
+        signals.spilling = true;
+        drop(signals);
+        shared.spill();
+        signals = shared.signals();
+        signals.spilling = false;
+        signals.spill_wanted |= shared.is_full();
+        shared.signalled.notify_all();
+    }
+}
+
+impl IndexStore {
+    pub(crate) fn start(shared: Shared) -> IndexStore {
+        let shared = Arc::new(shared);
+        let worker = shared.options.background.then(|| {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new().name("seenby-segments".to_owned());
+            thread.spawn(move || work(&shared)).expect("the system can start one more thread")
+        });
+        let store = IndexStore { shared, worker };
+        if store.shared.is_full() {
+            store.shared.request_spill();
+        }
+        store
+    }
+
+    /// Opens the store in a folder of files, taking in what its journals hold.
+    pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<IndexStore, IndexError> {
+        Ok(IndexStore::start(crate::recover::recover(storage, options)?))
+    }
+
+    /// [`Store::append`], on the caller's thread: returns when the batch is durable and visible. Callers may run
+    /// side by side; they share the sync.
+    pub fn append_now(&self, batch: &Batch) -> Result<Receipt, IndexError> {
+        let shared = &self.shared;
+        shared.admit()?;
+        let names = shared.names(batch.organisation());
+        let numbered = Numbered::new(batch, &names)?;
+        let cells = cells_of(batch, &numbered);
+        let mut body = Vec::new();
+        record::put_cells(&mut body, numbered.source, batch.offsets(), &cells);
+
+        let active = shared.gate();
+        if !shared.is_current(batch.organisation(), &names) {
+            // The organisation was removed meanwhile: its numbers mean nothing any more.
+            drop(active);
+            return self.append_now(batch);
+        }
+        let journal = active.journal(&*shared.storage)?;
+        let position = journal.append(|frame| {
+            let (first, entries) = write(&names).take_unjournalled();
+            record::put_append(frame, batch.organisation(), (first, &entries));
+            frame.extend_from_slice(&body);
+        });
+        // A failed write leaves the names learned but unjournalled: the store has stopped, nothing refers to them.
+        let position = position.inspect_err(|error| shared.fail(&error.to_string()))?;
+        drop(body);
+        journal.sync_to(position).inspect_err(|error| shared.fail(&error.to_string()))?;
+
+        let rows: usize = cells.iter().map(|cell| cell.rows.len()).sum();
+        for offset in batch.offsets() {
+            write(&names).set_offset(numbered.source, offset.key.clone(), offset.position);
+        }
+        let places = self.publish_runs(batch.organisation(), cells, active.number);
+        let full = shared.live_rows.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64
+            >= shared.options.live_rows_max;
+        let generation = active.number;
+        drop(active);
+        for (table, day) in places {
+            merge_runs(shared, Cell { organisation: batch.organisation(), table, day }, generation);
+        }
+        if full {
+            shared.request_spill();
+        }
+        let sightings = batch.sightings().len() as u64;
+        shared.appended.fetch_add(sightings, Ordering::Relaxed);
+        Ok(Receipt { sightings })
+    }
+
+    fn publish_runs(
+        &self,
+        organisation: OrganisationId,
+        cells: Vec<CellRows>,
+        generation: u64,
+    ) -> Vec<(Table, Day)> {
+        let places = cells.iter().map(|cell| (cell.table, cell.day)).collect();
+        self.shared.publish(|view| {
+            let view = view.organisation_mut(organisation);
+            for cell in cells {
+                let run = Run::from_sorted(cell.rows, generation);
+                view.cell_mut(cell.table, cell.day).runs.push(Arc::new(run));
+            }
+        });
+        places
+    }
+
+    /// [`Store::stats`], on the caller's thread.
+    pub fn stats_now(&self, question: &Question) -> Result<Answer, IndexError> {
+        match self.shared.view.load().organisations.get(&question.organisation) {
+            Some(view) => ask::stats(view, question),
+            None => Ok(Answer::Unknown),
+        }
+    }
+
+    /// Writes everything in memory into segments, now.
+    pub fn flush(&self) -> Result<(), IndexError> {
+        upkeep::spill(&self.shared).inspect_err(|error| self.shared.fail(&error.to_string()))
+    }
+
+    /// Figures for metrics.
+    pub fn figures(&self) -> Figures {
+        let view = self.shared.view();
+        let mut figures = Figures {
+            appended: self.shared.appended.load(Ordering::Relaxed),
+            organisations: view.organisations.len() as u64,
+            ..Figures::default()
+        };
+        for (_, cell) in view.cells() {
+            figures.live_rows += cell.runs.iter().map(|run| run.rows().len() as u64).sum::<u64>();
+            figures.segments += cell.segments.len() as u64;
+            figures.segment_rows += cell.segments.iter().map(|segment| segment.rows).sum::<u64>();
+            figures.index_bytes += cell.segments.iter().map(|segment| segment.memory() as u64).sum::<u64>();
+        }
+        figures
+    }
+
+    fn organisation(&self, organisation: OrganisationId) -> Option<Arc<OrganisationView>> {
+        self.shared.view.load().organisations.get(&organisation).map(Arc::clone)
+    }
+
+    fn teach_now(&self, organisation: OrganisationId, change: &RegistryChange) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.admit()?;
+        let names = shared.names(organisation);
+        let change = self.owners_merged(organisation, change)?;
+        let entry = write(&names).change_entry(&change).map_err(no_device)?;
+        if matches!(entry, Entry::Merge { from, into } if from == into) {
+            return Ok(());
+        }
+        let active = shared.gate();
+        if !shared.is_current(organisation, &names) {
+            return Err(StoreError::Refused("the organisation was removed meanwhile".to_owned()));
+        }
+        let journal = active.journal(&*shared.storage)?;
+        let position = journal.append(|frame| {
+            let mut names = write(&names);
+            names.learn(entry);
+            let (first, entries) = names.take_unjournalled();
+            record::put_learn(frame, organisation, (first, &entries));
+        });
+        let position = position.inspect_err(|error| shared.fail(&error.to_string()))?;
+        journal.sync_to(position).inspect_err(|error| shared.fail(&error.to_string()))?;
+        shared.publish(|_| {});
+        Ok(())
+    }
+
+    /// A merge joins the devices that own the two identities now, not the identities themselves.
+    fn owners_merged(
+        &self,
+        organisation: OrganisationId,
+        change: &RegistryChange,
+    ) -> Result<RegistryChange, StoreError> {
+        let RegistryChange::Merge { from, into } = change else { return Ok(change.clone()) };
+        Ok(RegistryChange::Merge {
+            from: self.owner(organisation, from)?,
+            into: self.owner(organisation, into)?,
+        })
+    }
+
+    fn owner(&self, organisation: OrganisationId, identity: &Identity) -> Result<Identity, StoreError> {
+        let view = self.organisation(organisation).ok_or_else(|| no_device(identity.clone()))?;
+        let devices = ask::devices(&view, Some(&DeviceKey::Identity(identity.clone())))?;
+        devices.into_iter().next().map(|device| device.identity).ok_or_else(|| no_device(identity.clone()))
+    }
+}
+
+fn no_device(identity: Identity) -> StoreError {
+    StoreError::Refused(format!("there is no device '{identity}'"))
+}
+
+impl Drop for IndexStore {
+    fn drop(&mut self) {
+        self.shared.signals().stop = true;
+        self.shared.signalled.notify_all();
+        if let Some(worker) = self.worker.take() {
+            // A panic in the thread was caught and reported there.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// What the store holds, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Figures {
+    /// Sightings taken since the store was opened, repeats included.
+    pub appended: u64,
+    /// Organisations with any data.
+    pub organisations: u64,
+    /// Rows in memory.
+    pub live_rows: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Rows in segment files.
+    pub segment_rows: u64,
+    /// Bytes of filters and page indexes in memory.
+    pub index_bytes: u64,
+}
+
+/// The numbers of what a batch names.
+struct Numbered {
+    identities: Vec<u32>,
+    source: u16,
+}
+
+impl Numbered {
+    fn new(batch: &Batch, names: &RwLock<Names>) -> Result<Numbered, IndexError> {
+        let known = read(names);
+        let mut identities: Vec<Option<u32>> =
+            batch.identities().iter().map(|identity| known.number(identity)).collect();
+        drop(known);
+        let mut names = write(names);
+        for (number, identity) in identities.iter_mut().zip(batch.identities()) {
+            number.get_or_insert_with(|| names.number_or_learn(identity));
+        }
+        let identities: Vec<u32> = identities.into_iter().flatten().collect();
+        let source = names
+            .source_or_learn(batch.source())
+            .ok_or_else(|| IndexError::Refused("an organisation has at most 32,768 sources".to_owned()))?;
+        for (name, agent) in distinct_carriers(batch) {
+            let (name, agent) = (identities[name as usize], identities[agent as usize]);
+            if name != agent && !names.knows_carrier(name, agent) {
+                names.learn(Entry::Carrier { name, agent });
+            }
+        }
+        Ok(Numbered { identities, source })
+    }
+}
+
+/// The pairs of a batch's registry facts, nearly without repeats: one device's records mostly repeat its last pair.
+fn distinct_carriers(batch: &Batch) -> Vec<(u32, u32)> {
+    let mut last = vec![u32::MAX; batch.identities().len()];
+    let mut pairs = Vec::new();
+    for fact in batch.carriers() {
+        let slot = &mut last[fact.name as usize];
+        if *slot != fact.agent {
+            *slot = fact.agent;
+            pairs.push((fact.name, fact.agent));
+        }
+    }
+    pairs
+}
+
+/// A batch's rows by cell, sorted.
+fn cells_of(batch: &Batch, numbered: &Numbered) -> Vec<CellRows> {
+    let number = |index: u32| numbered.identities[index as usize];
+    let mut cells = Cells::default();
+    for sighting in batch.sightings() {
+        let (day, of_day) = (sighting.second.day(), sighting.second.of_day());
+        let row =
+            Row::new(Key::of_address(sighting.address), number(sighting.identity), of_day, numbered.source);
+        cells.rows(Table::Sightings, day).push(row);
+    }
+    for fact in batch.carriers() {
+        let (name, agent) = (number(fact.name), number(fact.agent));
+        if name != agent {
+            let row = Row::new(Key::of_number(name), agent, fact.second.of_day(), 0);
+            cells.rows(Table::Carriers, fact.second.day()).push(row);
+        }
+    }
+    for (identity, day) in batch.reporters() {
+        cells.rows(Table::Reporters, *day).push(Row::new(Key::of_number(0), number(*identity), 0, 0));
+    }
+    cells.sorted()
+}
+
+/// Rows by cell while a batch is taken apart. Records mostly stay on one day for long, so the last cell is tried first.
+#[derive(Default)]
+struct Cells {
+    places: BTreeMap<(Table, Day), usize>,
+    cells: Vec<CellRows>,
+    last: usize,
+}
+
+impl Cells {
+    #[inline]
+    fn rows(&mut self, table: Table, day: Day) -> &mut Vec<Row> {
+        let same = self.cells.get(self.last).is_some_and(|cell| cell.table == table && cell.day == day);
+        if !same {
+            let next = self.cells.len();
+            self.last = *self.places.entry((table, day)).or_insert(next);
+            if self.last == next {
+                self.cells.push(CellRows { table, day, rows: Vec::new() });
+            }
+        }
+        &mut self.cells[self.last].rows
+    }
+
+    fn sorted(self) -> Vec<CellRows> {
+        let mut cells = self.cells;
+        for cell in &mut cells {
+            cell.rows.sort_unstable();
+            cell.rows.dedup();
+        }
+        cells
+    }
+}
+
+/// Merges the smallest runs of a cell when there are many. Runs of older journals are left alone: they are on their
+/// way into a segment.
+fn merge_runs(shared: &Shared, cell: Cell, generation: u64) {
+    let view = shared.view();
+    let Some(organisation) = view.organisations.get(&cell.organisation) else { return };
+    let Some(known) = organisation.table(cell.table).get(&cell.day) else { return };
+    let mut runs: Vec<Arc<Run>> =
+        known.runs.iter().filter(|run| run.generation == generation).cloned().collect();
+    if runs.len() <= RUNS_MAX {
+        return;
+    }
+    runs.sort_by_key(|run| run.rows().len());
+    runs.truncate(RUNS_MERGED);
+    let merged = Arc::new(Run::merged(&runs));
+    shared.publish(|view| {
+        let here = view.organisation_mut(cell.organisation).cell_mut(cell.table, cell.day);
+        replace_runs(here, &runs, merged);
+    });
+}
+
+/// Puts `merged` in the place of `runs`, unless one of them is gone: then another merge or a spill was quicker.
+fn replace_runs(cell: &mut CellView, runs: &[Arc<Run>], merged: Arc<Run>) {
+    let is_one = |run: &Arc<Run>| runs.iter().any(|one| Arc::ptr_eq(one, run));
+    if cell.runs.iter().filter(|run| is_one(run)).count() == runs.len() {
+        cell.runs.retain(|run| !is_one(run));
+        cell.runs.push(merged);
+    }
+}
+
+fn read(names: &RwLock<Names>) -> RwLockReadGuard<'_, Names> {
+    names.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(names: &RwLock<Names>) -> RwLockWriteGuard<'_, Names> {
+    names.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store for IndexStore {
+    async fn append(&self, batch: Batch) -> Result<Receipt, StoreError> {
+        Ok(self.append_now(&batch)?)
+    }
+
+    async fn stats(&self, question: Question) -> Result<Answer, StoreError> {
+        Ok(self.stats_now(&question)?)
+    }
+
+    async fn coverage(
+        &self,
+        organisation: OrganisationId,
+        kept_since: Second,
+        until: Second,
+    ) -> Result<Coverage, StoreError> {
+        match self.organisation(organisation) {
+            Some(view) => Ok(ask::coverage(&view, kept_since, until)?),
+            None => Ok(Coverage::default()),
+        }
+    }
+
+    async fn offset(
+        &self,
+        organisation: OrganisationId,
+        source: SourceName,
+        key: String,
+    ) -> Result<Option<u64>, StoreError> {
+        Ok(self.organisation(organisation).and_then(|view| view.names().offset(&source, &key)))
+    }
+
+    async fn devices(
+        &self,
+        organisation: OrganisationId,
+        key: Option<DeviceKey>,
+    ) -> Result<Vec<DeviceEntry>, StoreError> {
+        match self.organisation(organisation) {
+            Some(view) => Ok(ask::devices(&view, key.as_ref())?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn teach(&self, organisation: OrganisationId, change: RegistryChange) -> Result<(), StoreError> {
+        self.teach_now(organisation, &change)
+    }
+
+    async fn outside(
+        &self,
+        organisation: OrganisationId,
+        kept_since: Second,
+    ) -> Result<Retained, StoreError> {
+        match self.organisation(organisation) {
+            Some(view) => Ok(ask::outside(&view, kept_since)?),
+            None => Ok(Retained::default()),
+        }
+    }
+
+    async fn retain(&self, organisation: OrganisationId, kept_since: Second) -> Result<(), StoreError> {
+        Ok(upkeep::retain(&self.shared, organisation, kept_since)?)
+    }
+
+    async fn remove(&self, organisation: OrganisationId) -> Result<(), StoreError> {
+        Ok(upkeep::remove(&self.shared, organisation)?)
+    }
+}

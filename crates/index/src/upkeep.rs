@@ -1,0 +1,374 @@
+//! What the store does to its files besides journalling: memory into segments, segments into larger ones, retention,
+//! removal. Refuses to hold: when to do it (the store's), answers and recovery.
+//!
+//! Each change follows one order: write the new file and sync it, replace the manifest, publish the view, unlink the
+//! old file. A power cut leaves either state whole, and files that no manifest names are removed at the next start.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use sighting::{Day, OrganisationId, Second};
+
+use crate::error::IndexError;
+use crate::journal;
+use crate::manifest::{Held, Manifest, Named};
+use crate::names_file;
+use crate::record;
+use crate::row::{Row, Run, Table};
+use crate::segment::{Cell, Segment, SegmentWriter};
+use crate::store::{Active, Shared};
+use crate::view::{CellView, View};
+
+/// The folder of segments.
+pub(crate) const SEGMENTS: &str = "segments";
+/// Segments of one cell and size class that become one.
+const MERGED_MIN: usize = 4;
+
+/// The file name of a segment.
+pub(crate) fn path(number: u64) -> String {
+    format!("{SEGMENTS}/{number:010}.segment")
+}
+
+/// Writes everything in memory into segments, files the names, and lets the journals go.
+pub(crate) fn spill(shared: &Shared) -> Result<(), IndexError> {
+    let mut manifest = lock(shared);
+    empty_memory(shared, &mut manifest)?;
+    merge_segments(shared, &mut manifest)
+}
+
+fn empty_memory(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexError> {
+    let floor = rotate(shared, manifest);
+    let view = shared.view();
+    let mut next = manifest.clone();
+    let mut written: Vec<(Cell, Arc<Segment>)> = Vec::new();
+    for (cell, held) in view.cells() {
+        let runs = older_runs(held, floor);
+        if runs.is_empty() {
+            continue;
+        }
+        let run = Run::merged(&runs);
+        let segment = write_segment(shared, &mut next, cell, run.rows().iter().map(|row| Ok(*row)))?;
+        written.push((cell, segment));
+    }
+    if !written.is_empty() {
+        sync_segment_names(shared)?;
+    }
+    for (organisation, held) in &view.organisations {
+        let file_bytes = next
+            .organisations
+            .iter()
+            .find(|held| held.organisation == *organisation)
+            .map(|held| held.names_bytes);
+        let names_bytes =
+            names_file::file(&*shared.storage, *organisation, file_bytes.unwrap_or(0), &held.names)?;
+        next.organisations.retain(|held| held.organisation != *organisation);
+        next.organisations.push(Held { organisation: *organisation, names_bytes });
+    }
+    let old_floor = next.journal_floor;
+    next.journal_floor = floor;
+    next.store(&*shared.storage)?;
+    *manifest = next;
+    shared.publish(|view| {
+        for (cell, segment) in &written {
+            let held = view.organisation_mut(cell.organisation).cell_mut(cell.table, cell.day);
+            held.runs.retain(|run| run.generation >= floor);
+            held.segments.push(Arc::clone(segment));
+        }
+    });
+    drop(view);
+    remove_journals(shared, old_floor, floor)
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, Manifest> {
+    shared.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a new journal; every batch of the older ones is in the view when it returns. Gives the new number.
+fn rotate(shared: &Shared, manifest: &mut Manifest) -> u64 {
+    let mut active = shared.close_gate();
+    if active.is_used() {
+        *active = Active::new(take_number(manifest));
+    }
+    shared.reset_live_rows();
+    active.number
+}
+
+fn take_number(manifest: &mut Manifest) -> u64 {
+    manifest.next_number += 1;
+    manifest.next_number - 1
+}
+
+fn older_runs(cell: &CellView, floor: u64) -> Vec<Arc<Run>> {
+    cell.runs.iter().filter(|run| run.generation < floor).cloned().collect()
+}
+
+/// Writes a segment of rows in rising order and opens it. Its name is not durable yet.
+fn write_segment(
+    shared: &Shared,
+    manifest: &mut Manifest,
+    cell: Cell,
+    rows: impl Iterator<Item = Result<Row, IndexError>>,
+) -> Result<Arc<Segment>, IndexError> {
+    let number = take_number(manifest);
+    let path = path(number);
+    let file = shared.storage.create(&path).map_err(IndexError::io(&path))?;
+    let mut writer = SegmentWriter::new(Arc::clone(&file), path.clone(), cell);
+    for row in rows {
+        writer.push(row?)?;
+    }
+    let rows = writer.finish()?;
+    manifest.segments.push(Named { number, cell, rows });
+    Ok(Arc::new(Segment::open(file, path, number)?))
+}
+
+fn sync_segment_names(shared: &Shared) -> Result<(), IndexError> {
+    shared.storage.sync_names(SEGMENTS).map_err(IndexError::io(SEGMENTS))
+}
+
+fn remove_journals(shared: &Shared, from: u64, to: u64) -> Result<(), IndexError> {
+    for name in shared.storage.list(journal::FOLDER).map_err(IndexError::io(journal::FOLDER))? {
+        if journal::number(&name).is_some_and(|number| (from..to).contains(&number)) {
+            let path = format!("{}/{name}", journal::FOLDER);
+            shared.storage.remove(&path).map_err(IndexError::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Merges segments of one cell and similar size, until no four are of one size.
+fn merge_segments(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexError> {
+    loop {
+        let view = shared.view();
+        let candidates: Vec<(Cell, Vec<Arc<Segment>>)> =
+            view.cells().filter_map(|(cell, held)| Some((cell, similar(&held.segments)?))).collect();
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        for (cell, segments) in candidates {
+            replace(shared, manifest, cell, &segments, |rows| rows)?;
+        }
+    }
+}
+
+/// Four or more segments of one size class (a power of four), if there are.
+fn similar(segments: &[Arc<Segment>]) -> Option<Vec<Arc<Segment>>> {
+    let mut classes: BTreeMap<u32, Vec<Arc<Segment>>> = BTreeMap::new();
+    for segment in segments {
+        classes.entry(segment.rows.max(1).ilog2() / 2).or_default().push(Arc::clone(segment));
+    }
+    classes.into_values().find(|class| class.len() >= MERGED_MIN)
+}
+
+/// Replaces segments of one cell by one, made of their rows in order after `change`.
+fn replace<I: Iterator<Item = Result<Row, IndexError>>>(
+    shared: &Shared,
+    manifest: &mut Manifest,
+    cell: Cell,
+    segments: &[Arc<Segment>],
+    change: impl FnOnce(Merge) -> I,
+) -> Result<(), IndexError> {
+    let mut next = manifest.clone();
+    let merged = write_segment(shared, &mut next, cell, change(Merge::new(segments)?))?;
+    sync_segment_names(shared)?;
+    let gone: Vec<u64> = segments.iter().map(|segment| segment.number).collect();
+    next.segments.retain(|named| !gone.contains(&named.number));
+    next.store(&*shared.storage)?;
+    *manifest = next;
+    shared.publish(|view| {
+        for segment in segments {
+            let place = segment.cell;
+            let held = view.organisation_mut(place.organisation).cell_mut(place.table, place.day);
+            held.segments.retain(|held| held.number != segment.number);
+        }
+        let view = view.organisation_mut(cell.organisation);
+        view.cell_mut(cell.table, cell.day).segments.push(Arc::clone(&merged));
+        view.drop_empty();
+    });
+    unlink(shared, &gone)
+}
+
+fn unlink(shared: &Shared, numbers: &[u64]) -> Result<(), IndexError> {
+    for number in numbers {
+        let path = path(*number);
+        shared.storage.remove(&path).map_err(IndexError::io(&path))?;
+    }
+    Ok(())
+}
+
+/// The rows of several segments in order, repeats next to each other; memory for one page of each.
+struct Merge {
+    inputs: Vec<Input>,
+    heads: BinaryHeap<Reverse<(Row, usize)>>,
+}
+
+struct Input {
+    segment: Arc<Segment>,
+    next_page: usize,
+    rows: std::vec::IntoIter<Row>,
+}
+
+impl Input {
+    fn next(&mut self) -> Result<Option<Row>, IndexError> {
+        loop {
+            if let Some(row) = self.rows.next() {
+                return Ok(Some(row));
+            }
+            match self.segment.page(self.next_page) {
+                Some(rows) => self.rows = rows?.into_iter(),
+                None => return Ok(None),
+            }
+            self.next_page += 1;
+        }
+    }
+}
+
+impl Merge {
+    fn new(segments: &[Arc<Segment>]) -> Result<Merge, IndexError> {
+        let input = |segment: &Arc<Segment>| Input {
+            segment: Arc::clone(segment),
+            next_page: 0,
+            rows: Vec::new().into_iter(),
+        };
+        let mut merge = Merge { inputs: segments.iter().map(input).collect(), heads: BinaryHeap::new() };
+        for index in 0..merge.inputs.len() {
+            merge.refill(index)?;
+        }
+        Ok(merge)
+    }
+
+    fn refill(&mut self, index: usize) -> Result<(), IndexError> {
+        if let Some(row) = self.inputs[index].next()? {
+            self.heads.push(Reverse((row, index)));
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Merge {
+    type Item = Result<Row, IndexError>;
+
+    fn next(&mut self) -> Option<Result<Row, IndexError>> {
+        let Reverse((row, index)) = self.heads.pop()?;
+        Some(self.refill(index).map(|()| row))
+    }
+}
+
+/// Frees whole days before `kept_since`. Of the carriers of those days each name keeps its newest: it still decides
+/// whose the name was when the kept days began.
+pub(crate) fn retain(
+    shared: &Shared,
+    organisation: OrganisationId,
+    kept_since: Second,
+) -> Result<(), IndexError> {
+    let mut manifest = lock(shared);
+    let first_kept = kept_since.day();
+    fold_old_carriers(shared, &mut manifest, organisation, first_kept)?;
+    let old = |cell: &Cell| {
+        cell.organisation == organisation && cell.table != Table::Carriers && cell.day < first_kept
+    };
+    drop_segments(shared, &mut manifest, old, |view| {
+        if let Some(view) = view.organisations.get_mut(&organisation) {
+            let view = Arc::make_mut(view);
+            for table in [Table::Sightings, Table::Reporters] {
+                for day in view.table(table).range(..first_kept).map(|(day, _)| *day).collect::<Vec<_>>() {
+                    *view.cell_mut(table, day) = CellView::default();
+                }
+            }
+            view.drop_empty();
+        }
+    })
+}
+
+/// Removes the segments of some cells: from the manifest, then from the view, then from the disk.
+fn drop_segments(
+    shared: &Shared,
+    manifest: &mut Manifest,
+    gone: impl Fn(&Cell) -> bool,
+    change: impl FnOnce(&mut View),
+) -> Result<(), IndexError> {
+    let numbers: Vec<u64> =
+        manifest.segments.iter().filter(|named| gone(&named.cell)).map(|named| named.number).collect();
+    if !numbers.is_empty() {
+        let mut next = manifest.clone();
+        next.segments.retain(|named| !gone(&named.cell));
+        next.store(&*shared.storage)?;
+        *manifest = next;
+    }
+    shared.publish(change);
+    unlink(shared, &numbers)
+}
+
+/// Folds the segments of carriers before a day into one of the day before it, with the newest facts of each name.
+/// The seconds of days before that one are lost, and with them nothing: no kept sighting lies before them.
+fn fold_old_carriers(
+    shared: &Shared,
+    manifest: &mut Manifest,
+    organisation: OrganisationId,
+    first_kept: Day,
+) -> Result<(), IndexError> {
+    let Some(base) = u32::from(first_kept.number()).checked_sub(1).and_then(Day::new) else { return Ok(()) };
+    let is_live = |view: &View| {
+        let old =
+            view.organisations.get(&organisation).map(|held| held.table(Table::Carriers).range(..first_kept));
+        old.into_iter().flatten().any(|(_, cell)| !cell.runs.is_empty())
+    };
+    if is_live(&shared.view()) {
+        // Facts in memory count among the newest too.
+        empty_memory(shared, manifest)?;
+    }
+    let view = shared.view();
+    let Some(held) = view.organisations.get(&organisation) else { return Ok(()) };
+    let old: Vec<(Day, Arc<Segment>)> = held
+        .table(Table::Carriers)
+        .range(..first_kept)
+        .flat_map(|(day, cell)| cell.segments.iter().map(|segment| (*day, Arc::clone(segment))))
+        .collect();
+    if old.iter().all(|(day, _)| *day == base) {
+        return Ok(());
+    }
+    let mut newest: BTreeMap<crate::row::Key, (Second, Vec<u32>)> = BTreeMap::new();
+    for (day, segment) in &old {
+        for page in segment.pages() {
+            for row in page? {
+                keep_newest(&mut newest, row, *day);
+            }
+        }
+    }
+    let mut rows: Vec<Row> = newest
+        .into_iter()
+        .flat_map(|(key, (second, agents))| {
+            let of_day = if second.day() == base { second.of_day() } else { 0 };
+            agents.into_iter().map(move |agent| Row::new(key, agent, of_day, 0))
+        })
+        .collect();
+    rows.sort_unstable();
+    let segments: Vec<Arc<Segment>> = old.into_iter().map(|(_, segment)| segment).collect();
+    let cell = Cell { organisation, table: Table::Carriers, day: base };
+    replace(shared, manifest, cell, &segments, |_| rows.into_iter().map(Ok))
+}
+
+fn keep_newest(newest: &mut BTreeMap<crate::row::Key, (Second, Vec<u32>)>, row: Row, day: Day) {
+    let second = day.at(row.of_day());
+    let known = newest.entry(row.key).or_insert((second, Vec::new()));
+    if known.0 < second {
+        *known = (second, Vec::new());
+    }
+    if known.0 == second && !known.1.contains(&row.identity()) {
+        known.1.push(row.identity());
+    }
+}
+
+/// Removes everything of an organisation. The journal says so first: what it holds of it must not come back.
+pub(crate) fn remove(shared: &Shared, organisation: OrganisationId) -> Result<(), IndexError> {
+    let mut manifest = lock(shared);
+    let active = shared.close_gate();
+    let journal = active.journal(&*shared.storage)?;
+    let position = journal.append(|frame| record::put_remove(frame, organisation))?;
+    journal.sync_to(position)?;
+    manifest.organisations.retain(|held| held.organisation != organisation);
+    let gone = |cell: &Cell| cell.organisation == organisation;
+    manifest.store(&*shared.storage)?;
+    drop_segments(shared, &mut manifest, gone, |view| drop(view.organisations.remove(&organisation)))?;
+    names_file::remove(&*shared.storage, organisation)
+}

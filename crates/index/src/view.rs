@@ -1,0 +1,83 @@
+//! The immutable state that a question sees: per organisation and cell, the runs in memory and the segments on disk.
+//! A new view replaces the old one as a whole, so no question sees half a change. Refuses to hold: who changes it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use sighting::{Day, OrganisationId};
+
+use crate::joins::Joins;
+use crate::names::Names;
+use crate::row::{Run, Table};
+use crate::segment::{Cell, Segment};
+
+/// Everything, at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct View {
+    pub(crate) organisations: HashMap<OrganisationId, Arc<OrganisationView>>,
+}
+
+/// One organisation, at one moment. Its names may be newer: they only grow.
+#[derive(Clone, Default)]
+pub(crate) struct OrganisationView {
+    tables: [BTreeMap<Day, Arc<CellView>>; Table::ALL.len()],
+    pub(crate) names: Arc<RwLock<Names>>,
+    pub(crate) joins: Arc<Joins>,
+}
+
+/// One cell, at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct CellView {
+    pub(crate) runs: Vec<Arc<Run>>,
+    pub(crate) segments: Vec<Arc<Segment>>,
+}
+
+impl OrganisationView {
+    /// An organisation without cells.
+    pub(crate) fn of_names(names: Names) -> OrganisationView {
+        OrganisationView { names: Arc::new(RwLock::new(names)), ..OrganisationView::default() }
+    }
+
+    /// The cells of a table, by day.
+    pub(crate) fn table(&self, table: Table) -> &BTreeMap<Day, Arc<CellView>> {
+        &self.tables[table as usize]
+    }
+
+    /// The names, for reading.
+    pub(crate) fn names(&self) -> RwLockReadGuard<'_, Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cell to change; it is made if it is missing.
+    pub(crate) fn cell_mut(&mut self, table: Table, day: Day) -> &mut CellView {
+        Arc::make_mut(self.tables[table as usize].entry(day).or_default())
+    }
+
+    /// Forgets cells that hold nothing.
+    pub(crate) fn drop_empty(&mut self) {
+        for table in &mut self.tables {
+            table.retain(|_, cell| !cell.runs.is_empty() || !cell.segments.is_empty());
+        }
+    }
+
+    /// Every cell with its table and day.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (Table, Day, &Arc<CellView>)> {
+        Table::ALL
+            .into_iter()
+            .flat_map(|table| self.table(table).iter().map(move |(day, cell)| (table, *day, cell)))
+    }
+}
+
+impl View {
+    /// An organisation to change; it is made if it is missing.
+    pub(crate) fn organisation_mut(&mut self, id: OrganisationId) -> &mut OrganisationView {
+        Arc::make_mut(self.organisations.entry(id).or_default())
+    }
+
+    /// Every cell with its place.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (Cell, &Arc<CellView>)> {
+        self.organisations.iter().flat_map(|(organisation, view)| {
+            view.cells().map(|(table, day, cell)| (Cell { organisation: *organisation, table, day }, cell))
+        })
+    }
+}

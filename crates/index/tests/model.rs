@@ -1,0 +1,138 @@
+//! The store against the model: random batches in any order with repeats, flushes, restarts, joins and retention in
+//! between, and every question of the small world compared. A failure prints the steps that led to it.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::sim::Sim;
+use common::{Line, batch, difference, identity, now, organisation, second};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use seenby_index::{IndexStore, Options};
+use sighting::model::ModelStore;
+use sighting::{RegistryChange, Second, Store};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append { whose: u8, source: u8, lines: Vec<Line> },
+    Flush,
+    Reopen,
+    Retain { day: u8, place: u8 },
+    Merge { whose: u8, from: u8, into: u8 },
+    Domain { whose: u8, known: bool },
+    Remove { whose: u8 },
+}
+
+fn line() -> impl Strategy<Value = Line> {
+    (0u8..6, 0u8..6, 0u8..4, 0u8..6, proptest::option::of(0u8..3))
+        .prop_map(|(who, whither, day, place, carried)| Line { who, whither, day, place, carried })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0u8..2, 0u8..2, vec(line(), 0..12)).prop_map(|(whose, source, lines)| Step::Append { whose, source, lines }),
+        3 => Just(Step::Flush),
+        2 => Just(Step::Reopen),
+        1 => (0u8..4, 0u8..6).prop_map(|(day, place)| Step::Retain { day, place }),
+        1 => (0u8..2, 0u8..6, 0u8..6).prop_map(|(whose, from, into)| Step::Merge { whose, from, into }),
+        1 => (0u8..2, any::<bool>()).prop_map(|(whose, known)| Step::Domain { whose, known }),
+        1 => (0u8..2).prop_map(|whose| Step::Remove { whose }),
+    ]
+}
+
+fn open(disk: &Sim) -> IndexStore {
+    let options = Options { live_rows_max: 60, background: false };
+    IndexStore::open(Arc::new(disk.clone()), options).expect("the folder opens")
+}
+
+fn check(steps: &[Step]) {
+    let disk = Sim::default();
+    let mut store = open(&disk);
+    let model = ModelStore::new();
+    let mut kept_since = Second::MIN;
+    for step in steps {
+        match step {
+            Step::Append { whose, source, lines } => {
+                // What is too old never gets here.
+                let lines: Vec<Line> =
+                    lines.iter().copied().filter(|line| second(line.day, line.place) >= kept_since).collect();
+                let _ =
+                    now(model.append(batch(*whose, *source, &lines))).expect("the model takes everything");
+                let _ = now(store.append(batch(*whose, *source, &lines))).expect("the store takes it");
+            }
+            Step::Flush => store.flush().expect("the store flushes"),
+            Step::Reopen => {
+                drop(store);
+                store = open(&disk);
+            }
+            Step::Retain { day, place } => {
+                kept_since = kept_since.max(second(*day, *place));
+                for whose in 0..2 {
+                    now(store.retain(organisation(whose), kept_since)).expect("the store retains");
+                }
+            }
+            Step::Merge { whose, from, into } => {
+                let change = RegistryChange::Merge { from: identity(*from), into: identity(*into) };
+                let expected = now(model.teach(organisation(*whose), change.clone()));
+                assert_eq!(now(store.teach(organisation(*whose), change)), expected);
+            }
+            Step::Domain { whose, known } => {
+                let change = RegistryChange::Domain(known.then(|| "example.org".to_owned()));
+                now(model.teach(organisation(*whose), change.clone())).expect("the model learns");
+                now(store.teach(organisation(*whose), change)).expect("the store learns");
+            }
+            Step::Remove { whose } => {
+                now(model.remove(organisation(*whose))).expect("the model removes");
+                now(store.remove(organisation(*whose))).expect("the store removes");
+            }
+        }
+    }
+    assert_eq!(difference(&store, &model, kept_since), None);
+    for whose in 0..2 {
+        let whose = organisation(whose);
+        let mut devices = now(store.devices(whose, None)).expect("devices");
+        let mut expected = now(model.devices(whose, None)).expect("devices");
+        for device in devices.iter_mut().chain(&mut expected) {
+            // Numbers mean nothing outside one store; days outside retention may be gone already.
+            device.number = 0;
+            device.last_reported = device.last_reported.filter(|day| *day >= kept_since.day());
+        }
+        devices.sort_by(|a, b| a.identity.cmp(&b.identity));
+        expected.sort_by(|a, b| a.identity.cmp(&b.identity));
+        assert_eq!(devices, expected);
+        let until = second(3, 3);
+        if kept_since <= until {
+            assert_eq!(
+                now(store.coverage(whose, kept_since, until)),
+                now(model.coverage(whose, kept_since, until))
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn equals_the_model(steps in vec(step(), 1..25)) {
+        check(&steps);
+    }
+}
+
+#[test]
+fn every_question_after_each_kind_of_step() {
+    let lines: Vec<Line> = (0..60u8)
+        .map(|n| Line { who: n % 6, whither: n / 6 % 6, day: n % 4, place: n / 10, carried: Some(n % 3) })
+        .collect();
+    let append = || Step::Append { whose: 0, source: 0, lines: lines.clone() };
+    check(&[
+        append(),
+        Step::Flush,
+        append(),
+        Step::Reopen,
+        Step::Merge { whose: 0, from: 0, into: 1 },
+        append(),
+    ]);
+    check(&[append(), Step::Flush, Step::Retain { day: 2, place: 2 }, Step::Reopen, append()]);
+    check(&[append(), Step::Remove { whose: 0 }, Step::Reopen, append(), Step::Flush, Step::Reopen]);
+}
