@@ -194,7 +194,7 @@ impl<'a> Timelines<'a> {
         let mut timeline = Timeline::new();
         for (day, cell) in self.view.table(Table::Carriers) {
             each_fact(cell, Key::of_number(name), scratch, &mut |agent, second| {
-                timeline.push((day.at(second), agent))
+                timeline.push((day.at(second), agent));
             })?;
         }
         self.known.insert(name, timeline.clone());

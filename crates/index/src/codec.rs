@@ -6,7 +6,7 @@ use sighting::{
 };
 
 /// Why bytes are not what they should be.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("malformed bytes: {0}")]
 pub struct CodecError(pub &'static str);
 

@@ -79,7 +79,7 @@ impl IdSet {
             .filter_map(|(number, chunk)| Some((number as u32, chunk.as_ref()?)));
         let large = large.flat_map(|(number, chunk)| {
             chunk.iter().enumerate().flat_map(move |(index, word)| {
-                Bits(*word).map(move |bit| number << CHUNK_BITS | index as u32 * 64 + bit)
+                Bits(*word).map(move |bit| (number << CHUNK_BITS) | (index as u32 * 64 + bit))
             })
         });
         self.small.iter().copied().chain(large)
@@ -95,7 +95,7 @@ impl IdSet {
         let mut common = Vec::new();
         for (number, a, b) in pairs {
             for (index, (a, b)) in a.iter().zip(b.iter()).enumerate() {
-                common.extend(Bits(a & b).map(|bit| number << CHUNK_BITS | index as u32 * 64 + bit));
+                common.extend(Bits(a & b).map(|bit| (number << CHUNK_BITS) | (index as u32 * 64 + bit)));
             }
         }
         common

@@ -9,7 +9,9 @@
 mod ask;
 mod bits;
 pub mod codec;
+mod directory;
 mod error;
+mod folder;
 mod ids;
 mod joins;
 mod journal;
@@ -25,5 +27,7 @@ mod store;
 mod upkeep;
 mod view;
 
+pub use directory::FolderDirectory;
 pub use error::{IndexError, OpenError};
+pub use folder::DataFolder;
 pub use store::{Figures, IndexStore, Options};

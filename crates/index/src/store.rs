@@ -385,7 +385,7 @@ impl IndexStore {
         shared.admit()?;
         let names = shared.names(organisation);
         let change = self.owners_merged(organisation, change)?;
-        let entry = write(&names).change_entry(&change).map_err(no_device)?;
+        let entry = write(&names).change_entry(&change).map_err(|identity| no_device(&identity))?;
         if matches!(entry, Entry::Merge { from, into } if from == into) {
             return Ok(());
         }
@@ -420,13 +420,13 @@ impl IndexStore {
     }
 
     fn owner(&self, organisation: OrganisationId, identity: &Identity) -> Result<Identity, StoreError> {
-        let view = self.organisation(organisation).ok_or_else(|| no_device(identity.clone()))?;
+        let view = self.organisation(organisation).ok_or_else(|| no_device(identity))?;
         let devices = ask::devices(&view, Some(&DeviceKey::Identity(identity.clone())))?;
-        devices.into_iter().next().map(|device| device.identity).ok_or_else(|| no_device(identity.clone()))
+        devices.into_iter().next().map(|device| device.identity).ok_or_else(|| no_device(identity))
     }
 }
 
-fn no_device(identity: Identity) -> StoreError {
+fn no_device(identity: &Identity) -> StoreError {
     StoreError::Refused(format!("there is no device '{identity}'"))
 }
 

@@ -156,7 +156,7 @@ impl Head {
                 }
             }
             Set::Sorted { base, shape, bytes } => {
-                identities.extend(shape.iter(bytes).map(|delta| base + delta as u32))
+                identities.extend(shape.iter(bytes).map(|delta| base + delta as u32));
             }
         }
         if identities.len() == self.entries {

@@ -135,7 +135,7 @@ impl Segment {
                 self.read_set_and_times(entry, &head, &mut scratch)?;
                 let (set, times) = scratch.split_at(head.set_bytes);
                 head.facts(set, times, &mut |identity, second, source| {
-                    rows.push(Row::new(head.key, identity, second, source))
+                    rows.push(Row::new(head.key, identity, second, source));
                 })
                 .map_err(|error| self.corrupt(entry, error))?;
             }

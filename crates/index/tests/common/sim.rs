@@ -127,8 +127,9 @@ impl Sim {
                             let part = dice.roll(written.len() as u64 + 1) as usize;
                             Write::Bytes(*offset, written[..part].to_vec()).apply(&mut bytes);
                         }
-                        (Write::Bytes(offset, written), 2) => {
-                            // The file grew but the bytes did not arrive: a hole of zeros.
+                        (Write::Bytes(offset, written), 2) if *offset >= file.durable.len() as u64 => {
+                            // The file grew but the bytes did not arrive: a hole of zeros. Bytes that were there
+                            // before do not turn into zeros.
                             Write::Bytes(*offset, vec![0; written.len()]).apply(&mut bytes);
                         }
                         _ => write.apply(&mut bytes),

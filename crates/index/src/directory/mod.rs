@@ -1,0 +1,144 @@
+//! The directory of organisations, applications, keys and the audit log in one redb file, through the same storage
+//! seam as everything else. The whole book is in memory; a change writes the rows that it touched and an audit line
+//! in one transaction. Refuses to hold: what a change means (`sighting::Book`), hashing and tokens.
+
+mod backend;
+mod rows;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use sighting::{Actor, AuditEntry, Book, Change, Directory, DirectoryError, Second};
+
+use crate::storage::Storage;
+use backend::Backend;
+use rows::{ApplicationRow, AuditRow, OrganisationRow, SigningKeyRow};
+
+/// The file of the directory.
+pub(crate) const PATH: &str = "directory.redb";
+
+/// Rows are JSON by key: few, read whole at the start, and a person with a dump can read them.
+const ORGANISATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("organisations");
+const APPLICATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("applications");
+const SIGNING_KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("signing_keys");
+const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
+
+/// A directory in a data folder.
+pub struct FolderDirectory {
+    database: Database,
+    book: ArcSwap<Book>,
+    /// Held from reading the old book to publishing the new one.
+    committing: Mutex<()>,
+}
+
+impl FolderDirectory {
+    /// Opens the directory, making it if it is missing.
+    pub fn open(storage: &dyn Storage) -> Result<FolderDirectory, DirectoryError> {
+        let existed = storage.exists(PATH).map_err(unavailable)?;
+        let file = if existed { storage.open(PATH) } else { storage.create(PATH) }.map_err(unavailable)?;
+        if !existed {
+            storage.sync_names(".").map_err(unavailable)?;
+        }
+        let database = Database::builder().create_with_backend(Backend::new(file)).map_err(unavailable)?;
+        let write = database.begin_write().map_err(unavailable)?;
+        for table in [ORGANISATIONS, APPLICATIONS, SIGNING_KEYS] {
+            write.open_table(table).map_err(unavailable)?;
+        }
+        write.open_table(AUDIT).map_err(unavailable)?;
+        write.commit().map_err(unavailable)?;
+        let book = load(&database)?;
+        Ok(FolderDirectory { database, book: ArcSwap::from_pointee(book), committing: Mutex::new(()) })
+    }
+
+    /// [`Directory::book`], at once.
+    pub fn book_now(&self) -> Arc<Book> {
+        self.book.load_full()
+    }
+
+    /// [`Directory::commit`], on the caller's thread.
+    pub fn commit_now(&self, change: &Change, actor: &Actor, now: Second) -> Result<(), DirectoryError> {
+        let _committing = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.book_now();
+        let mut new = Book::clone(&old);
+        new.apply(change)?;
+        self.write(&old, &new, &AuditRow::new(now, actor, change))?;
+        self.book.store(Arc::new(new));
+        Ok(())
+    }
+
+    fn write(&self, old: &Book, new: &Book, audit: &AuditRow) -> Result<(), DirectoryError> {
+        let write = self.database.begin_write().map_err(unavailable)?;
+        let (before, after) = (rows::of(old)?, rows::of(new)?);
+        for (table, before, after) in [
+            (ORGANISATIONS, &before.organisations, &after.organisations),
+            (APPLICATIONS, &before.applications, &after.applications),
+            (SIGNING_KEYS, &before.signing_keys, &after.signing_keys),
+        ] {
+            let mut table = write.open_table(table).map_err(unavailable)?;
+            for gone in before.keys().filter(|key| !after.contains_key(*key)) {
+                table.remove(gone.as_slice()).map_err(unavailable)?;
+            }
+            for (key, row) in after.iter().filter(|(key, row)| before.get(*key) != Some(row)) {
+                table.insert(key.as_slice(), row.as_slice()).map_err(unavailable)?;
+            }
+        }
+        {
+            let mut table = write.open_table(AUDIT).map_err(unavailable)?;
+            let number = table.last().map_err(unavailable)?.map_or(0, |(number, _)| number.value() + 1);
+            table.insert(number, rows::to_json(audit)?.as_slice()).map_err(unavailable)?;
+        }
+        write.commit().map_err(unavailable)
+    }
+
+    fn audit_now(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
+        let read = self.database.begin_read().map_err(unavailable)?;
+        let table = read.open_table(AUDIT).map_err(unavailable)?;
+        let mut entries = Vec::new();
+        for row in table.iter().map_err(unavailable)?.rev().take(entries_max) {
+            let (_, row) = row.map_err(unavailable)?;
+            entries.push(rows::from_json::<AuditRow>(row.value())?.into_entry());
+        }
+        Ok(entries)
+    }
+}
+
+fn load(database: &Database) -> Result<Book, DirectoryError> {
+    let read = database.begin_read().map_err(unavailable)?;
+    let mut book = Book::default();
+    for row in read.open_table(ORGANISATIONS).map_err(unavailable)?.iter().map_err(unavailable)? {
+        let organisation =
+            rows::from_json::<OrganisationRow>(row.map_err(unavailable)?.1.value())?.into_organisation()?;
+        book.organisations.insert(organisation.id, organisation);
+    }
+    for row in read.open_table(APPLICATIONS).map_err(unavailable)?.iter().map_err(unavailable)? {
+        let application =
+            rows::from_json::<ApplicationRow>(row.map_err(unavailable)?.1.value())?.into_application()?;
+        book.applications.insert(application.id, application);
+    }
+    for row in read.open_table(SIGNING_KEYS).map_err(unavailable)?.iter().map_err(unavailable)? {
+        book.signing_keys
+            .push(rows::from_json::<SigningKeyRow>(row.map_err(unavailable)?.1.value())?.into_key()?);
+    }
+    book.signing_keys.sort_by_key(|key| key.created_at);
+    Ok(book)
+}
+
+/// Every failure of the file is the same to a caller: the directory cannot be used, and why.
+fn unavailable(error: impl std::fmt::Display) -> DirectoryError {
+    DirectoryError::Unavailable(format!("{PATH}: {error}; check the disk, or restore the file from a backup"))
+}
+
+impl Directory for FolderDirectory {
+    async fn book(&self) -> Result<Arc<Book>, DirectoryError> {
+        Ok(self.book_now())
+    }
+
+    async fn commit(&self, change: Change, actor: Actor, now: Second) -> Result<(), DirectoryError> {
+        self.commit_now(&change, &actor, now)
+    }
+
+    async fn audit(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
+        self.audit_now(entries_max)
+    }
+}

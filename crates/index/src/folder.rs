@@ -1,0 +1,71 @@
+//! A data folder as one thing: locked, with its store and its directory. Refuses to hold: what is in either.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::directory::FolderDirectory;
+use crate::error::{IndexError, OpenError};
+use crate::storage::{Disk, FolderLock, Storage};
+use crate::store::{IndexStore, Options};
+
+const LOCK: &str = "lock";
+const MANIFEST: &str = "manifest";
+
+/// An open data folder. One process holds it at a time; the lock goes with the last of its parts.
+pub struct DataFolder {
+    path: PathBuf,
+    store: Arc<IndexStore>,
+    directory: Arc<FolderDirectory>,
+    _lock: FolderLock,
+}
+
+impl DataFolder {
+    /// Opens a data folder, making it if it is missing or empty.
+    pub fn open(path: &Path, options: Options) -> Result<DataFolder, OpenError> {
+        let shown = || sighting::escape(&path.to_string_lossy()).into_owned();
+        let io = |source| IndexError::Io { path: shown(), source };
+        if is_foreign(path).map_err(io)? {
+            return Err(OpenError::Foreign { path: shown() });
+        }
+        let disk = Disk::new(path).map_err(io)?;
+        let lock = disk.lock(LOCK).map_err(io)?.ok_or_else(|| OpenError::Locked { path: shown() })?;
+        let storage: Arc<dyn Storage> = Arc::new(disk);
+        let directory =
+            FolderDirectory::open(&*storage).map_err(|error| OpenError::Directory(error.to_string()))?;
+        let store = IndexStore::open(storage, options)?;
+        Ok(DataFolder {
+            path: path.to_owned(),
+            store: Arc::new(store),
+            directory: Arc::new(directory),
+            _lock: lock,
+        })
+    }
+
+    /// Whether a path holds a data folder already.
+    pub fn exists(path: &Path) -> bool {
+        path.join(MANIFEST).is_file()
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its store.
+    pub fn store(&self) -> Arc<IndexStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> Arc<FolderDirectory> {
+        Arc::clone(&self.directory)
+    }
+}
+
+/// Whether a folder exists that is neither empty nor ours. Ours has a lock file from its first moment on.
+fn is_foreign(path: &Path) -> std::io::Result<bool> {
+    if !path.try_exists()? || path.join(LOCK).try_exists()? {
+        return Ok(false);
+    }
+    Ok(path.read_dir()?.next().is_some())
+}

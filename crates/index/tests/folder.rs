@@ -1,0 +1,140 @@
+//! The data folder on a real disk: one holder at a time, foreign folders refused, modes, and the directory with its
+//! audit log over a restart and over power cuts.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use common::sim::{Dice, Sim};
+use common::{Line, batch, now, organisation};
+use seenby_index::{DataFolder, FolderDirectory, OpenError, Options};
+use sighting::{
+    Actor, Application, ApplicationId, Book, Change, Directory, Organisation, Permission, Retention, Second,
+    Secret, SigningKey, Store, Uuid,
+};
+
+fn changes() -> Vec<Change> {
+    let secret = |byte| Secret { sha256: [byte; 32], created_at: Second::new(5), expires_at: None };
+    let organisation = |number: u8, name: &str| Organisation {
+        id: organisation(number),
+        name: name.to_owned(),
+        retention: if number == 0 { Retention::Forever } else { Retention::Hours(48) },
+        source_tenants: vec![Uuid::from_u128(99)],
+    };
+    let application = ApplicationId(Uuid::from_u128(7));
+    vec![
+        Change::AddOrganisation(organisation(0, "default")),
+        Change::AddOrganisation(organisation(1, "other")),
+        Change::AddSigningKey(SigningKey {
+            kid: "k1".to_owned(),
+            pkcs8: vec![0, 1, 255],
+            created_at: Second::new(1),
+        }),
+        Change::AddApplication(Application {
+            id: application,
+            organisation: organisation(0, "").id,
+            name: "soar".to_owned(),
+            permissions: vec![Permission::IpReadAll],
+            secrets: vec![secret(1)],
+            created_at: Second::new(4),
+        }),
+        Change::RotateSecret { application, secret: secret(2), others_until: Second::new(50) },
+        Change::RenameOrganisation(organisation(1, "").id, "renamed".to_owned()),
+        Change::SetRetention(organisation(1, "").id, Retention::Hours(720)),
+        Change::RemoveOrganisation(organisation(1, "").id),
+        Change::RemoveApplication(application),
+    ]
+}
+
+fn commit(directory: &FolderDirectory, change: &Change) -> bool {
+    now(directory.commit(change.clone(), Actor("a test".to_owned()), Second::new(10))).is_ok()
+}
+
+#[test]
+fn one_process_holds_a_folder() {
+    let root = tempfile::tempdir().expect("a folder");
+    let path = root.path().join("data");
+    let folder = DataFolder::open(&path, Options::default()).expect("opens");
+    assert!(matches!(DataFolder::open(&path, Options::default()), Err(OpenError::Locked { .. })));
+    assert_eq!(path.metadata().expect("exists").permissions().mode() & 0o777, 0o700);
+    assert_eq!(path.join("directory.redb").metadata().expect("exists").permissions().mode() & 0o777, 0o600);
+    assert!(DataFolder::exists(&path));
+    drop(folder);
+    DataFolder::open(&path, Options::default()).expect("opens again");
+}
+
+#[test]
+fn a_foreign_folder_is_left_alone() {
+    let root = tempfile::tempdir().expect("a folder");
+    std::fs::write(root.path().join("thesis.txt"), "years of work").expect("written");
+    assert!(matches!(DataFolder::open(root.path(), Options::default()), Err(OpenError::Foreign { .. })));
+    assert_eq!(root.path().read_dir().expect("readable").count(), 1);
+}
+
+#[test]
+fn store_and_directory_survive_a_restart() {
+    let root = tempfile::tempdir().expect("a folder");
+    let line = Line { who: 0, whither: 0, day: 0, place: 0, carried: None };
+    let mut book = Book::default();
+    for change in &changes() {
+        let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
+        assert!(commit(&folder.directory(), change));
+        let _ = now(folder.store().append(batch(0, 0, &[line]))).expect("taken");
+        book.apply(change).expect("makes sense");
+        drop(folder);
+        let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
+        assert_eq!(*folder.directory().book_now(), book);
+        assert_eq!(now(folder.store().devices(organisation(0), None)).expect("devices").len(), 1);
+    }
+    let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
+    let audit = now(folder.directory().audit(100)).expect("an audit log");
+    assert_eq!(audit.len(), changes().len());
+    assert!(audit[0].what.starts_with("removed application"));
+    assert!(!format!("{audit:?}").contains("0101"), "no secret in the audit log");
+}
+
+#[test]
+fn a_refused_change_leaves_no_trace() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
+    let first = &changes()[0];
+    assert!(commit(&folder.directory(), first) && !commit(&folder.directory(), first));
+    assert_eq!(now(folder.directory().audit(100)).expect("an audit log").len(), 1);
+}
+
+#[test]
+fn every_committed_change_survives_a_power_cut_anywhere() {
+    let whole = Sim::default();
+    let work = |disk: &Sim| match FolderDirectory::open(disk) {
+        Ok(directory) => changes().iter().take_while(|change| commit(&directory, change)).count(),
+        Err(_) => 0,
+    };
+    assert_eq!(work(&whole), changes().len());
+    for cut in 0..whole.operations() {
+        let disk = Sim::default();
+        disk.cut_before(cut);
+        let committed = work(&disk);
+        let left = disk.after_power_cut(&mut Dice(cut));
+        let directory = match FolderDirectory::open(&left) {
+            Ok(directory) => directory,
+            Err(error) => {
+                assert_eq!(committed, 0, "cut {cut}: {error}");
+                continue;
+            }
+        };
+        let book_after = |count: usize| {
+            let mut book = Book::default();
+            for change in changes().iter().take(count) {
+                book.apply(change).expect("makes sense");
+            }
+            book
+        };
+        let found = directory.book_now();
+        assert!(
+            *found == book_after(committed) || *found == book_after(committed + 1),
+            "cut {cut}, {committed} committed"
+        );
+        assert_eq!(Arc::strong_count(&found), 2);
+    }
+}
