@@ -8,7 +8,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use fleet::{DeviceNumber, HotSet, hot_set};
 use seenby_index::{DataFolder, IndexStore, Options};
 use sighting::{
-    Address, Answer, Batch, FirstSeen, Identity, IdentityKind, OrganisationId, Question, Second, SourceName, Uuid, Window,
+    Address, Answer, Batch, FirstSeen, Identity, IdentityKind, OrganisationId, Question, Second, SourceName,
+    Uuid, Window,
 };
 
 const ORGANISATION: OrganisationId = OrganisationId(Uuid::from_u128(1));
@@ -39,7 +40,13 @@ fn add(batch: &mut Batch, address: Address, device: DeviceNumber, second: Second
 
 fn question(address: Address, until: Second, hours: u32) -> Question {
     let window = Window::look_back(until, hours);
-    Question { organisation: ORGANISATION, address, window, kept_since: Second::MIN, first_seen: FirstSeen::InWindow }
+    Question {
+        organisation: ORGANISATION,
+        address,
+        window,
+        kept_since: Second::MIN,
+        first_seen: FirstSeen::InWindow,
+    }
 }
 
 fn look_ups(criterion: &mut Criterion) {
@@ -82,7 +89,11 @@ fn appends(criterion: &mut Criterion) {
         let root = tempfile::tempdir().expect("a folder");
         let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
         let store = folder.store();
-        bencher.iter_batched_ref(|| (), |()| store.append_now(&batch).expect("taken"), BatchSize::PerIteration);
+        bencher.iter_batched_ref(
+            || (),
+            |()| store.append_now(&batch).expect("taken"),
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }

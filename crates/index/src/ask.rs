@@ -79,32 +79,27 @@ impl Asking<'_> {
         for (day, cell) in
             self.view.table(Table::Sightings).range(window.since().day()..=window.until().day())
         {
-            let part = part_of_day(window, *day);
-            if part == (0, LAST_OF_DAY) {
-                self.gather_whole(*day, cell, &mut gathered)?;
-            } else {
-                each_fact(cell, self.key, self.scratch, &mut |identity, second| {
-                    if (part.0..=part.1).contains(&second) {
-                        gathered.identities.insert(identity);
-                        gathered.widen(day.at(second), day.at(second));
-                    }
-                })?;
-            }
+            self.gather_day(*day, cell, part_of_day(window, *day), &mut gathered)?;
         }
         Ok(gathered)
     }
 
-    fn gather_whole(&mut self, day: Day, cell: &CellView, gathered: &mut Gathered) -> Result<(), IndexError> {
-        for run in &cell.runs {
-            for row in run.of_key(self.key) {
+    fn gather_day(
+        &mut self,
+        day: Day,
+        cell: &CellView,
+        part: (u32, u32),
+        gathered: &mut Gathered,
+    ) -> Result<(), IndexError> {
+        for row in cell.runs.iter().flat_map(|run| run.of_key(self.key)) {
+            if (part.0..=part.1).contains(&row.of_day()) {
                 gathered.identities.insert(row.identity());
                 gathered.widen(day.at(row.of_day()), day.at(row.of_day()));
             }
         }
         for segment in &cell.segments {
-            if let Some((first, last)) =
-                segment.whole_day(self.key, self.scratch, &mut gathered.identities)?
-            {
+            let span = segment.join(self.key, part, self.scratch, &mut gathered.identities)?;
+            if let Some((first, last)) = span {
                 gathered.widen(day.at(first), day.at(last));
             }
         }

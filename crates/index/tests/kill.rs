@@ -18,7 +18,8 @@ const FIRST: &str = "SEENBY_TEST_KILL_FIRST";
 /// Batch `number` adds device `number` to every one of 50 addresses, at second `number` of each of three days.
 fn batch(number: u32) -> Batch {
     let mut batch = Batch::new(organisation(0), SourceName::new("test").expect("a name"));
-    let who = batch.identity(Identity::new(IdentityKind::AgentId, &format!("device-{number}")).expect("a name"));
+    let who =
+        batch.identity(Identity::new(IdentityKind::AgentId, &format!("device-{number}")).expect("a name"));
     for address in 0..50 {
         for day in 0..3 {
             batch.sighted(numbered(address), who, Second::new(day * 86_400 + number));
@@ -101,7 +102,10 @@ fn check(path: &str, acknowledged: u32) {
         };
         let seen = stats.prevalence.get();
         // The batch under way when the child died may be there, whole.
-        assert!(seen == acknowledged || seen == acknowledged + 1, "{seen} devices of {acknowledged} acknowledged batches");
+        assert!(
+            seen == acknowledged || seen == acknowledged + 1,
+            "{seen} devices of {acknowledged} acknowledged batches"
+        );
         assert_eq!(stats.last, Second::new(2 * 86_400 + seen - 1));
         assert_eq!(stats.first, Second::new(0));
     }

@@ -174,28 +174,161 @@ impl Head {
         each: &mut impl FnMut(u32, u32, u16),
     ) -> Result<(), CodecError> {
         let identities = self.identities(set)?;
+        let times = self.times(times)?;
+        let mut rest = identities.iter();
+        let mut identity = 0;
+        for fact in 0..self.facts {
+            if page::starts(times.starts, fact) {
+                identity = *rest.next().ok_or(CodecError("a block has more entries than identities"))?;
+            }
+            each(identity, times.second(fact), times.source(fact));
+        }
+        Ok(())
+    }
+
+    /// Adds every identity with a second inside `part` to `ids`; returns the first and last of those seconds.
+    /// The day at a window's end of a hot address comes here, so facts are judged without a branch and identities
+    /// are added 64 at a time.
+    pub(super) fn join_within(
+        &self,
+        set: &[u8],
+        times: &[u8],
+        part: (u32, u32),
+        ids: &mut IdSet,
+    ) -> Result<Option<(u32, u32)>, CodecError> {
+        let times = self.times(times)?;
+        let (hits, span) = times.hits(self.entries, self.facts, part);
+        match Set::parse(set, self.entries)? {
+            Set::Bitmap { base, words } => ids.insert_words(base, &deposit(words, &hits)),
+            Set::Sorted { base, shape, bytes } => {
+                for (entry, delta) in shape.iter(bytes).enumerate() {
+                    if hits[entry / 64] >> (entry % 64) & 1 == 1 {
+                        ids.insert(base + delta as u32);
+                    }
+                }
+            }
+        }
+        Ok((span.0 <= span.1).then_some(span))
+    }
+
+    fn times<'a>(&self, times: &'a [u8]) -> Result<Times<'a>, CodecError> {
         let mut reader = Reader::new(times);
-        let (second_base, second_width) = page::take_base(&mut reader)?;
+        let (base, width) = page::take_base(&mut reader)?;
         let (source_list, source_width) = page::take_sources(&mut reader)?;
         let columns = reader.take(reader.left())?;
         let starts_bytes = bits::column_bytes(self.facts, 1);
-        let seconds_bytes = bits::column_bytes(self.facts, second_width);
+        let seconds_bytes = bits::column_bytes(self.facts, width);
         let sources_bytes = bits::column_bytes(self.facts, source_width);
         if starts_bytes + seconds_bytes + sources_bytes + PADDING > columns.len() {
             return Err(CodecError("a block's times are too short"));
         }
-        let seconds = &columns[starts_bytes..];
-        let sources = &columns[starts_bytes + seconds_bytes..];
-        let mut rest = identities.iter();
-        let mut identity = 0;
-        for fact in 0..self.facts {
-            if page::starts(columns, fact) {
-                identity = *rest.next().ok_or(CodecError("a block has more entries than identities"))?;
-            }
-            let second = second_base + bits::get(seconds, fact, second_width) as u32;
-            each(identity, second, page::source_at(source_list, bits::get(sources, fact, source_width)));
+        Ok(Times {
+            starts: columns,
+            base,
+            width,
+            seconds: &columns[starts_bytes..],
+            source_list,
+            source_width,
+            sources: &columns[starts_bytes + seconds_bytes..],
+        })
+    }
+}
+
+/// The bits of `words` whose rank among the set bits is a set bit of `hits`.
+fn deposit(words: &[u8], hits: &[u64]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(words.len());
+    let mut rank = 0;
+    for word in words.chunks_exact(8) {
+        let mut word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+        let ones = word.count_ones() as usize;
+        let mut taken = window(hits, rank);
+        rank += ones;
+        let mut kept = 0;
+        while word != 0 {
+            let lowest = word & word.wrapping_neg();
+            kept |= lowest & (taken & 1).wrapping_neg();
+            taken >>= 1;
+            word ^= lowest;
         }
-        Ok(())
+        out.extend_from_slice(&kept.to_le_bytes());
+    }
+    out
+}
+
+/// 64 bits of a bit set from bit `at` on; bits behind its end are zero.
+fn window(bits: &[u64], at: usize) -> u64 {
+    let word = |index: usize| bits.get(index).copied().unwrap_or(0);
+    let shift = at % 64;
+    let low = word(at / 64) >> shift;
+    if shift == 0 { low } else { low | word(at / 64 + 1) << (64 - shift) }
+}
+
+/// The times part, parsed.
+struct Times<'a> {
+    /// One bit a fact: whether it is its entry's first.
+    starts: &'a [u8],
+    base: u32,
+    width: u32,
+    seconds: &'a [u8],
+    source_list: &'a [u8],
+    source_width: u32,
+    sources: &'a [u8],
+}
+
+impl Times<'_> {
+    #[inline]
+    fn second(&self, fact: usize) -> u32 {
+        self.base + bits::get(self.seconds, fact, self.width) as u32
+    }
+
+    fn source(&self, fact: usize) -> u16 {
+        page::source_at(self.source_list, bits::get(self.sources, fact, self.source_width))
+    }
+
+    /// One bit an entry: whether any of its seconds lies inside `part`; and the first and last that do.
+    fn hits(&self, entries: usize, facts: usize, part: (u32, u32)) -> (Vec<u64>, (u32, u32)) {
+        let mut hits = vec![0u64; entries.div_ceil(64)];
+        let mut span = (u32::MAX, 0);
+        let length = part.1.saturating_sub(part.0);
+        // The entry of the fact before; the first fact starts entry 0.
+        let mut entry = usize::MAX;
+        for group in 0..facts.div_ceil(64) {
+            let starts = bits::word_at(self.starts, group * 8);
+            let count = (facts - group * 64).min(64);
+            let mut inside = 0u64;
+            for index in 0..count {
+                let second = self.second(group * 64 + index);
+                let hit = second.wrapping_sub(part.0) <= length;
+                inside |= u64::from(hit) << index;
+                span.0 = span.0.min(if hit { second } else { u32::MAX });
+                span.1 = span.1.max(if hit { second } else { 0 });
+            }
+            // Most groups hold one fact an entry, and their bits move over as they are.
+            if starts == u64::MAX && count == 64 {
+                entry = entry.wrapping_add(64);
+                add_bits(&mut hits, entry - 63, inside);
+            } else {
+                for index in 0..count {
+                    entry = entry.wrapping_add((starts >> index & 1) as usize);
+                    add_bits(&mut hits, entry, inside >> index & 1);
+                }
+            }
+        }
+        (hits, span)
+    }
+}
+
+/// Sets the bits of `word` from bit `at` on.
+#[inline]
+fn add_bits(bits: &mut [u64], at: usize, word: u64) {
+    let shift = at % 64;
+    if let Some(low) = bits.get_mut(at / 64) {
+        *low |= word << shift;
+    }
+    if shift > 0
+        && let Some(high) = bits.get_mut(at / 64 + 1)
+    {
+        *high |= word >> (64 - shift);
     }
 }
 

@@ -85,10 +85,12 @@ impl Segment {
         Ok(())
     }
 
-    /// Adds every identity of a key to `ids` and returns its first and last second of the day.
-    pub(crate) fn whole_day(
+    /// Adds every identity of a key with a second inside `part` of the day to `ids`, and returns the first and last of
+    /// those seconds. A part that covers all there is reads no seconds of large keys.
+    pub(crate) fn join(
         &self,
         key: Key,
+        part: (u32, u32),
         scratch: &mut Vec<u8>,
         ids: &mut IdSet,
     ) -> Result<Option<(u32, u32)>, IndexError> {
@@ -98,19 +100,41 @@ impl Segment {
                 Kind::Page => {
                     self.read_page(entry, scratch)?;
                     self.parse_page(entry, scratch)?.facts_of(key, &mut |identity, second| {
-                        ids.insert(identity);
-                        widen(&mut span, second, second);
+                        if (part.0..=part.1).contains(&second) {
+                            ids.insert(identity);
+                            widen(&mut span, second, second);
+                        }
                     });
                 }
                 Kind::Block => {
-                    let head = self.read_head(entry)?;
-                    self.read_set(entry, &head, scratch)?;
-                    head.join_set(scratch, ids).map_err(|error| self.corrupt(entry, error))?;
-                    widen(&mut span, head.first, head.last);
+                    if let Some((first, last)) = self.join_block(entry, part, scratch, ids)? {
+                        widen(&mut span, first, last);
+                    }
                 }
             }
         }
         Ok(span)
+    }
+
+    fn join_block(
+        &self,
+        entry: &Entry,
+        part: (u32, u32),
+        scratch: &mut Vec<u8>,
+        ids: &mut IdSet,
+    ) -> Result<Option<(u32, u32)>, IndexError> {
+        let head = self.read_head(entry)?;
+        if head.last < part.0 || part.1 < head.first {
+            return Ok(None);
+        }
+        if part.0 <= head.first && head.last <= part.1 {
+            self.read_set(entry, &head, scratch)?;
+            head.join_set(scratch, ids).map_err(|error| self.corrupt(entry, error))?;
+            return Ok(Some((head.first, head.last)));
+        }
+        self.read_set_and_times(entry, &head, scratch)?;
+        let (set, times) = scratch.split_at(head.set_bytes);
+        head.join_within(set, times, part, ids).map_err(|error| self.corrupt(entry, error))
     }
 
     /// Every row, in order, a page at a time.
