@@ -1,1 +1,45 @@
-//! api
+//! HTTP for seenby: any client written for Defender for Endpoint's Get IP statistics works against this router.
+//!
+//! Holds: the two lists that explain the service (`routes`, `layers`), bearer tokens, the built-in issuer with client
+//! secrets, exact call limits, the OData view, errors, metrics, and the loop that accepts connections.
+//!
+//! Refuses to hold: files, the wall clock and randomness (all three are given), how sightings are stored or counted
+//! (`Store`), and who keeps the book of organisations and applications (`Directory`). Only `view` and `presets` know
+//! names of the original service.
+
+mod bearer;
+mod called;
+mod discovery;
+mod error;
+mod form;
+mod issuer;
+mod keys;
+mod layers;
+mod limits;
+mod metrics;
+mod oauth;
+mod presets;
+mod probes;
+mod query;
+mod routes;
+mod secret;
+mod serve;
+mod settings;
+mod state;
+mod stats;
+mod token;
+mod view;
+
+pub use bearer::{Holder, Principal};
+pub use error::ApiError;
+pub use keys::{KeyError, new_signing_key};
+pub use layers::REQUEST_ID_HEADER;
+pub use limits::{Limiter, Quota, Refused};
+pub use metrics::Metrics;
+pub use oauth::OAuthError;
+pub use routes::router;
+pub use secret::{PlainSecret, new_secret};
+pub use serve::serve;
+pub use settings::{Limits, Settings, UnknownIp};
+pub use state::{Clock, Entropy, Millis, State};
+pub use token::TokenRefusal;

@@ -1,1 +1,44 @@
-//! formats
+//! Bytes of connection logs in, sightings out: which format it is ([`detect`]), where its records are ([`Framer`]),
+//! and what each of them says ([`decode`]).
+//!
+//! Holds: one module per format, the scanner and splitters they share, and the reasons ([`Ignored`], [`Refusal`]) why
+//! a record is not a sighting. Every record (a line, an array element, a CSV row) makes exactly one call of the
+//! [`Sink`], header rows and blank lines included, so that the caller's counts always add up.
+//!
+//! Refuses to hold: I/O, decompression, a clock (too old and in the future are the caller's words), threads (chunks
+//! are `Send`, who decodes them where is the caller's choice), and the joining of names to devices.
+//!
+//! The road of a byte: `detect` sees the first bytes and gives an [`Opening`]; a [`Framer`] made of it cuts the
+//! stream into [`Chunk`]s of whole records, in order, keeping all state that runs from record to record (column
+//! orders, open quotes, nesting); `decode` turns a chunk into sink calls and needs nothing but the chunk.
+
+#![warn(clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
+
+mod chunk;
+mod csv;
+mod decode;
+mod detect;
+mod document;
+mod format;
+mod framer;
+mod generic;
+mod json;
+mod mde;
+mod mde_csv;
+mod record;
+mod settings;
+mod sysmon;
+mod text;
+mod time;
+mod zeek;
+mod zeek_json;
+mod zeek_tsv;
+
+pub use chunk::{CHUNK_BYTES, Chunk, LINE_BYTES_MAX};
+pub use decode::decode;
+pub use detect::{Detection, HEAD_BYTES, Opening, detect};
+pub use format::{Family, Format, Wanted};
+pub use framer::Framer;
+pub use record::{Ignored, MENTIONS_MAX, Mentions, Opened, Refusal, Reporter, Sink};
+pub use settings::{ColumnMap, Settings};

@@ -210,7 +210,7 @@ impl Store for ModelStore {
             None => {}
             Some(DeviceKey::Number(number)) => devices.retain(|device| device.number == number),
             Some(DeviceKey::Identity(name)) => {
-                devices.retain(|device| device.identity == name || device.others.contains(&name))
+                devices.retain(|device| device.identity == name || device.others.contains(&name));
             }
         }
         Ok(devices)
