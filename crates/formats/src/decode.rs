@@ -1,0 +1,158 @@
+//! From a chunk to calls of a sink: walks the records, hands each to its format, and makes sure that each is told of
+//! exactly once. Refuses to hold: any state that outlives the chunk.
+
+use memchr::memchr;
+
+use crate::chunk::{Chunk, Content, CsvLayout, LINE_BYTES_MAX};
+use crate::csv::{RowEnd, row_end, split};
+use crate::format::Format;
+use crate::record::{Fault, Ignored, Refusal, Sink};
+use crate::settings::Settings;
+use crate::{generic, mde, mde_csv, sysmon, zeek_json, zeek_tsv};
+
+/// Tells the sink of every record of a chunk, in order. Pure: the same chunk gives the same calls, on any thread.
+pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
+    match &chunk.content {
+        Content::Refused(refusal) => sink.refused(*refusal, chunk.first_line, None),
+        Content::Unrecognised => each_line(chunk, None, sink, |_, _, _| Err(Refusal::Unrecognised.into())),
+        Content::JsonLines(format) => json(chunk, *format, None, settings, sink),
+        Content::JsonElements(format, lines) => json(chunk, *format, Some(lines), settings, sink),
+        Content::ZeekRows(layout) => {
+            let mut reader = zeek_tsv::Reader::new(layout.clone(), settings);
+            each_line(chunk, None, sink, |text, line, sink| reader.line(text, line, sink));
+        }
+        Content::CsvRows(Format::MdeCsv, layout) => {
+            let columns = mde_csv::Columns::of(layout);
+            each_row(chunk, layout, sink, |fields, line, sink| columns.row(fields, line, settings, sink));
+        }
+        Content::CsvRows(_, layout) => {
+            let columns = generic::Columns::of(layout, &settings.columns);
+            each_row(chunk, layout, sink, |fields, line, sink| columns.row(fields, line, settings, sink));
+        }
+    }
+}
+
+fn json(chunk: &Chunk, format: Format, lines: Option<&[u64]>, settings: &Settings, sink: &mut impl Sink) {
+    match format {
+        Format::Mde => {
+            each_line(chunk, lines, sink, |text, line, sink| mde::record(text, line, settings, sink));
+        }
+        Format::ZeekJson => {
+            each_line(chunk, lines, sink, |text, line, sink| zeek_json::record(text, line, settings, sink));
+        }
+        Format::Sysmon => {
+            each_line(chunk, lines, sink, |text, line, sink| sysmon::record(text, line, settings, sink));
+        }
+        _ => each_line(chunk, lines, sink, |text, line, sink| generic::record(text, line, settings, sink)),
+    }
+}
+
+/// Walks records that are a line each. `lines` numbers them where they do not follow each other in the input.
+fn each_line<'c, S: Sink>(
+    chunk: &'c Chunk,
+    lines: Option<&[u64]>,
+    sink: &mut S,
+    mut read: impl FnMut(&'c str, u64, &mut S) -> Result<(), Fault>,
+) {
+    let bytes = chunk.bytes.as_slice();
+    // Once for the whole chunk is quicker than once a line; line by line only if there is something to find.
+    let text = str::from_utf8(bytes).ok();
+    let (mut start, mut index) = (0, 0u64);
+    while let Some(length) = bytes.get(start..).and_then(|rest| memchr(b'\n', rest)) {
+        let end = start + length;
+        let line = match lines {
+            None => chunk.first_line + index,
+            Some(lines) => lines.get(index as usize).copied().unwrap_or(chunk.first_line),
+        };
+        let told = match text {
+            Some(text) => text.get(start..end).ok_or(Refusal::InvalidUtf8),
+            None => {
+                bytes.get(start..end).and_then(|line| str::from_utf8(line).ok()).ok_or(Refusal::InvalidUtf8)
+            }
+        };
+        let told = match told {
+            _ if length > LINE_BYTES_MAX => Err(Refusal::LineTooLong.into()),
+            Err(refusal) => Err(refusal.into()),
+            Ok(text) => {
+                let text = text.strip_suffix('\r').unwrap_or(text);
+                if is_blank(text) {
+                    sink.ignored(Ignored::Blank, None);
+                    Ok(())
+                } else {
+                    read(text, line, sink)
+                }
+            }
+        };
+        start = end + 1;
+        index += 1;
+        if let Err(fault) = told {
+            refuse(fault, line, chunk.is_cut && start == bytes.len(), sink);
+        }
+    }
+}
+
+/// Walks rows of CSV, which may run over several lines.
+fn each_row<'c, S: Sink>(
+    chunk: &'c Chunk,
+    layout: &CsvLayout,
+    sink: &mut S,
+    mut read: impl FnMut(&[crate::csv::Field<'c>], u64, &mut S) -> Result<(), Fault>,
+) {
+    let bytes = chunk.bytes.as_slice();
+    let mut fields = Vec::with_capacity(layout.columns.len());
+    let (mut start, mut line) = (0, chunk.first_line);
+    while let Some(rest) = bytes.get(start..)
+        && let RowEnd::At(length) = row_end(rest, layout.separator)
+    {
+        let row = rest.get(..length).unwrap_or_default();
+        let told = row_text(row).and_then(|row| {
+            let ignored = if is_blank(row) {
+                Ignored::Blank
+            } else if row.trim_end() == layout.header {
+                Ignored::Header
+            } else {
+                split(row, layout.separator, &mut fields);
+                check_count(fields.len(), layout)?;
+                return read(&fields, line, sink);
+            };
+            sink.ignored(ignored, None);
+            Ok(())
+        });
+        start += length + 1;
+        if let Err(fault) = told {
+            refuse(fault, line, chunk.is_cut && start == bytes.len(), sink);
+        }
+        line += 1 + memchr::memchr_iter(b'\n', row).count() as u64;
+    }
+}
+
+fn row_text(row: &[u8]) -> Result<&str, Fault> {
+    if row.len() > LINE_BYTES_MAX {
+        return Err(Refusal::LineTooLong.into());
+    }
+    let row = str::from_utf8(row).map_err(|_| Refusal::InvalidUtf8)?;
+    Ok(row.strip_suffix('\r').unwrap_or(row))
+}
+
+fn check_count(count: usize, layout: &CsvLayout) -> Result<(), Fault> {
+    match count.cmp(&layout.columns.len()) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Less => Err(Refusal::TooFewColumns.into()),
+        std::cmp::Ordering::Greater => Err(Refusal::TooManyColumns.into()),
+    }
+}
+
+/// One glance for the usual line, which starts with something.
+#[inline]
+fn is_blank(text: &str) -> bool {
+    text.as_bytes().first().is_none_or(|byte| *byte <= b' ' && text.trim().is_empty())
+}
+
+#[cold]
+fn refuse(fault: Fault, line: u64, is_cut: bool, sink: &mut impl Sink) {
+    if is_cut && fault.refusal.is_from_a_cut() {
+        sink.refused(Refusal::Truncated, line, None);
+    } else {
+        sink.refused(fault.refusal, line, fault.field);
+    }
+}

@@ -1,0 +1,377 @@
+//! Cuts a stream of bytes, pushed in pieces of any size, into chunks of whole records; the one place that keeps state
+//! from record to record. Where the pieces were cut never changes what comes out of the decoder. Refuses to hold: I/O,
+//! the meaning of records, and more than one record of memory beyond a chunk.
+
+use std::sync::Arc;
+
+use memchr::{memchr, memchr_iter, memmem, memrchr};
+
+use crate::chunk::{CHUNK_BYTES, Chunk, Content, CsvLayout, LINE_BYTES_MAX};
+use crate::csv::{RowEnd, row_end};
+use crate::detect::{Opening, Shape};
+use crate::document::{Document, Found};
+use crate::format::Format;
+use crate::record::Refusal;
+use crate::zeek_tsv::ZeekHeader;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+/// Buffers kept for reuse: as many chunks as are likely to be under way at once.
+const SPARES_MAX: usize = 8;
+
+/// Bytes in, chunks of whole records out. Sequential and cheap: a fraction of decoding.
+pub struct Framer {
+    frames: Frames,
+    /// Bytes that are not in a chunk yet; they start at the start of a record.
+    pending: Vec<u8>,
+    /// The number of the line on which `pending` starts.
+    line: u64,
+    /// Cutting is tried again when `pending` has grown to this.
+    next_cut: usize,
+    /// Inside a line that is too long: its bytes are dropped.
+    is_skipping: bool,
+    /// The first bytes have been seen and a byte order mark, if any, is gone.
+    is_past_bom: bool,
+    spares: Vec<Vec<u8>>,
+}
+
+/// How records lie in the bytes.
+enum Frames {
+    JsonLines(Format),
+    JsonDocument(Elements),
+    Zeek(ZeekHeader),
+    Csv { format: Format, layout: Option<Arc<CsvLayout>> },
+    Unrecognised,
+}
+
+impl Framer {
+    /// For an input that was detected so; it starts with the very first byte, which detection has only looked at.
+    pub fn new(opening: Opening) -> Framer {
+        let frames = match (opening.format, opening.shape) {
+            (None, _) => Frames::Unrecognised,
+            (Some(Format::ZeekTsv), _) => Frames::Zeek(ZeekHeader::default()),
+            (Some(format @ (Format::MdeCsv | Format::Csv)), _) => Frames::Csv { format, layout: None },
+            (Some(format), Shape::Lines) => Frames::JsonLines(format),
+            (Some(format), Shape::Document) => {
+                let document = Document::new();
+                Frames::JsonDocument(Elements { format, document, ready: Vec::new(), lines: Vec::new() })
+            }
+        };
+        Framer {
+            frames,
+            pending: Vec::new(),
+            line: 1,
+            next_cut: CHUNK_BYTES,
+            is_skipping: false,
+            is_past_bom: false,
+            spares: Vec::new(),
+        }
+    }
+
+    /// Takes more bytes; chunks come out as they fill.
+    pub fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(Chunk)) {
+        // Pieces bound how far `pending` can grow past a cut.
+        for piece in bytes.chunks(CHUNK_BYTES) {
+            self.push_piece(piece, out);
+        }
+    }
+
+    /// Gives out the whole records so far, for inputs that pause. What comes out in the end is the same.
+    pub fn flush(&mut self, out: &mut impl FnMut(Chunk)) {
+        match &mut self.frames {
+            Frames::JsonDocument(elements) => elements.flush(out),
+            _ if self.is_past_bom => self.cut(out),
+            _ => {}
+        }
+    }
+
+    /// The input has ended: the last record may lack its line end.
+    pub fn finish(&mut self, out: &mut impl FnMut(Chunk)) {
+        self.is_past_bom = self.is_past_bom || self.pass_bom(out);
+        if let Frames::JsonDocument(elements) = &mut self.frames {
+            elements.push(&std::mem::take(&mut self.pending), out);
+            return elements.finish(out);
+        }
+        self.cut(out);
+        if std::mem::take(&mut self.is_skipping) {
+            self.refuse(Refusal::LineTooLong, out);
+        } else if !self.pending.is_empty() {
+            self.pending.push(b'\n');
+            self.cut_at_end(out);
+        }
+    }
+
+    /// Takes back a decoded chunk for its memory.
+    pub fn recycle(&mut self, chunk: Chunk) {
+        if self.spares.len() < SPARES_MAX && chunk.bytes.capacity() <= 4 * CHUNK_BYTES {
+            self.spares.push(chunk.bytes);
+        }
+    }
+
+    fn push_piece(&mut self, mut piece: &[u8], out: &mut impl FnMut(Chunk)) {
+        if self.is_skipping {
+            let Some(end) = memchr(b'\n', piece) else { return };
+            self.refuse(Refusal::LineTooLong, out);
+            self.line += 1;
+            self.is_skipping = false;
+            piece = piece.get(end + 1..).unwrap_or_default();
+        }
+        if let Frames::JsonDocument(elements) = &mut self.frames
+            && self.is_past_bom
+        {
+            return elements.push(piece, out);
+        }
+        self.pending.extend_from_slice(piece);
+        if !self.is_past_bom && self.pending.len() >= BOM.len() {
+            self.is_past_bom = self.pass_bom(out);
+        }
+        if self.pending.len() >= self.next_cut {
+            self.cut(out);
+        }
+    }
+
+    /// Drops a byte order mark; `true`, because it is behind us then.
+    fn pass_bom(&mut self, out: &mut impl FnMut(Chunk)) -> bool {
+        if self.pending.starts_with(BOM) {
+            self.pending.drain(..BOM.len());
+        }
+        if let Frames::JsonDocument(elements) = &mut self.frames {
+            elements.push(&std::mem::take(&mut self.pending), out);
+        }
+        true
+    }
+
+    /// Gives out what is whole in `pending`.
+    fn cut(&mut self, out: &mut impl FnMut(Chunk)) {
+        match self.frames {
+            Frames::Csv { .. } => self.cut_rows(false, out),
+            _ => self.cut_lines(out),
+        }
+        self.next_cut = CHUNK_BYTES.max(self.pending.len() + CHUNK_BYTES / 4);
+    }
+
+    fn cut_lines(&mut self, out: &mut impl FnMut(Chunk)) {
+        if let Some(end) = memrchr(b'\n', &self.pending) {
+            let whole = self.split_off_front(end + 1);
+            self.emit_lines(whole, false, out);
+        }
+        self.give_up_on_long_line();
+    }
+
+    /// Stops collecting a line that will be refused anyway.
+    fn give_up_on_long_line(&mut self) {
+        if self.pending.len() > LINE_BYTES_MAX && memchr(b'\n', &self.pending).is_none() {
+            self.pending = Vec::new();
+            self.is_skipping = true;
+        }
+    }
+
+    /// The last record, to which a line end was added.
+    fn cut_at_end(&mut self, out: &mut impl FnMut(Chunk)) {
+        if !matches!(self.frames, Frames::Csv { .. }) {
+            let whole = std::mem::take(&mut self.pending);
+            return self.emit_lines(whole, true, out);
+        }
+        // A quote that is open now stays open: its first line is refused, and the rest is read anew.
+        loop {
+            self.cut_rows(true, out);
+            let Some(end) = memchr(b'\n', &self.pending) else { return };
+            let is_last = end + 1 == self.pending.len();
+            self.refuse(if is_last { Refusal::Truncated } else { Refusal::UnclosedQuote }, out);
+            self.line += 1;
+            self.pending.drain(..=end);
+        }
+    }
+
+    /// Gives out lines; those of a Zeek log in as many chunks as there are headers.
+    fn emit_lines(&mut self, bytes: Vec<u8>, is_cut: bool, out: &mut impl FnMut(Chunk)) {
+        let content = match &mut self.frames {
+            Frames::JsonLines(format) => Content::JsonLines(*format),
+            Frames::Zeek(_) => return self.emit_zeek(bytes, is_cut, out),
+            _ => Content::Unrecognised,
+        };
+        self.emit(bytes, content, is_cut, out);
+    }
+
+    /// Gives out the rows between headers, each under its own; a header's lines travel with the rows that follow.
+    fn emit_zeek(&mut self, bytes: Vec<u8>, is_cut: bool, out: &mut impl FnMut(Chunk)) {
+        let (mut start, mut read_to) = (0, 0);
+        while let Some(header) = header_start(&bytes, read_to) {
+            let rows = bytes.get(start..header).unwrap_or_default().to_vec();
+            self.emit_zeek_rows(rows, false, out);
+            start = header;
+            read_to = self.read_zeek_header(&bytes, header);
+        }
+        // Nearly always there is no header in these bytes, and nothing is copied.
+        let rest = if start == 0 { bytes } else { bytes.get(start..).unwrap_or_default().to_vec() };
+        self.emit_zeek_rows(rest, is_cut, out);
+    }
+
+    /// Learns the header lines from `at` on; where they end.
+    fn read_zeek_header(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        let Frames::Zeek(header) = &mut self.frames else { return bytes.len() };
+        while let Some(rest) = bytes.get(at..)
+            && rest.first() == Some(&b'#')
+        {
+            let length = memchr(b'\n', rest).unwrap_or(rest.len());
+            header.read(rest.get(..length).unwrap_or_default());
+            at = (at + length + 1).min(bytes.len());
+        }
+        at
+    }
+
+    fn emit_zeek_rows(&mut self, bytes: Vec<u8>, is_cut: bool, out: &mut impl FnMut(Chunk)) {
+        let Frames::Zeek(header) = &self.frames else { return };
+        let content = Content::ZeekRows(header.layout());
+        self.emit(bytes, content, is_cut, out);
+    }
+
+    /// Gives out the whole rows of `pending`; a row that never ends costs its first line.
+    fn cut_rows(&mut self, is_cut: bool, out: &mut impl FnMut(Chunk)) {
+        let Some((format, layout)) = self.csv_layout(out) else { return self.give_up_on_long_line() };
+        let pending = std::mem::take(&mut self.pending);
+        let (mut start, mut end) = (0, 0);
+        loop {
+            let next = row_end(pending.get(end..).unwrap_or_default(), layout.separator);
+            let is_full = end - start >= CHUNK_BYTES;
+            if let RowEnd::At(length) = next
+                && !is_full
+            {
+                end += length + 1;
+                continue;
+            }
+            let rows = pending.get(start..end).unwrap_or_default().to_vec();
+            let is_cut = is_cut && end == pending.len();
+            self.emit(rows, Content::CsvRows(format, Arc::clone(&layout)), is_cut, out);
+            match next {
+                RowEnd::At(_) => {}
+                RowEnd::Unclosed(length) => {
+                    self.refuse(Refusal::UnclosedQuote, out);
+                    self.line += 1;
+                    end += length + 1;
+                }
+                RowEnd::Open => break,
+            }
+            start = end;
+        }
+        self.pending = pending.get(end..).unwrap_or_default().to_vec();
+        self.give_up_on_long_line();
+    }
+
+    /// The columns, learnt from the first row that is not blank. A header is one line: names hold no line ends.
+    fn csv_layout(&mut self, out: &mut impl FnMut(Chunk)) -> Option<(Format, Arc<CsvLayout>)> {
+        if let Frames::Csv { layout: None, .. } = self.frames {
+            let blank = blank_lines(&self.pending);
+            let blank = self.split_off_front(blank);
+            self.emit(blank, Content::Unrecognised, false, out);
+        }
+        let Frames::Csv { format, layout } = &mut self.frames else { return None };
+        if layout.is_none()
+            && let Some(end) = memchr(b'\n', &self.pending)
+        {
+            let header = self.pending.get(..end).unwrap_or_default().trim_ascii_end();
+            *layout = Some(Arc::new(CsvLayout::of(&String::from_utf8_lossy(header))));
+        }
+        layout.as_ref().map(|layout| (*format, Arc::clone(layout)))
+    }
+
+    fn emit(&mut self, bytes: Vec<u8>, content: Content, is_cut: bool, out: &mut impl FnMut(Chunk)) {
+        if bytes.is_empty() {
+            return;
+        }
+        let first_line = self.line;
+        self.line += memchr_iter(b'\n', &bytes).count() as u64;
+        out(Chunk { bytes, first_line, content, is_cut });
+    }
+
+    /// Tells of a record that is not kept.
+    fn refuse(&mut self, refusal: Refusal, out: &mut impl FnMut(Chunk)) {
+        out(refused(refusal, self.line));
+    }
+
+    /// Takes the front of `pending`.
+    fn split_off_front(&mut self, length: usize) -> Vec<u8> {
+        if length == 0 {
+            return Vec::new();
+        }
+        let mut rest = self.spares.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES * 5 / 4));
+        rest.clear();
+        rest.extend_from_slice(self.pending.get(length..).unwrap_or_default());
+        let mut front = std::mem::replace(&mut self.pending, rest);
+        front.truncate(length);
+        front
+    }
+}
+
+/// Where the first header line of a Zeek log is, from a line's start on.
+fn header_start(bytes: &[u8], line_start: usize) -> Option<usize> {
+    let rest = bytes.get(line_start..)?;
+    if rest.first() == Some(&b'#') {
+        return Some(line_start);
+    }
+    memmem::find(rest, b"\n#").map(|at| line_start + at + 1)
+}
+
+/// The length of the blank lines at the start of some bytes.
+fn blank_lines(bytes: &[u8]) -> usize {
+    let is_blank = |line: &&[u8]| line.ends_with(b"\n") && line.trim_ascii().is_empty();
+    bytes.split_inclusive(|byte| *byte == b'\n').take_while(is_blank).map(<[u8]>::len).sum()
+}
+
+fn refused(refusal: Refusal, line: u64) -> Chunk {
+    Chunk { bytes: Vec::new(), first_line: line, content: Content::Refused(refusal), is_cut: false }
+}
+
+/// Records cut out of a JSON document, gathered into chunks.
+struct Elements {
+    format: Format,
+    document: Document,
+    ready: Vec<u8>,
+    lines: Vec<u64>,
+}
+
+impl Elements {
+    fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(Chunk)) {
+        let Elements { format, document, ready, lines } = self;
+        document.push(bytes, &mut |found| gather(*format, ready, lines, found, out));
+    }
+
+    fn finish(&mut self, out: &mut impl FnMut(Chunk)) {
+        let Elements { format, document, ready, lines } = self;
+        document.finish(&mut |found| gather(*format, ready, lines, found, out));
+        self.flush(out);
+    }
+
+    fn flush(&mut self, out: &mut impl FnMut(Chunk)) {
+        give_out(self.format, &mut self.ready, &mut self.lines, out);
+    }
+}
+
+/// Adds what was found to the chunk in the making; damage has to wait for what stands before it.
+fn gather(
+    format: Format,
+    ready: &mut Vec<u8>,
+    lines: &mut Vec<u64>,
+    found: Found<'_>,
+    out: &mut impl FnMut(Chunk),
+) {
+    match found {
+        Found::Element(element, line) => {
+            ready.extend_from_slice(element);
+            ready.push(b'\n');
+            lines.push(line);
+            if ready.len() >= CHUNK_BYTES {
+                give_out(format, ready, lines, out);
+            }
+        }
+        Found::Damaged(refusal, line) => {
+            give_out(format, ready, lines, out);
+            out(refused(refusal, line));
+        }
+    }
+}
+
+fn give_out(format: Format, ready: &mut Vec<u8>, lines: &mut Vec<u64>, out: &mut impl FnMut(Chunk)) {
+    let Some(&first_line) = lines.first() else { return };
+    let (bytes, lines) = (std::mem::take(ready), std::mem::take(lines));
+    out(Chunk { bytes, first_line, content: Content::JsonElements(format, lines), is_cut: false });
+}

@@ -1,0 +1,253 @@
+//! Defender `DeviceNetworkEvents` as JSON, and what makes one of its events a sighting in whichever carrier: storage
+//! lines, Event Hubs `records`, Splunk's `body`, hunting results. Refuses to hold: other tables (ignored), the CSV
+//! carrier's columns (`mde_csv`), and the device's own `LocalIP`: it names nothing that `DeviceId` does not name better.
+//!
+//! ```text
+//! {"time":"..","tenantId":"00000000-..-00000000000a","category":"AdvancedHunting-DeviceNetworkEvents","properties":{
+//!  "Timestamp":"2031-03-04T10:01:02.345678Z",    when, UTC
+//!  "DeviceId":"aa11bb22..","DeviceName":"pc-17.example.org",    the device
+//!  "ActionType":"ConnectionSuccess","RemoteIP":"198.51.100.20"}}    what, to where
+//! ```
+//!
+//! Source: the schema page of the table, and streaming exports of 2021 to 2024.
+
+use std::borrow::Cow;
+
+use sighting::{Address, IdentityKind, Second};
+
+use crate::json::{Scanner, Value};
+use crate::record::{Fault, Ignored, Mentions, Opened, Refusal, Reporter, Sink};
+use crate::settings::Settings;
+use crate::text::Names;
+use crate::time::{Iso, iso};
+
+/// The text of one event's fields; `None` is absent.
+#[derive(Default)]
+pub(crate) struct Event<'a> {
+    /// The table, if the carrier names it.
+    pub(crate) table: Option<&'a str>,
+    pub(crate) tenant: Option<Cow<'a, str>>,
+    pub(crate) time: Option<&'a str>,
+    pub(crate) device_id: Option<Cow<'a, str>>,
+    pub(crate) device_name: Option<Cow<'a, str>>,
+    pub(crate) action: Option<&'a str>,
+    pub(crate) remote: Option<&'a str>,
+}
+
+impl Event<'_> {
+    /// Tells the sink what the event is.
+    #[inline]
+    pub(crate) fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+        if self.table.is_some_and(|table| !is_network_table(table)) {
+            self.ignore(Ignored::OtherEvent, sink);
+            return Ok(());
+        }
+        let action = self.action.ok_or(Fault::of(Refusal::MissingField, "ActionType"))?;
+        if let Some(why) = not_opened(action) {
+            self.ignore(why, sink);
+            return Ok(());
+        }
+        let Some(remote) = self.remote else {
+            self.ignore(Ignored::NoRemote, sink);
+            return Ok(());
+        };
+        let bad_remote = Fault::of(Refusal::BadAddress, "RemoteIP");
+        let remote = Address::parse_logged(remote.as_bytes()).ok_or(bad_remote)?;
+        let (second, device) = (self.second()?, self.device()?);
+        if !settings.keep_special_remotes && remote.special().is_some() {
+            self.ignore(Ignored::Special, sink);
+            return Ok(());
+        }
+        sink.opened(&Opened { second, remote, device, tenant: self.tenant.as_deref(), line });
+        Ok(())
+    }
+
+    #[inline]
+    fn second(&self) -> Result<Second, Fault> {
+        let time = self.time.ok_or(Fault::of(Refusal::NoTime, "Timestamp"))?;
+        iso(time).map(Iso::utc).ok_or(Fault::of(Refusal::BadTime, "Timestamp"))
+    }
+
+    #[inline]
+    fn device(&self) -> Result<Mentions<'_>, Fault> {
+        let mut names = Names::default();
+        if let Some(id) = &self.device_id {
+            names.add(IdentityKind::AgentId, id, "DeviceId");
+        }
+        if let Some(name) = &self.device_name {
+            names.add(IdentityKind::Fqdn, name, "DeviceName");
+        }
+        names.required("DeviceId")
+    }
+
+    fn ignore(&self, why: Ignored, sink: &mut impl Sink) {
+        let tenant = self.tenant.as_deref();
+        let reporter = match (self.second(), self.device()) {
+            (Ok(second), Ok(device)) => Some(Reporter { second, device, tenant }),
+            _ => None,
+        };
+        sink.ignored(why, reporter.as_ref());
+    }
+}
+
+fn is_network_table(table: &str) -> bool {
+    matches!(table, "AdvancedHunting-DeviceNetworkEvents" | "DeviceNetworkEvents")
+}
+
+/// Why an action opened no connection; `None`, it did. The portal's schema is the authority.
+#[inline]
+fn not_opened(action: &str) -> Option<Ignored> {
+    match action {
+        "ConnectionSuccess"
+        | "ConnectionRequest"
+        | "ConnectionFound"
+        | "ConnectionSuccessAggregatedReport" => None,
+        "ConnectionFailed" | "ConnectionFailedAggregatedReport" => Some(Ignored::Failed),
+        // SYN and SYN/ACK seen on the wire of devices that have no agent.
+        "ConnectionAttempt" | "ConnectionAcknowledged" => Some(Ignored::Attempt),
+        _ if action.starts_with("Inbound") => Some(Ignored::Inbound),
+        _ if action.starts_with("Listening") => Some(Ignored::Listening),
+        _ if action.ends_with("Inspected") => Some(Ignored::Inspected),
+        _ => Some(Ignored::OtherAction),
+    }
+}
+
+/// One line or element: an event, or a wrapper of events.
+pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    let mut scanner = Scanner::new(text);
+    Reading { line, settings, sink, is_inside: false }.value(&mut scanner)?;
+    Ok(scanner.end()?)
+}
+
+/// What is needed to finish an event, carried through the nesting.
+struct Reading<'r, S: Sink> {
+    line: u64,
+    settings: &'r Settings,
+    sink: &'r mut S,
+    /// Inside a wrapper already. Wrappers do not nest: each level is read twice, and nobody writes two.
+    is_inside: bool,
+}
+
+/// The values of one event.
+#[derive(Default)]
+struct Values<'a> {
+    category: Value<'a>,
+    tenant: Value<'a>,
+    time: Value<'a>,
+    device_id: Value<'a>,
+    device_name: Value<'a>,
+    action: Value<'a>,
+    remote: Value<'a>,
+    /// The object held events rather than being one.
+    is_wrapper: bool,
+}
+
+impl<S: Sink> Reading<'_, S> {
+    /// An event, a wrapper, or an array of these.
+    fn value(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Fault> {
+        match scanner.value()? {
+            Value::Object => {
+                let mut values = Values::default();
+                self.envelope(scanner, &mut values)?;
+                if values.is_wrapper { Ok(()) } else { self.judge(&values) }
+            }
+            Value::Array if !self.is_inside => self.elements(scanner),
+            _ => Err(Refusal::BadJson.into()),
+        }
+    }
+
+    /// Every element is a record of its own: one that cannot be read as an event does not cost the others. An array
+    /// with nothing in it counts as a blank record, so that its line is counted.
+    fn elements(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Fault> {
+        let mut more = scanner.first_element()?;
+        if !more {
+            self.sink.ignored(Ignored::Blank, None);
+        }
+        while more {
+            let mut element = scanner.clone();
+            // The element is checked to its end first, so that bad JSON is told once, for all that follows it.
+            scanner.skip()?;
+            self.is_inside = true;
+            let told = self.value(&mut element);
+            self.is_inside = false;
+            if let Err(fault) = told {
+                self.sink.refused(fault.refusal, self.line, fault.field);
+            }
+            more = scanner.next_element()?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn envelope<'a>(&mut self, scanner: &mut Scanner<'a>, values: &mut Values<'a>) -> Result<(), Fault> {
+        let mut key = scanner.first_key()?;
+        while let Some(name) = key {
+            match name {
+                "category" => values.category = scanner.scalar()?,
+                "tenantId" => values.tenant = scanner.scalar()?,
+                "properties" => match scanner.value()? {
+                    Value::Object => values.properties(scanner)?,
+                    other => scanner.leave(other)?,
+                },
+                "body" => match scanner.value()? {
+                    Value::Object => self.envelope(scanner, values)?,
+                    other => scanner.leave(other)?,
+                },
+                "records" | "Results" | "results" => match scanner.value()? {
+                    Value::Array if !self.is_inside => {
+                        values.is_wrapper = true;
+                        self.elements(scanner)?;
+                    }
+                    other => scanner.leave(other)?,
+                },
+                _ => values.property(name, scanner)?,
+            }
+            key = scanner.next_key()?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn judge(&mut self, values: &Values<'_>) -> Result<(), Fault> {
+        let event = Event {
+            table: values.category.plain(),
+            tenant: values.tenant.present(),
+            time: values.time.plain(),
+            device_id: values.device_id.present(),
+            device_name: values.device_name.present(),
+            action: values.action.plain(),
+            remote: match values.remote {
+                // A remote that is no text is no address.
+                Value::Bool(_) | Value::Object | Value::Array => Some("?"),
+                remote => remote.plain(),
+            },
+        };
+        event.judge(self.line, self.settings, self.sink)
+    }
+}
+
+impl<'a> Values<'a> {
+    #[inline]
+    fn properties(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let mut key = scanner.first_key()?;
+        while let Some(name) = key {
+            self.property(name, scanner)?;
+            key = scanner.next_key()?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn property(&mut self, name: &str, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let slot = match name {
+            "Timestamp" | "TimeGenerated" => &mut self.time,
+            "DeviceId" => &mut self.device_id,
+            "DeviceName" => &mut self.device_name,
+            "ActionType" => &mut self.action,
+            "RemoteIP" => &mut self.remote,
+            _ => return Ok(scanner.skip()?),
+        };
+        *slot = scanner.scalar()?;
+        Ok(())
+    }
+}

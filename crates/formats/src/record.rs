@@ -1,0 +1,290 @@
+//! What a record turned out to be: a sighting, something ignored on purpose, or something refused; and the sink that
+//! is told. Refuses to hold: bytes, and any reason that needs a clock or an organisation (too old, in the future,
+//! foreign tenant), which the caller adds.
+
+use sighting::{Address, Mention, Second};
+
+/// Takes what records turn out to be: exactly one call for every record of a chunk, in the chunk's order.
+pub trait Sink {
+    /// A device of ours opened a connection.
+    fn opened(&mut self, record: &Opened<'_>);
+
+    /// The record is sound and not a sighting. The reporter is there when the record names a device of ours and a
+    /// time: such devices report, whether or not they connect to the address that somebody asks about.
+    fn ignored(&mut self, why: Ignored, reporter: Option<&Reporter<'_>>);
+
+    /// The record could not be taken: the reason, the line it starts on (1 is the first), and the field at fault.
+    fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>);
+}
+
+/// A device of ours opened a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened<'a> {
+    /// When, cut to whole seconds.
+    pub second: Second,
+    /// To where.
+    pub remote: Address,
+    /// The device, by at least one name.
+    pub device: Mentions<'a>,
+    /// The tenant that the record says it belongs to.
+    pub tenant: Option<&'a str>,
+    /// The line on which the record starts; 1 is the first.
+    pub line: u64,
+}
+
+/// A device of ours that told something that is no sighting.
+#[derive(Clone, Copy, Debug)]
+pub struct Reporter<'a> {
+    /// When.
+    pub second: Second,
+    /// The device, by at least one name.
+    pub device: Mentions<'a>,
+    /// The tenant that the record says it belongs to.
+    pub tenant: Option<&'a str>,
+}
+
+/// The most names one record gives its device.
+pub const MENTIONS_MAX: usize = 4;
+
+/// The names that one record gives its device, in the record's order of trust.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Mentions<'a> {
+    slots: [Option<Mention<'a>>; MENTIONS_MAX],
+}
+
+impl<'a> Mentions<'a> {
+    /// None yet.
+    pub const fn new() -> Mentions<'a> {
+        Mentions { slots: [None; MENTIONS_MAX] }
+    }
+
+    /// Just this one.
+    pub const fn one(mention: Mention<'a>) -> Mentions<'a> {
+        Mentions { slots: [Some(mention), None, None, None] }
+    }
+
+    /// Adds a name; one too many is dropped.
+    pub fn push(&mut self, mention: Mention<'a>) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_none()) {
+            *slot = Some(mention);
+        }
+    }
+
+    /// The names.
+    pub fn iter(&self) -> impl Iterator<Item = Mention<'a>> + '_ {
+        self.slots.iter().map_while(|slot| *slot)
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.slots[0].is_none()
+    }
+}
+
+/// Why a sound record is not a sighting.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Ignored {
+    /// A header row.
+    Header,
+    /// Nothing on the line.
+    Blank,
+    /// Another kind of event, table or log than connections.
+    OtherEvent,
+    /// A connection event whose action is none that opens a connection.
+    OtherAction,
+    /// The device accepted the connection.
+    Inbound,
+    /// It was tried and not established.
+    Failed,
+    /// Packets seen on the wire, of which no outcome is known.
+    Attempt,
+    /// Seen from its middle or the wrong way round: who opened it is not known.
+    Midstream,
+    /// The originator is not ours.
+    NotLocal,
+    /// A device began to listen.
+    Listening,
+    /// A packet inspection that repeats a connection.
+    Inspected,
+    /// The remote address is special (loopback, link-local, multicast, broadcast, unspecified).
+    Special,
+    /// The record names no remote address.
+    NoRemote,
+    /// ICMP has no connections.
+    Icmp,
+}
+
+impl Ignored {
+    /// Every reason.
+    pub const ALL: [Ignored; 14] = [
+        Ignored::Header,
+        Ignored::Blank,
+        Ignored::OtherEvent,
+        Ignored::OtherAction,
+        Ignored::Inbound,
+        Ignored::Failed,
+        Ignored::Attempt,
+        Ignored::Midstream,
+        Ignored::NotLocal,
+        Ignored::Listening,
+        Ignored::Inspected,
+        Ignored::Special,
+        Ignored::NoRemote,
+        Ignored::Icmp,
+    ];
+
+    /// Its name in counts and metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Ignored::Header => "header",
+            Ignored::Blank => "blank",
+            Ignored::OtherEvent => "other_event",
+            Ignored::OtherAction => "other_action",
+            Ignored::Inbound => "inbound",
+            Ignored::Failed => "failed",
+            Ignored::Attempt => "attempt",
+            Ignored::Midstream => "midstream",
+            Ignored::NotLocal => "not_local",
+            Ignored::Listening => "listening",
+            Ignored::Inspected => "inspected",
+            Ignored::Special => "special",
+            Ignored::NoRemote => "no_remote",
+            Ignored::Icmp => "icmp",
+        }
+    }
+}
+
+/// Why a record could not be taken; printed, a sentence for a person.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Not JSON.
+    #[error("the record is not valid JSON")]
+    BadJson,
+    /// JSON nested deeper than any log does.
+    #[error("the record is nested deeper than 64 levels")]
+    TooDeep,
+    /// A time that is none, or outside 1970 to 2106.
+    #[error("the time cannot be read, or is not between 1970 and 2106")]
+    BadTime,
+    /// No time at all.
+    #[error("the record has no time")]
+    NoTime,
+    /// A time without a zone in a format that does not define one.
+    #[error("the time has no time zone; write it with an offset (2031-03-04T10:01:02Z) or as epoch seconds")]
+    NoTimezone,
+    /// An address that is none.
+    #[error("an IP address cannot be read")]
+    BadAddress,
+    /// No name of the device.
+    #[error("the record does not name the device")]
+    NoDevice,
+    /// A name of the device that cannot be one.
+    #[error("the device's name is longer than 255 bytes or not of its kind")]
+    BadDevice,
+    /// Another field that the format needs is missing.
+    #[error("a field that this format needs is missing")]
+    MissingField,
+    /// Rows before, after or without a header that names the columns.
+    #[error("the columns are not known: there is no header line (#fields) before this row")]
+    NoHeader,
+    /// Nothing that any format knows.
+    #[error("the input is in no format that is known here; name it with --format, or map its columns")]
+    Unrecognised,
+    /// Longer than a line may be.
+    #[error("the record is longer than 16 MiB")]
+    LineTooLong,
+    /// Not UTF-8.
+    #[error("the record is not valid UTF-8 text")]
+    InvalidUtf8,
+    /// The input ends in the middle of the record.
+    #[error("the input ends in the middle of this record")]
+    Truncated,
+    /// Fewer columns than the header names.
+    #[error("the row has fewer columns than its header")]
+    TooFewColumns,
+    /// More columns than the header names.
+    #[error("the row has more columns than its header")]
+    TooManyColumns,
+    /// A CSV field whose closing quote never comes.
+    #[error("a quoted field on this line is never closed")]
+    UnclosedQuote,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub const ALL: [Refusal; 17] = [
+        Refusal::BadJson,
+        Refusal::TooDeep,
+        Refusal::BadTime,
+        Refusal::NoTime,
+        Refusal::NoTimezone,
+        Refusal::BadAddress,
+        Refusal::NoDevice,
+        Refusal::BadDevice,
+        Refusal::MissingField,
+        Refusal::NoHeader,
+        Refusal::Unrecognised,
+        Refusal::LineTooLong,
+        Refusal::InvalidUtf8,
+        Refusal::Truncated,
+        Refusal::TooFewColumns,
+        Refusal::TooManyColumns,
+        Refusal::UnclosedQuote,
+    ];
+
+    /// Its name in counts and metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Refusal::BadJson => "bad_json",
+            Refusal::TooDeep => "too_deep",
+            Refusal::BadTime => "bad_time",
+            Refusal::NoTime => "no_time",
+            Refusal::NoTimezone => "no_timezone",
+            Refusal::BadAddress => "bad_address",
+            Refusal::NoDevice => "no_device",
+            Refusal::BadDevice => "bad_device",
+            Refusal::MissingField => "missing_field",
+            Refusal::NoHeader => "no_header",
+            Refusal::Unrecognised => "unrecognised",
+            Refusal::LineTooLong => "line_too_long",
+            Refusal::InvalidUtf8 => "invalid_utf8",
+            Refusal::Truncated => "truncated",
+            Refusal::TooFewColumns => "too_few_columns",
+            Refusal::TooManyColumns => "too_many_columns",
+            Refusal::UnclosedQuote => "unclosed_quote",
+        }
+    }
+
+    /// Whether a cut at the end of the input explains it.
+    pub(crate) const fn is_from_a_cut(self) -> bool {
+        matches!(
+            self,
+            Refusal::BadJson | Refusal::InvalidUtf8 | Refusal::TooFewColumns | Refusal::UnclosedQuote
+        )
+    }
+}
+
+/// A refusal with the field at fault, on its way to the sink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Fault {
+    pub(crate) refusal: Refusal,
+    pub(crate) field: Option<&'static str>,
+}
+
+impl Fault {
+    /// A field is at fault.
+    pub(crate) const fn of(refusal: Refusal, field: &'static str) -> Fault {
+        Fault { refusal, field: Some(field) }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Fault {
+        Fault { refusal, field: None }
+    }
+}

@@ -1,0 +1,48 @@
+//! What an operator says of a source before it is read: whose networks are ours, which columns mean what. Refuses to
+//! hold: how these settings are written in a file or on a command line.
+
+use sighting::{IdentityKind, LocalNetworks};
+
+/// How records of a source are read.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Settings {
+    /// Which originators are ours, for sensors that see both directions.
+    pub local_networks: LocalNetworks,
+    /// Count multicast, broadcast, loopback, link-local and unspecified remotes too.
+    pub keep_special_remotes: bool,
+    /// Which keys or columns of the generic formats mean what.
+    pub columns: ColumnMap,
+}
+
+/// The keys (JSON; a dot descends into an object) or columns (CSV) of the generic formats.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ColumnMap {
+    /// When the connection was opened: RFC 3339 with an offset, or epoch seconds, ms, us or ns.
+    pub time: String,
+    /// Which of our devices opened it.
+    pub device: String,
+    /// The remote address.
+    pub ip: String,
+    /// What kind of name `device` is; unset, it is an address if it reads as one, else a host name.
+    pub device_kind: Option<IdentityKind>,
+    /// A device id of a product, besides or instead of `device`.
+    pub agent_id: String,
+    /// What happened; a record without it was opened.
+    pub action: String,
+    /// The only actions that count as opened, case aside; empty: the usual words do.
+    pub opened_actions: Vec<String>,
+}
+
+impl Default for ColumnMap {
+    fn default() -> ColumnMap {
+        ColumnMap {
+            time: "time".to_owned(),
+            device: "device".to_owned(),
+            ip: "ip".to_owned(),
+            device_kind: None,
+            agent_id: "agent_id".to_owned(),
+            action: "action".to_owned(),
+            opened_actions: Vec::new(),
+        }
+    }
+}

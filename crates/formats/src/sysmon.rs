@@ -1,0 +1,242 @@
+//! Sysmon event 3 (NetworkConnect) as JSON, from Winlogbeat 6 to 8, the ECS pipeline, NXLog and flat exports: the
+//! same fields at different places. Refuses to hold: other events (ignored), Windows XML, and the collector's own name
+//! (`host`, `agent`, `beat`), which is not the device's.
+//!
+//! ```text
+//! {"@timestamp":"2031-03-04T10:01:03.000Z","winlog":{"event_id":"3","provider_name":"Microsoft-Windows-Sysmon",
+//!  "computer_name":"PC-17.example.org","event_data":{"UtcTime":"2031-03-04 10:01:02.345","Initiated":"true",
+//!  "SourceIp":"10.1.2.3","DestinationIp":"2001:db8:0:0:0:0:0:5"}}}
+//! ```
+//!
+//! `UtcTime` is when it happened and wins over the record's time, which can be days off in resumed machines. Bare
+//! EventData has no computer name: the device is then `SourceHostname` if it initiated, else `DestinationHostname`.
+//! Source: Sysmon 4 to 15 schemas; samples of NXLog, Winlogbeat 6 and two flat exports.
+
+use sighting::{Address, IdentityKind, Second};
+
+use crate::json::{Scanner, Value};
+use crate::record::{Fault, Ignored, Mentions, Opened, Refusal, Reporter, Sink};
+use crate::settings::Settings;
+use crate::text::Names;
+use crate::time::{Iso, iso};
+
+/// One record.
+pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    let mut scanner = Scanner::new(text);
+    if scanner.value()? != Value::Object {
+        return Err(Refusal::BadJson.into());
+    }
+    let mut values = Values::default();
+    values.read(&mut scanner, Place::Top)?;
+    scanner.end()?;
+    values.judge(line, settings, sink)
+}
+
+/// Where in a record the scanner is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Top,
+    Winlog,
+    EventData,
+    Event,
+    Host,
+    Network,
+    Destination,
+    System,
+    Provider,
+    EventId,
+    TimeCreated,
+}
+
+impl Place {
+    /// The place of an object under a key.
+    fn inside(self, key: &str) -> Option<Place> {
+        Some(match (self, key) {
+            (Place::Top, "winlog") => Place::Winlog,
+            (Place::Top | Place::Winlog, "event_data" | "EventData") => Place::EventData,
+            // `Event` is the root of the XML turned JSON, `_source` that of an Elasticsearch export.
+            (Place::Top, "Event" | "_source") => Place::Top,
+            (Place::Top, "event") => Place::Event,
+            (Place::Top, "host") => Place::Host,
+            (Place::Top, "network") => Place::Network,
+            (Place::Top, "destination") => Place::Destination,
+            (Place::Top, "System") => Place::System,
+            (Place::Top | Place::System, "Provider") => Place::Provider,
+            (Place::Top | Place::System, "EventID") => Place::EventId,
+            (Place::System, "TimeCreated") => Place::TimeCreated,
+            (Place::Provider | Place::TimeCreated, "#attributes") => self,
+            _ => return None,
+        })
+    }
+}
+
+/// The values of one record.
+#[derive(Default)]
+struct Values<'a> {
+    event_id: Value<'a>,
+    provider: Value<'a>,
+    channel: Value<'a>,
+    computer: Value<'a>,
+    /// `host.name`: the device, unless events are forwarded.
+    host_name: Value<'a>,
+    utc_time: Value<'a>,
+    record_time: Value<'a>,
+    local_time: Value<'a>,
+    initiated: Value<'a>,
+    direction: Value<'a>,
+    destination: Value<'a>,
+    /// `destination.ip` of ECS.
+    ecs_destination: Value<'a>,
+    source_name: Value<'a>,
+    destination_name: Value<'a>,
+}
+
+impl<'a> Values<'a> {
+    fn read(&mut self, scanner: &mut Scanner<'a>, place: Place) -> Result<(), Fault> {
+        let mut key = scanner.first_key()?;
+        while let Some(name) = key {
+            self.field(scanner, place, name)?;
+            key = scanner.next_key()?;
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, scanner: &mut Scanner<'a>, mut place: Place, mut name: &str) -> Result<(), Fault> {
+        // Dotted keys are objects written flat.
+        while let Some((outer, inner)) = name.split_once('.')
+            && let Some(inside) = place.inside(outer)
+        {
+            (place, name) = (inside, inner);
+        }
+        let value = scanner.value()?;
+        if value == Value::Object {
+            return match place.inside(name) {
+                Some(inside) => self.read(scanner, inside),
+                None => Ok(scanner.leave(value)?),
+            };
+        }
+        if let Some(slot) = self.slot(place, name) {
+            *slot = value;
+        }
+        Ok(scanner.leave(value)?)
+    }
+
+    fn slot(&mut self, place: Place, name: &str) -> Option<&mut Value<'a>> {
+        Some(match (place, name) {
+            (Place::Top | Place::Winlog | Place::System, "EventID" | "event_id" | "EventId")
+            | (Place::Event, "code")
+            | (Place::EventId, "#text" | "Value") => &mut self.event_id,
+            (
+                Place::Top | Place::Winlog | Place::System,
+                "SourceName" | "source_name" | "provider_name" | "Provider" | "ProviderName",
+            )
+            | (Place::Event, "provider")
+            | (Place::Provider, "Name") => &mut self.provider,
+            (Place::Top | Place::Winlog | Place::System, "Channel" | "channel" | "log_name") => {
+                &mut self.channel
+            }
+            (
+                Place::Top | Place::Winlog | Place::System,
+                "computer_name" | "Hostname" | "Computer" | "ComputerName",
+            ) => &mut self.computer,
+            (Place::Host, "name") => &mut self.host_name,
+            (Place::Top | Place::EventData, "UtcTime") => &mut self.utc_time,
+            (Place::Top | Place::System, "@timestamp" | "TimeCreated")
+            | (Place::TimeCreated, "SystemTime") => &mut self.record_time,
+            (Place::Top, "EventTime") => &mut self.local_time,
+            (Place::Top | Place::EventData, "Initiated") => &mut self.initiated,
+            (Place::Network, "direction") => &mut self.direction,
+            (Place::Top | Place::EventData, "DestinationIp") => &mut self.destination,
+            (Place::Destination, "ip") => &mut self.ecs_destination,
+            (Place::Top | Place::EventData, "SourceHostname") => &mut self.source_name,
+            (Place::Top | Place::EventData, "DestinationHostname") => &mut self.destination_name,
+            _ => return None,
+        })
+    }
+
+    fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+        let own = [self.computer, self.host_name].into_iter().find_map(Value::present);
+        if !self.is_network_connect() {
+            self.ignore(Ignored::OtherEvent, own.as_deref(), sink);
+            return Ok(());
+        }
+        let initiated = self.initiated().ok_or(Fault::of(Refusal::MissingField, "Initiated"))?;
+        let ours = if initiated { self.source_name } else { self.destination_name };
+        let name = own.or_else(|| ours.present());
+        if !initiated {
+            self.ignore(Ignored::Inbound, name.as_deref(), sink);
+            return Ok(());
+        }
+        let destination = [self.destination, self.ecs_destination].into_iter().find_map(Value::plain);
+        let Some(destination) = destination else {
+            self.ignore(Ignored::NoRemote, name.as_deref(), sink);
+            return Ok(());
+        };
+        let bad_remote = Fault::of(Refusal::BadAddress, "DestinationIp");
+        let remote = Address::parse_logged(destination.as_bytes()).ok_or(bad_remote)?;
+        let second = self.second()?;
+        let device = device(name.as_deref())?;
+        if !settings.keep_special_remotes && remote.special().is_some() {
+            sink.ignored(Ignored::Special, Some(&Reporter { second, device, tenant: None }));
+            return Ok(());
+        }
+        sink.opened(&Opened { second, remote, device, tenant: None, line });
+        Ok(())
+    }
+
+    /// Whether it is event 3 of Sysmon, as far as the record says.
+    fn is_network_connect(&self) -> bool {
+        let is_sysmon = match (self.provider.plain(), self.channel.plain()) {
+            (Some(provider), _) => provider.contains("Sysmon"),
+            (None, Some(channel)) => channel.contains("Sysmon"),
+            (None, None) => true,
+        };
+        let is_event_3 = match self.event_id.plain() {
+            Some(id) => id == "3",
+            // Bare EventData: of all events of Sysmon only this one has the field.
+            None => self.initiated != Value::Missing,
+        };
+        is_sysmon && is_event_3
+    }
+
+    fn initiated(&self) -> Option<bool> {
+        self.initiated.truth().or_else(|| match self.direction.plain()? {
+            "egress" | "outbound" => Some(true),
+            "ingress" | "inbound" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// `UtcTime` is UTC by its name; the others only with a zone.
+    fn second(&self) -> Result<Second, Fault> {
+        if let Some(time) = self.utc_time.plain() {
+            return iso(time).map(Iso::utc).ok_or(Fault::of(Refusal::BadTime, "UtcTime"));
+        }
+        if let Some(time) = self.record_time.plain() {
+            return match iso(time) {
+                Some(Iso::Zoned(second)) => Ok(second),
+                Some(Iso::Zoneless(_)) => Err(Fault::of(Refusal::NoTimezone, "@timestamp")),
+                None => Err(Fault::of(Refusal::BadTime, "@timestamp")),
+            };
+        }
+        let is_there = self.local_time.plain().is_some();
+        let refusal = if is_there { Refusal::NoTimezone } else { Refusal::NoTime };
+        Err(Fault::of(refusal, if is_there { "EventTime" } else { "UtcTime" }))
+    }
+
+    fn ignore(&self, why: Ignored, name: Option<&str>, sink: &mut impl Sink) {
+        let reporter = match (self.second(), device(name)) {
+            (Ok(second), Ok(device)) => Some(Reporter { second, device, tenant: None }),
+            _ => None,
+        };
+        sink.ignored(why, reporter.as_ref());
+    }
+}
+
+fn device(name: Option<&str>) -> Result<Mentions<'_>, Fault> {
+    let mut names = Names::default();
+    if let Some(name) = name {
+        names.add(IdentityKind::Fqdn, name, "Computer");
+    }
+    names.required("Computer")
+}

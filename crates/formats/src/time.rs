@@ -1,0 +1,249 @@
+//! Times as logs write them, cut to whole seconds: ISO 8601 with or without a zone, and epoch numbers whose unit is
+//! told by their size. Refuses to hold: time zones by name, locale formats (their order of day and month would be a
+//! guess), and what the time is now.
+//!
+//! `2031-03-04T10:01:02.345678Z`, `2031-03-04 10:01:02.345`, `2031-03-04T12:01:02+0200`, `1930557662.345678`.
+
+use sighting::Second;
+
+/// A civil time, and whether it said its zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Iso {
+    /// An instant.
+    Zoned(Second),
+    /// A wall clock's reading; the instant if it was UTC.
+    Zoneless(Second),
+}
+
+impl Iso {
+    /// The instant, where a missing zone means UTC by the format's definition.
+    pub(crate) const fn utc(self) -> Second {
+        match self {
+            Iso::Zoned(second) | Iso::Zoneless(second) => second,
+        }
+    }
+}
+
+/// Date, time, any fraction and any zone.
+#[inline]
+pub(crate) fn iso(text: &str) -> Option<Iso> {
+    let (date, rest) = text.as_bytes().split_first_chunk::<19>()?;
+    let &[
+        y0,
+        y1,
+        y2,
+        y3,
+        b'-',
+        mo0,
+        mo1,
+        b'-',
+        d0,
+        d1,
+        b'T' | b't' | b' ',
+        h0,
+        h1,
+        b':',
+        mi0,
+        mi1,
+        b':',
+        s0,
+        s1,
+    ] = date
+    else {
+        return None;
+    };
+    let year = two(y0, y1)? * 100 + two(y2, y3)?;
+    let civil = Second::from_civil(
+        year as i32,
+        two(mo0, mo1)?,
+        two(d0, d1)?,
+        two(h0, h1)?,
+        two(mi0, mi1)?,
+        two(s0, s1)?,
+    )?;
+    zone(civil, fraction(rest)?)
+}
+
+/// Two decimal digits.
+#[inline]
+fn two(tens: u8, ones: u8) -> Option<u32> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens <= 9 && ones <= 9).then(|| u32::from(tens) * 10 + u32::from(ones))
+}
+
+/// What follows the fraction; `None` if a point is not followed by digits.
+#[inline]
+fn fraction(rest: &[u8]) -> Option<&[u8]> {
+    let Some((b'.' | b',', digits)) = rest.split_first() else { return Some(rest) };
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    if end == 0 { None } else { digits.get(end..) }
+}
+
+/// Applies the zone at the end of a civil time.
+#[inline]
+fn zone(civil: Second, zone: &[u8]) -> Option<Iso> {
+    match zone {
+        b"Z" | b"z" => Some(Iso::Zoned(civil)),
+        b"" => Some(Iso::Zoneless(civil)),
+        b" UTC" | b" Z" | b"UTC" => Some(Iso::Zoned(civil)),
+        _ => offset(civil, zone.strip_prefix(b" ").unwrap_or(zone)),
+    }
+}
+
+/// A numeric offset: `+02:00`, `+0200`, `+02`.
+fn offset(civil: Second, zone: &[u8]) -> Option<Iso> {
+    let (sign, digits) = zone.split_first()?;
+    let (hours, minutes) = match *digits {
+        [h0, h1] => (two(h0, h1)?, 0),
+        [h0, h1, m0, m1] | [h0, h1, b':', m0, m1] => (two(h0, h1)?, two(m0, m1)?),
+        _ => return None,
+    };
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let seconds = i64::from(hours * 3600 + minutes * 60);
+    let east = match sign {
+        b'+' => seconds,
+        b'-' => -seconds,
+        _ => return None,
+    };
+    Second::from_unix(i64::from(civil.unix()) - east).map(Iso::Zoned)
+}
+
+/// Epoch seconds with any fraction, the unit known.
+#[inline]
+pub(crate) fn epoch_seconds(text: &str) -> Option<Second> {
+    let whole = whole_part(text)?;
+    u32::try_from(whole).ok().map(Second::new)
+}
+
+/// An epoch number whose unit is told by its size: below 1e11 seconds, below 1e14 ms, below 1e17 us, else ns.
+/// (1e11 ms is March 1973: no log of ours is that old.)
+#[inline]
+pub(crate) fn epoch(text: &str) -> Option<Second> {
+    let whole = match whole_part(text) {
+        Some(whole) => whole,
+        None => scientific(text)?,
+    };
+    let seconds = match whole {
+        0..100_000_000_000 => whole,
+        100_000_000_000..100_000_000_000_000 => whole / 1_000,
+        100_000_000_000_000..100_000_000_000_000_000 => whole / 1_000_000,
+        _ => whole / 1_000_000_000,
+    };
+    u32::try_from(seconds).ok().map(Second::new)
+}
+
+/// The whole part of a plain decimal; the fraction must be digits too.
+#[inline]
+fn whole_part(text: &str) -> Option<u64> {
+    let mut bytes = text.as_bytes().iter();
+    let (mut value, mut digits) = (0u64, 0u32);
+    for byte in bytes.by_ref() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            // A fraction is cut, but it has to be one.
+            let sound = *byte == b'.' && digits > 0 && bytes.all(u8::is_ascii_digit);
+            return sound.then_some(value);
+        }
+        digits += 1;
+        // 19 digits are the most that cannot overflow.
+        if digits > 19 {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+    }
+    (digits > 0).then_some(value)
+}
+
+/// `1.930557662e9`, as some JSON writers do.
+#[cold]
+fn scientific(text: &str) -> Option<u64> {
+    let value: f64 = text.contains(['e', 'E']).then(|| text.parse().ok())??;
+    // Saturating is fine: what saturates is out of range anyway.
+    (value.is_finite() && value >= 0.0).then_some(value as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check_iso(text: &str, zoned: Option<&str>) {
+        let got = iso(text).map(|iso| match iso {
+            Iso::Zoned(second) => second.to_string(),
+            Iso::Zoneless(second) => format!("{second} zoneless"),
+        });
+        assert_eq!(got.as_deref(), zoned, "{text:?}");
+    }
+
+    #[test]
+    fn iso_times() {
+        check_iso("2031-03-04T10:01:02.345678Z", Some("2031-03-04T10:01:02Z"));
+        check_iso("2031-03-04T10:01:02.9999999Z", Some("2031-03-04T10:01:02Z"));
+        check_iso("2031-03-04t10:01:02z", Some("2031-03-04T10:01:02Z"));
+        check_iso("2031-03-04T12:01:02+0200", Some("2031-03-04T10:01:02Z"));
+        check_iso("2031-03-04T12:01:02.5+02:00", Some("2031-03-04T10:01:02Z"));
+        check_iso("2031-03-03T23:01:02-11", Some("2031-03-04T10:01:02Z"));
+        check_iso("2031-03-04 10:01:02.345", Some("2031-03-04T10:01:02Z zoneless"));
+        check_iso("2031-03-04 10:01:02 UTC", Some("2031-03-04T10:01:02Z"));
+        check_iso("2099-12-31T23:59:59Z", Some("2099-12-31T23:59:59Z"));
+        check_iso("2031-12-31T23:59:60Z", Some("2031-12-31T23:59:59Z"));
+        for text in [
+            "",
+            "2031-03-04",
+            "2031-02-29T10:01:02Z",
+            "2031-03-04T24:01:02Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+01:00",
+            "2031-03-04T10:01:02.Z",
+            "2031-03-04T10:01:02+2",
+            "2031-03-04T10:01:02X",
+            "2031-03-04T10:01:02+25:00",
+            "2031/03/04 10:01:02",
+            "3/4/2031, 10:01:02 AM",
+            "20310-03-04T10:01:02Z",
+        ] {
+            check_iso(text, None);
+        }
+    }
+
+    #[test]
+    fn epoch_numbers() {
+        let expected = Some(Second::new(1_930_557_662));
+        for text in [
+            "1930557662",
+            "1930557662.345678",
+            "1930557662345",
+            "1930557662345678",
+            "1930557662345678901",
+            "1930557662345.5",
+            "1.930557662e9",
+        ] {
+            assert_eq!(epoch(text), expected, "{text}");
+        }
+        for text in
+            ["", "-1", "-0.5", ".5", "1.5.5", "1x", "NaN", "1e40", "99999999999", "99999999999999999999"]
+        {
+            assert_eq!(epoch(text), None, "{text}");
+        }
+        assert_eq!(epoch_seconds("13.184015"), Some(Second::new(13)));
+        assert_eq!(epoch_seconds("4294967296"), None);
+        assert_eq!(epoch_seconds("XXXXXXXXXX.XXXXXX"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn printed_seconds_are_read_back(unix: u32, fraction in 0u32..1_000_000) {
+            let second = Second::new(unix);
+            prop_assert_eq!(iso(&second.to_string()), Some(Iso::Zoned(second)));
+            prop_assert_eq!(epoch_seconds(&format!("{unix}.{fraction:06}")), Some(second));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = (iso(&text), epoch(&text), epoch_seconds(&text));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Zeek conn.log as JSON, one object a record, as Zeek, Corelight and shippers write it. Refuses to hold: the rule
+//! (`zeek`).
+//!
+//! ```text
+//! {"ts":1930557662.345678,"uid":"CAbc123","id.orig_h":"10.1.2.3","id.orig_p":50001,"id.resp_h":"198.51.100.20",
+//!  "id.resp_p":443,"proto":"tcp","conn_state":"SF","local_orig":true}
+//! ```
+//!
+//! `ts` is epoch seconds or milliseconds or ISO 8601; the addresses may be `id_orig_h` or `id:{orig_h}`; `_path` and
+//! `@stream` name the log. Source: Zeek's JSON writer and its `TS_*` settings; samples of five producers.
+
+use crate::json::{Scanner, Value};
+use crate::record::{Fault, Ignored, Refusal, Sink};
+use crate::settings::Settings;
+use crate::time::{Iso, epoch, iso};
+use crate::zeek::{Connection, is_connection_log};
+
+/// The values of one record.
+#[derive(Default)]
+struct Values<'a> {
+    path: Value<'a>,
+    ts: Value<'a>,
+    originator: Value<'a>,
+    responder: Value<'a>,
+    protocol: Value<'a>,
+    state: Value<'a>,
+    local: Value<'a>,
+}
+
+/// One record.
+pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    let mut scanner = Scanner::new(text);
+    if scanner.value()? != Value::Object {
+        return Err(Refusal::BadJson.into());
+    }
+    let mut values = Values::default();
+    values.read(&mut scanner)?;
+    scanner.end()?;
+    if values.path.plain().is_some_and(|path| !is_connection_log(path)) {
+        sink.ignored(Ignored::OtherEvent, None);
+        return Ok(());
+    }
+    values.connection().judge(line, settings, sink)
+}
+
+impl<'a> Values<'a> {
+    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let mut key = scanner.first_key()?;
+        while let Some(name) = key {
+            match name {
+                "ts" => self.ts = scanner.scalar()?,
+                "id.orig_h" | "id_orig_h" => self.originator = scanner.scalar()?,
+                "id.resp_h" | "id_resp_h" => self.responder = scanner.scalar()?,
+                "proto" => self.protocol = scanner.scalar()?,
+                "conn_state" => self.state = scanner.scalar()?,
+                "local_orig" => self.local = scanner.scalar()?,
+                "_path" | "@stream" => self.path = scanner.scalar()?,
+                "id" => self.read_id(scanner)?,
+                _ => scanner.skip()?,
+            }
+            key = scanner.next_key()?;
+        }
+        Ok(())
+    }
+
+    fn read_id(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let value = scanner.value()?;
+        if value != Value::Object {
+            return Ok(scanner.leave(value)?);
+        }
+        let mut key = scanner.first_key()?;
+        while let Some(name) = key {
+            match name {
+                "orig_h" => self.originator = scanner.scalar()?,
+                "resp_h" => self.responder = scanner.scalar()?,
+                _ => scanner.skip()?,
+            }
+            key = scanner.next_key()?;
+        }
+        Ok(())
+    }
+
+    fn connection(&self) -> Connection<'a> {
+        let bad = Fault::of(Refusal::BadTime, "ts");
+        let second = match self.ts {
+            ts if ts.is_absent() => Err(Fault::of(Refusal::NoTime, "ts")),
+            Value::Number(number) => epoch(number).ok_or(bad),
+            // ISO times of Zeek are UTC by its definition.
+            Value::Text(raw) => iso(raw.text).map(Iso::utc).or_else(|| epoch(raw.text)).ok_or(bad),
+            _ => Err(bad),
+        };
+        Connection {
+            second,
+            originator: self.originator.plain(),
+            responder: self.responder.plain(),
+            state: self.state.plain(),
+            protocol: self.protocol.plain(),
+            local: self.local.truth(),
+        }
+    }
+}

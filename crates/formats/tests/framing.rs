@@ -1,0 +1,214 @@
+//! What holds for every input: where it was cut into pieces changes nothing, nothing panics, every record is told of
+//! once, and each kind of damage costs the record it is in and no other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use seenby_formats::{
+    CHUNK_BYTES, ColumnMap, Format, Framer, HEAD_BYTES, LINE_BYTES_MAX, Opening, Settings, Wanted, decode,
+};
+
+mod support;
+use support::{Recorder, open, read, read_pieces};
+
+const MDE: &str = r#"{"category":"AdvancedHunting-DeviceNetworkEvents","properties":{"Timestamp":"2031-03-04T10:01:02Z","DeviceId":"aa","ActionType":"ConnectionSuccess","RemoteIP":"198.51.100.20"}}"#;
+const SEEN: &str = "opened 2031-03-04T10:01:02Z 198.51.100.20 by agent_id=\"aa\"";
+
+fn logs() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let folders = Format::ALL.map(|format| root.join(format.name()));
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder of samples"));
+    let mut logs: Vec<PathBuf> = entries.map(|entry| entry.expect("a listed file").path()).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.sort();
+    logs
+}
+
+/// Cuts bytes at the given places.
+fn pieces<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+    places.extend([0, bytes.len()]);
+    places.sort_unstable();
+    places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+}
+
+/// Every opening that an input could be given.
+fn openings(bytes: &[u8]) -> Vec<Opening> {
+    let columns = ColumnMap::default();
+    let mut openings: Vec<Opening> =
+        Format::ALL.map(|format| open(bytes, Wanted::Exactly(format), &columns)).to_vec();
+    openings.extend([Opening::UNRECOGNISED, open(bytes, Wanted::Detect, &columns)]);
+    openings
+}
+
+proptest! {
+    #[test]
+    fn where_pieces_are_cut_changes_nothing(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12)) {
+        let settings = Settings::default();
+        for log in logs() {
+            let bytes = fs::read(&log).expect("the log can be read");
+            for opening in openings(&bytes) {
+                let whole = read_pieces(opening, &settings, [bytes.as_slice()]);
+                let parts = read_pieces(opening, &settings, pieces(&bytes, &cuts));
+                prop_assert_eq!(whole, parts, "{} as {:?}", log.display(), opening);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        for opening in openings(&bytes) {
+            let _ = read_pieces(opening, &Settings::default(), [bytes.as_slice()]);
+        }
+    }
+
+    #[test]
+    fn every_line_is_told_of_once(text in "([{}\\[\\]\":,a#0\\t\\\\]{0,12}\r?\n){0,20}") {
+        let lines = text.matches('\n').count();
+        let columns = ColumnMap::default();
+        let openings = [Format::ZeekTsv, Format::ZeekJson].map(|format| open(b"x", Wanted::Exactly(format), &columns));
+        for opening in openings {
+            prop_assert_eq!(read_pieces(opening, &Settings::default(), [text.as_bytes()]).len(), lines);
+        }
+    }
+
+    #[test]
+    fn no_damage_panics(
+        at in any::<prop::sample::Index>(),
+        with in prop::collection::vec(prop_oneof![Just(b'"'), Just(b'\n'), Just(b'{'), Just(b']'), any::<u8>()], 0..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        for log in logs() {
+            let mut bytes = fs::read(&log).expect("the log can be read");
+            let place = at.index(bytes.len());
+            bytes.splice(place..(place + 1).min(bytes.len()), with.iter().copied());
+            bytes.truncate(cut.index(bytes.len() + 1));
+            let _ = read(&bytes, &Settings::default());
+        }
+    }
+}
+
+#[test]
+fn byte_by_byte_and_with_pauses() {
+    let settings = Settings::default();
+    for log in logs() {
+        let bytes = fs::read(&log).expect("the log can be read");
+        let opening = open(&bytes, Wanted::Detect, &settings.columns);
+        let whole = read_pieces(opening, &settings, [bytes.as_slice()]);
+        let mut recorder = Recorder::default();
+        let mut framer = Framer::new(opening);
+        for byte in bytes.chunks(1) {
+            framer.push(byte, &mut |chunk| decode(&chunk, &settings, &mut recorder));
+            framer.flush(&mut |chunk| decode(&chunk, &settings, &mut recorder));
+        }
+        framer.finish(&mut |chunk| decode(&chunk, &settings, &mut recorder));
+        assert_eq!(whole, recorder.calls, "{}", log.display());
+    }
+}
+
+#[test]
+fn many_chunks_are_like_one() {
+    let lines = 3 * CHUNK_BYTES / MDE.len();
+    for (separator, start, end) in [("\r\n", "", ""), (",\n", "{\"records\":[\n", "]}"), (",", "[", "]")] {
+        let log = format!("{start}{}{end}", vec![MDE; lines].join(separator));
+        let calls = read(log.as_bytes(), &Settings::default());
+        assert_eq!(calls.len(), lines);
+        assert!(calls.iter().all(|call| call.ends_with(SEEN)), "{:?}", calls.first());
+        let last_line = log.matches('\n').count() + 1;
+        assert!(calls.last().is_some_and(|call| call.starts_with(&format!("line {last_line}:"))));
+    }
+}
+
+#[test]
+fn chunks_end_between_records_of_every_kind() {
+    let settings = Settings::default();
+    for log in logs() {
+        let bytes = fs::read(&log).expect("the log can be read");
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        // Documents end once; all others can be strung together, headers and all.
+        if log.ends_with("mde/document.log") || log.ends_with("mde/hunting.log") {
+            continue;
+        }
+        let many = [text, b"\n"].concat().repeat(2 * CHUNK_BYTES / text.len() + 1);
+        let opening = open(&many, Wanted::Detect, &settings.columns);
+        let whole = read_pieces(opening, &settings, [many.as_slice()]);
+        let parts = read_pieces(opening, &settings, many.chunks(65_537));
+        assert!(whole == parts, "{}", log.display());
+        assert!(whole.len() > CHUNK_BYTES / 1000);
+    }
+}
+
+#[test]
+fn wrappers_do_not_nest() {
+    let nested = format!("{{\"records\":[{{\"records\":[{MDE}]}},[{MDE}],{MDE}]}}\n{MDE}\n");
+    let expected = [
+        "line 1: refused missing_field (ActionType)".to_owned(),
+        "line 1: refused bad_json".to_owned(),
+        format!("line 1: {SEEN}"),
+        format!("line 2: {SEEN}"),
+    ];
+    assert_eq!(read(nested.as_bytes(), &Settings::default()), expected);
+}
+
+#[test]
+fn a_huge_line_costs_itself() {
+    let settings = Settings::default();
+    for format in [Format::Mde, Format::ZeekTsv, Format::Csv] {
+        let opening = open(MDE.as_bytes(), Wanted::Exactly(format), &settings.columns);
+        let mut recorder = Recorder::default();
+        let mut framer = Framer::new(opening);
+        let mut out = |chunk: seenby_formats::Chunk| {
+            assert!(chunk.len() <= LINE_BYTES_MAX + 2 * CHUNK_BYTES, "the line was kept");
+            decode(&chunk, &settings, &mut recorder);
+        };
+        framer.push(b"time,device,ip\n", &mut out);
+        for _ in 0..100 {
+            framer.push(&vec![b'x'; 1_000_000], &mut out);
+        }
+        framer.push(b"\n{}\n", &mut out);
+        framer.finish(&mut out);
+        assert_eq!(
+            recorder.calls.get(1).map(String::as_str),
+            Some("line 2: refused line_too_long"),
+            "{format:?}"
+        );
+        assert!(recorder.calls.get(2).is_some_and(|call| call.starts_with("line 3:")), "{format:?}");
+        assert_eq!(recorder.calls.len(), 3);
+    }
+}
+
+#[test]
+fn a_huge_element_costs_itself() {
+    let huge = format!("{{\"x\":\"{}\"}}", "x".repeat(LINE_BYTES_MAX));
+    let calls = read(format!("[{MDE},\n{huge},\n{MDE}]").as_bytes(), &Settings::default());
+    assert_eq!(
+        calls,
+        [format!("line 1: {SEEN}"), "line 2: refused line_too_long".into(), format!("line 3: {SEEN}")]
+    );
+}
+
+#[test]
+fn prose_is_refused_line_by_line() {
+    let calls = read(b"Lorem ipsum\n\ndolor sit amet", &Settings::default());
+    assert_eq!(calls, ["line 1: refused unrecognised", "ignored blank", "line 3: refused unrecognised"]);
+}
+
+#[test]
+fn pretty_printed_documents() {
+    let pretty = format!("[\n  {{\n    \"broken\": \"x,\n    \"y\": {{\n    }}\n  }},\n  {MDE}\n]\n");
+    let calls = read(pretty.as_bytes(), &Settings::default());
+    assert_eq!(calls, ["line 2: refused bad_json".to_owned(), format!("line 7: {SEEN}")]);
+    let objects = format!("{}\n{}\n", MDE.replace(',', ",\n"), MDE.replace(',', ",\n"));
+    let calls = read(objects.as_bytes(), &Settings::default());
+    assert_eq!(calls, [format!("line 1: {SEEN}"), format!("line 6: {SEEN}")]);
+    let strays = format!("[1, true, {MDE}, \"x\"]\ngarbage\n");
+    assert_eq!(read(strays.as_bytes(), &Settings::default()).len(), 5);
+}
+
+#[test]
+fn the_head_is_enough() {
+    let blank = "\n".repeat(HEAD_BYTES - 1000);
+    let calls = read(format!("{blank}{MDE}\n").as_bytes(), &Settings::default());
+    assert!(calls.last().is_some_and(|call| call.ends_with(SEEN)));
+}

@@ -1,0 +1,77 @@
+//! A sink that writes down what it is told, one line a call, and the way from bytes to such a list.
+#![allow(dead_code, reason = "every test uses its own part")]
+
+use seenby_formats::{
+    Chunk, ColumnMap, Detection, Framer, HEAD_BYTES, Ignored, Mentions, Opened, Opening, Refusal, Reporter,
+    Settings, Sink, Wanted, decode, detect,
+};
+
+/// Every call, in words.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    /// One line a call.
+    pub(crate) calls: Vec<String>,
+}
+
+impl Sink for Recorder {
+    fn opened(&mut self, record: &Opened<'_>) {
+        let Opened { second, remote, device, tenant, line } = record;
+        let tenant = tenant.map(|tenant| format!(" tenant={tenant:?}")).unwrap_or_default();
+        self.calls.push(format!("line {line}: opened {second} {remote} by {}{tenant}", names(device)));
+    }
+
+    fn ignored(&mut self, why: Ignored, reporter: Option<&Reporter<'_>>) {
+        let reporter = reporter.map(|it| format!(", told at {} by {}", it.second, names(&it.device)));
+        self.calls.push(format!("ignored {}{}", why.code(), reporter.unwrap_or_default()));
+    }
+
+    fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>) {
+        let field = field.map(|field| format!(" ({field})")).unwrap_or_default();
+        self.calls.push(format!("line {line}: refused {}{field}", refusal.code()));
+    }
+}
+
+fn names(device: &Mentions<'_>) -> String {
+    let names: Vec<String> =
+        device.iter().map(|mention| format!("{}={:?}", mention.kind.word(), mention.written)).collect();
+    names.join(" ")
+}
+
+/// How an input is to be read, as its caller would find out.
+pub(crate) fn open(bytes: &[u8], wanted: Wanted, columns: &ColumnMap) -> Opening {
+    let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
+    match detect(head, head.len() == bytes.len(), wanted, columns) {
+        Detection::Known(opening) => opening,
+        Detection::Unknown => Opening::UNRECOGNISED,
+        Detection::NeedMore => panic!("asked for more than all"),
+    }
+}
+
+/// The chunks of an input that comes in pieces.
+pub(crate) fn chunks<'a>(opening: Opening, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Chunk> {
+    let mut framer = Framer::new(opening);
+    let mut chunks = Vec::new();
+    for piece in pieces {
+        framer.push(piece, &mut |chunk| chunks.push(chunk));
+    }
+    framer.finish(&mut |chunk| chunks.push(chunk));
+    chunks
+}
+
+/// Every call for an input that comes in pieces.
+pub(crate) fn read_pieces<'a>(
+    opening: Opening,
+    settings: &Settings,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Vec<String> {
+    let mut recorder = Recorder::default();
+    for chunk in chunks(opening, pieces) {
+        decode(&chunk, settings, &mut recorder);
+    }
+    recorder.calls
+}
+
+/// Every call for an input in one piece, detected.
+pub(crate) fn read(bytes: &[u8], settings: &Settings) -> Vec<String> {
+    read_pieces(open(bytes, Wanted::Detect, &settings.columns), settings, [bytes])
+}

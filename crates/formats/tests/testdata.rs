@@ -1,0 +1,39 @@
+//! What every format makes of logs written for it: `testdata/<format>/<case>.log` beside `<case>.expected`, one line a
+//! call of the sink. All of these logs are synthetic. `BLESS=1` rewrites what is expected; read the difference.
+
+use std::fs;
+use std::path::Path;
+
+use seenby_formats::{Format, Settings};
+
+mod support;
+
+fn check(format: Format, log: &Path) {
+    let bytes = fs::read(log).expect("the log can be read");
+    let settings = Settings::default();
+    let opening = support::open(&bytes, seenby_formats::Wanted::Detect, &settings.columns);
+    assert_eq!(opening.format(), Some(format), "{}", log.display());
+    let got = support::read(&bytes, &settings).join("\n") + "\n";
+    let expected = log.with_extension("expected");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&expected, &got).expect("the expectation can be written");
+    }
+    let known = fs::read_to_string(&expected).unwrap_or_default();
+    assert_eq!(got, known, "{}", log.display());
+}
+
+#[test]
+fn every_log_gives_the_expected_calls() {
+    for format in Format::ALL {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(format.name());
+        for case in ["basic", "refused", "unrelated", "edge"] {
+            assert!(folder.join(case).with_extension("log").exists(), "{} has no {case}.log", format.name());
+        }
+        for entry in fs::read_dir(&folder).expect("every format has samples") {
+            let path = entry.expect("a listed file").path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                check(format, &path);
+            }
+        }
+    }
+}
