@@ -1,0 +1,58 @@
+//! What was called: the scheme and the host that the client sees, for links in answers. Forwarded headers count only
+//! from trusted proxies. Refuses to hold: the issuer's URL (it must not follow a header) and any check of who may call
+//! which host.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use sighting::{Address, Directory, Store};
+
+use crate::state::{Shared, State};
+
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// DNS names have at most 253 characters; a port and brackets need a few more.
+const HOST_BYTES_MAX: usize = 264;
+
+/// `{scheme}://{host}` as the client called it, without a slash at the end.
+pub(crate) struct Called(pub(crate) String);
+
+impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> for Called {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State<S, D>) -> Result<Called, Infallible> {
+        Ok(Called(base(state.shared(), parts)))
+    }
+}
+
+fn base(shared: &Shared, parts: &Parts) -> String {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let is_trusted = |peer| shared.settings.trusted_proxies.iter().any(|proxy| proxy.contains(peer));
+    let forwarded = peer.map(Address::from).is_some_and(is_trusted);
+    let header = |name: &HeaderName| first_value(&parts.headers, name).filter(|_| forwarded);
+    let scheme = header(&FORWARDED_PROTO)
+        .filter(|scheme| ["http", "https"].contains(scheme))
+        .or(parts.uri.scheme_str())
+        .unwrap_or("http");
+    let host = header(&FORWARDED_HOST)
+        .or(parts.uri.authority().map(axum::http::uri::Authority::as_str))
+        .or(first_value(&parts.headers, &HOST))
+        .filter(|host| is_host(host));
+    host.map_or_else(|| shared.issuer_url(), |host| format!("{scheme}://{host}"))
+}
+
+/// The first of a header's comma-separated values: with several proxies, what the first one was called by.
+fn first_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let value = headers.get(name)?.to_str().ok()?;
+    value.split(',').next().map(str::trim)
+}
+
+/// A name or an address with an optional port; nothing that could end a URL's authority.
+fn is_host(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    !text.is_empty() && text.len() <= HOST_BYTES_MAX && text.bytes().all(allowed)
+}

@@ -1,0 +1,316 @@
+//! Everything that can go wrong with a call of the contract, and the only place that turns it into a response. The
+//! words for the client and the cause for the log are kept apart. Refuses to hold: errors of the token endpoint (they
+//! have OAuth's shape, see `oauth`) and the request id (the outermost layer adds it).
+//!
+//! A handler returns an [`ApiError`]; its response is empty and carries the error as an extension, and the layer that
+//! knows the request id renders it: `{"error":{"code","message","target"}}`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use sighting::{DirectoryError, Permission, Second, StoreError, escape};
+
+use crate::limits::Refused;
+use crate::oauth::OAuthError;
+use crate::state::Millis;
+use crate::token::TokenRefusal;
+
+/// After how many seconds a caller may try again when the server cannot answer now; a guess at how long a store
+/// takes to open or a burst to pass.
+const RETRY_AFTER_S: u64 = 5;
+/// Characters of a caller's text that a message repeats.
+const SHOWN_CHARS_MAX: usize = 64;
+
+/// Why a call was not answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// 400: the path names no address.
+    InvalidIpAddress {
+        /// What it names.
+        text: String,
+    },
+    /// 400: a parameter is not what it must be.
+    InvalidInput {
+        /// Its name.
+        parameter: &'static str,
+        /// The smallest and the largest number that it may be.
+        range: (u32, u32),
+        /// What it is: the value, or why there is none.
+        found: String,
+    },
+    /// 400: the request contradicts itself.
+    BadRequest {
+        /// How, as a sentence.
+        problem: &'static str,
+    },
+    /// 401: there is no principal.
+    Unauthorized(TokenRefusal),
+    /// 403: the application lacks the permission.
+    Forbidden {
+        /// What the route needs.
+        required: Permission,
+        /// What the application has.
+        held: Vec<&'static str>,
+        /// Whether the token is older than the permission.
+        stale: bool,
+    },
+    /// 403: the token speaks for a user, and no user of this server has the right.
+    NoUser {
+        /// What the route needs.
+        required: Permission,
+    },
+    /// 404: the address is not in the kept data.
+    ResourceNotFound {
+        /// The address as it was asked for.
+        text: String,
+        /// Since when data are kept.
+        kept_since: Second,
+    },
+    /// 429: a limit is reached.
+    TooManyRequests(Refused),
+    /// 500: a fault of this server.
+    Internal {
+        /// For the log.
+        cause: String,
+    },
+    /// 503: the store or the directory cannot answer now.
+    Unavailable {
+        /// For the log.
+        cause: String,
+    },
+    /// 503: the store is still being opened.
+    NotReady,
+    /// 503: the answer took too long.
+    TimedOut,
+}
+
+impl ApiError {
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            ApiError::InvalidIpAddress { .. }
+            | ApiError::InvalidInput { .. }
+            | ApiError::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            ApiError::Forbidden { .. } | ApiError::NoUser { .. } => StatusCode::FORBIDDEN,
+            ApiError::ResourceNotFound { .. } => StatusCode::NOT_FOUND,
+            ApiError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
+            ApiError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            ApiError::Unavailable { .. } | ApiError::NotReady | ApiError::TimedOut => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    /// The stable code of the envelope.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ApiError::InvalidIpAddress { .. } => "InvalidIpAddress",
+            ApiError::InvalidInput { .. } => "InvalidInput",
+            ApiError::BadRequest { .. } => "BadRequest",
+            ApiError::Unauthorized(_) => "Unauthorized",
+            ApiError::Forbidden { .. } | ApiError::NoUser { .. } => "Forbidden",
+            ApiError::ResourceNotFound { .. } => "ResourceNotFound",
+            ApiError::TooManyRequests(_) => "TooManyRequests",
+            ApiError::Internal { .. } => "InternalServerError",
+            ApiError::Unavailable { .. } | ApiError::NotReady | ApiError::TimedOut => "ServiceUnavailable",
+        }
+    }
+
+    /// What a person is told: what is wrong and what to do.
+    pub fn message(&self) -> String {
+        match self {
+            ApiError::InvalidIpAddress { text } => format!(
+                "'{}' is not an IP address. Ask for one IPv4 or IPv6 address, without port, zone, prefix length or leading zeros.",
+                shown(text)
+            ),
+            ApiError::InvalidInput { parameter, range: (least, most), found } => {
+                format!("{parameter} must be one whole number from {least} to {most}; it is {found}.")
+            }
+            ApiError::BadRequest { problem } => (*problem).to_owned(),
+            ApiError::Unauthorized(refusal) => unauthorized(*refusal).to_owned(),
+            ApiError::Forbidden { required, held, stale } => forbidden(*required, held, *stale),
+            ApiError::NoUser { required } => format!(
+                "This token speaks for a user. {} for users needs a role with View Data, and no role of this server names the user. Use a token of an application.",
+                required.name()
+            ),
+            ApiError::ResourceNotFound { text, kept_since } => format!(
+                "No device of the organization opened a connection to {} in the kept data (since {kept_since}).",
+                shown(text)
+            ),
+            ApiError::TooManyRequests(Refused { quota, calls_max, .. }) => {
+                format!("API calls quota exceeded! maximum allowed {calls_max} per {}", quota.span())
+            }
+            ApiError::Internal { .. } => {
+                "The server failed to answer. Its log has the cause under the request id in target."
+                    .to_owned()
+            }
+            ApiError::Unavailable { .. } => {
+                "The data cannot be read at the moment. Try again in a few seconds.".to_owned()
+            }
+            ApiError::NotReady => {
+                "The server is starting and has not opened its data yet. Try again in a few seconds."
+                    .to_owned()
+            }
+            ApiError::TimedOut => "The answer took too long. Try again in a few seconds.".to_owned(),
+        }
+    }
+
+    fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            ApiError::TooManyRequests(refused) => Some(refused.retry_after_s),
+            ApiError::Unavailable { .. } | ApiError::NotReady | ApiError::TimedOut => Some(RETRY_AFTER_S),
+            _ => None,
+        }
+    }
+
+    fn envelope(&self, request_id: &str) -> Response {
+        let inner = Inner { code: self.code(), message: self.message(), target: request_id };
+        let mut response = (self.status(), Json(Envelope { error: inner })).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        if let Some(seconds) = self.retry_after_s() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if matches!(self, ApiError::Unauthorized(_)) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    /// What the log says beyond the status and the code.
+    fn cause(&self) -> Cow<'_, str> {
+        match self {
+            ApiError::Internal { cause } | ApiError::Unavailable { cause } => escape(cause),
+            ApiError::Unauthorized(refusal) => Cow::Borrowed(refusal.label()),
+            other => Cow::Owned(other.message()),
+        }
+    }
+}
+
+/// A token that is not to be believed is told nothing that helps to make a better one.
+fn unauthorized(refusal: TokenRefusal) -> &'static str {
+    match refusal {
+        TokenRefusal::Missing => {
+            "No access token was sent. Get one from the token endpoint and send it as 'Authorization: Bearer {token}'."
+        }
+        TokenRefusal::InQuery => {
+            "An access token does not belong in the query string. Send it as 'Authorization: Bearer {token}', and get a new one: this one may be in logs."
+        }
+        TokenRefusal::Repeated => "Send exactly one Authorization header.",
+        TokenRefusal::Expired => "The access token has expired. Get a new one from the token endpoint.",
+        _ => {
+            "The access token is not valid here. Get a new one from this server's token endpoint, for a resource that it serves."
+        }
+    }
+}
+
+fn forbidden(required: Permission, held: &[&str], stale: bool) -> String {
+    let required = required.name();
+    let held = if held.is_empty() { "none".to_owned() } else { held.join(",") };
+    let remedy =
+        if stale { "Get a new token" } else { "Give the application the permission and get a new token" };
+    format!("Missing application roles. API required roles: {required}, application roles: {held}. {remedy}.")
+}
+
+/// A caller's text as a message may repeat it.
+pub(crate) fn shown(text: &str) -> String {
+    let start: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    let more = if start.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", escape(&start))
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    code: &'static str,
+    message: String,
+    target: &'a str,
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        match error {
+            StoreError::Unavailable(cause) => ApiError::Unavailable { cause },
+            other => ApiError::Internal { cause: other.to_string() },
+        }
+    }
+}
+
+impl From<DirectoryError> for ApiError {
+    fn from(error: DirectoryError) -> ApiError {
+        match error {
+            DirectoryError::Unavailable(cause) => ApiError::Unavailable { cause },
+            other => ApiError::Internal { cause: other.to_string() },
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        Failure::Api(self).unrendered()
+    }
+}
+
+/// An error on its way to the layer that renders it.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Api(ApiError),
+    OAuth(OAuthError),
+}
+
+/// The extension that carries it.
+#[derive(Clone)]
+struct Carried(Arc<Failure>);
+
+impl Failure {
+    /// A response with the right status and nothing else yet.
+    pub(crate) fn unrendered(self) -> Response {
+        let status = match &self {
+            Failure::Api(error) => error.status(),
+            Failure::OAuth(error) => error.status(),
+        };
+        let mut response = status.into_response();
+        response.extensions_mut().insert(Carried(Arc::new(self)));
+        response
+    }
+
+    /// The error that a response carries, if it is one.
+    pub(crate) fn of(response: &mut Response) -> Option<Arc<Failure>> {
+        response.extensions_mut().remove::<Carried>().map(|carried| carried.0)
+    }
+
+    /// The response as the client gets it.
+    pub(crate) fn render(&self, request_id: &str, now: Millis) -> Response {
+        match self {
+            Failure::Api(error) => error.envelope(request_id),
+            Failure::OAuth(error) => error.body(request_id, now),
+        }
+    }
+
+    /// The stable code, for the log.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Failure::Api(error) => error.code(),
+            Failure::OAuth(error) => error.error(),
+        }
+    }
+
+    /// The cause, for the log only.
+    pub(crate) fn cause(&self) -> Cow<'_, str> {
+        match self {
+            Failure::Api(error) => error.cause(),
+            Failure::OAuth(error) => error.cause(),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The form of a token request, with the client's credentials from its fields or from HTTP Basic. Refuses to hold: what
+//! is granted, and fields that no grant here reads (clients send many; they are ignored).
+
+use std::fmt;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+
+use crate::oauth::OAuthError;
+use crate::query;
+
+/// What a token request says. An empty field is no field.
+#[derive(Default)]
+pub(crate) struct Form {
+    pub(crate) grant_type: Option<String>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) client_secret: Option<String>,
+    pub(crate) scope: Option<String>,
+    pub(crate) resource: Option<String>,
+}
+
+/// Names the client, never its secret.
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Form").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+impl Form {
+    /// From a body, whatever its Content-Type says (real clients send none), and the headers. A header wins: RFC 6749
+    /// forbids credentials in both, and clients that do it send the same ones.
+    pub(crate) fn parse(body: &[u8], headers: &HeaderMap) -> Result<Form, OAuthError> {
+        let mut form = Form::default();
+        for (name, value) in query::pairs(body) {
+            let Some((name, field)) = form.field(&name) else { continue };
+            if field.is_some() {
+                return Err(OAuthError::Repeated(name));
+            }
+            *field = Some(value.into_owned()).filter(|value| !value.is_empty());
+        }
+        if let Some((id, secret)) = basic(headers) {
+            form.client_id = Some(id);
+            form.client_secret = Some(secret);
+        }
+        Ok(form)
+    }
+
+    fn field(&mut self, name: &str) -> Option<(&'static str, &mut Option<String>)> {
+        match name {
+            "grant_type" => Some(("grant_type", &mut self.grant_type)),
+            "client_id" => Some(("client_id", &mut self.client_id)),
+            "client_secret" => Some(("client_secret", &mut self.client_secret)),
+            "scope" => Some(("scope", &mut self.scope)),
+            "resource" => Some(("resource", &mut self.resource)),
+            _ => None,
+        }
+    }
+}
+
+/// The client's id and secret from HTTP Basic; both are form-encoded inside it (RFC 6749, 2.3.1).
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let (scheme, credentials) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("Basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    Some((plain(id), plain(secret)))
+}

@@ -1,0 +1,190 @@
+//! Signing keys: how one is made, and the ring of ready-to-use keys that follows the book. Refuses to hold: where keys
+//! are kept, when a new one is due, keys of other issuers, and what is in a token.
+
+use std::fmt::Write;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::KeyPair as _;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use serde::Serialize;
+use sighting::{Book, Second, SigningKey};
+
+use crate::secret::sha256;
+
+/// Why a signing key could not be made or used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The cryptographic library made none.
+    #[error("no RSA key could be made")]
+    NotMade,
+    /// The bytes of a kept key are not an RSA private key of 2,048 bits or more in PKCS#8.
+    #[error("signing key '{0}' is not an RSA private key in PKCS#8")]
+    NotRsa(String),
+}
+
+/// Makes a signing key: RSA 2048 from the cryptographic library's own random generator (it takes no other). Its kid is
+/// the thumbprint of the public key (RFC 7638), so two keys never share one.
+pub fn new_signing_key(now: Second) -> Result<SigningKey, KeyError> {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::NotMade)?;
+    let pkcs8 = pair.as_der().map_err(|_| KeyError::NotMade)?;
+    Ok(SigningKey { kid: public_part(&pair).thumbprint(), pkcs8: pkcs8.as_ref().to_vec(), created_at: now })
+}
+
+/// The public part of an RSA key, base64url.
+struct PublicPart {
+    n: String,
+    e: String,
+}
+
+fn public_part(pair: &RsaKeyPair) -> PublicPart {
+    let public = pair.public_key();
+    PublicPart {
+        n: URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero()),
+        e: URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero()),
+    }
+}
+
+impl PublicPart {
+    fn thumbprint(&self) -> String {
+        let canonical = format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, self.e, self.n);
+        URL_SAFE_NO_PAD.encode(sha256(canonical.as_bytes()))
+    }
+}
+
+/// One key of the ring.
+pub(crate) struct Key {
+    pub(crate) kid: String,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    public: PublicPart,
+}
+
+impl Key {
+    fn parse(kept: &SigningKey) -> Result<Key, KeyError> {
+        let not_rsa = || KeyError::NotRsa(kept.kid.clone());
+        let pair = RsaKeyPair::from_pkcs8(&kept.pkcs8).map_err(|_| not_rsa())?;
+        let public = public_part(&pair);
+        let encoding = EncodingKey::from_rsa_pem(pem(&kept.pkcs8).as_bytes()).map_err(|_| not_rsa())?;
+        let decoding = DecodingKey::from_rsa_components(&public.n, &public.e).map_err(|_| not_rsa())?;
+        Ok(Key { kid: kept.kid.clone(), encoding, decoding, public })
+    }
+
+    /// The RS256 signature of a message, base64url; `None` if the library refuses.
+    pub(crate) fn sign(&self, message: &str) -> Option<String> {
+        jsonwebtoken::crypto::sign(message.as_bytes(), &self.encoding, Algorithm::RS256).ok()
+    }
+
+    /// Whether a base64url text is this key's RS256 signature of a message.
+    pub(crate) fn is_signature(&self, signature: &str, message: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.decoding, Algorithm::RS256)
+            .unwrap_or(false)
+    }
+}
+
+/// PKCS#8 in the armour that the token library reads.
+fn pem(pkcs8: &[u8]) -> String {
+    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+    for line in STANDARD.encode(pkcs8).as_bytes().chunks(64) {
+        // Base64 is ASCII, and writing to a String cannot fail.
+        let _ = writeln!(pem, "{}", String::from_utf8_lossy(line));
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    pem
+}
+
+/// The keys of one state of the book, oldest first.
+#[derive(Default)]
+pub(crate) struct Ring {
+    made_from: Vec<SigningKey>,
+    keys: Vec<Key>,
+}
+
+impl Ring {
+    fn new(kept: &[SigningKey]) -> Ring {
+        let usable = |kept: &SigningKey| match Key::parse(kept) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                tracing::error!(%error, "a signing key of the book is passed over");
+                None
+            }
+        };
+        Ring { made_from: kept.to_vec(), keys: kept.iter().filter_map(usable).collect() }
+    }
+
+    /// The newest key signs.
+    pub(crate) fn signer(&self) -> Option<&Key> {
+        self.keys.last()
+    }
+
+    /// The key of an id.
+    pub(crate) fn key(&self, kid: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.kid == kid)
+    }
+
+    /// The public keys as RFC 7517 writes them.
+    pub(crate) fn key_set<'a>(&'a self) -> KeySet<'a> {
+        let public = |key: &'a Key| {
+            let Key { kid, public: PublicPart { n, e }, .. } = key;
+            PublicKey { kty: "RSA", usage: "sig", alg: "RS256", kid, n, e }
+        };
+        KeySet { keys: self.keys.iter().map(public).collect() }
+    }
+}
+
+/// The ring of the book as it was last seen; made anew when the book's keys differ.
+#[derive(Default)]
+pub(crate) struct Keys(RwLock<Arc<Ring>>);
+
+impl Keys {
+    pub(crate) fn ring(&self, book: &Book) -> Arc<Ring> {
+        let ring = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        if ring.made_from == book.signing_keys {
+            return ring;
+        }
+        let ring = Arc::new(Ring::new(&book.signing_keys));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&ring);
+        ring
+    }
+}
+
+/// A JWK set.
+#[derive(Serialize)]
+pub(crate) struct KeySet<'a> {
+    keys: Vec<PublicKey<'a>>,
+}
+
+#[derive(Serialize)]
+struct PublicKey<'a> {
+    kty: &'static str,
+    #[serde(rename = "use")]
+    usage: &'static str,
+    alg: &'static str,
+    kid: &'a str,
+    n: &'a str,
+    e: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_key_signs_and_its_ring_follows_the_book() {
+        let key = new_signing_key(Second::new(7)).expect("a key");
+        let mut book = Book { signing_keys: vec![key.clone()], ..Book::default() };
+        let keys = Keys::default();
+        let ring = keys.ring(&book);
+        let signature = ring.signer().and_then(|key| key.sign("a.b")).expect("a signature");
+        let verifier = ring.key(&key.kid).expect("the key");
+        assert!(verifier.is_signature(&signature, "a.b") && !verifier.is_signature(&signature, "a.c"));
+        assert!(!verifier.is_signature("", "a.b") && !verifier.is_signature("!!", "a.b"));
+        book.signing_keys =
+            vec![SigningKey { kid: "broken".into(), pkcs8: vec![1], created_at: Second::MIN }];
+        assert!(keys.ring(&book).signer().is_none() && keys.ring(&book).key(&key.kid).is_none());
+    }
+}

@@ -1,0 +1,200 @@
+//! The list of all layers around the routes, outermost first: compression, observation (request id, log, metrics,
+//! errors rendered), panic guard, timeout, host check, drain. Refuses to hold: who may ask and how often: those belong
+//! to a route.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request, State as Held};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use sighting::Uuid;
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use crate::bearer::{Holder, Noted, Principal};
+use crate::error::{ApiError, Failure, shown};
+use crate::routes::CalledUri;
+use crate::state::Shared;
+
+/// The response header that carries the request id; an error's `target` and the log line have the same.
+pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The route label of requests that no route matched.
+const NO_ROUTE: &str = "none";
+
+/// All layers; the last one added is the outermost.
+pub(crate) fn all<S: Clone + Send + Sync + 'static>(routes: Router<S>, shared: &Arc<Shared>) -> Router<S> {
+    let of = || Arc::clone(shared);
+    routes
+        .layer(from_fn_with_state(of(), drain))
+        .layer(from_fn(check_host))
+        .layer(from_fn_with_state(of(), limit_time))
+        .layer(CatchPanicLayer::custom(on_panic))
+        .layer(from_fn_with_state(of(), observe))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+}
+
+/// Gives the request its id, renders the error if there is one, and leaves one log line and the metrics.
+async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let request_id = new_request_id(&shared);
+    let noted = Noted::default();
+    request.extensions_mut().insert(noted.clone());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let path =
+        request.extensions().get::<CalledUri>().map(|called| shown(called.0.path())).unwrap_or_default();
+    // A stopwatch, not a clock: it decides nothing and is only shown.
+    let started = tokio::time::Instant::now();
+    let mut response = next.run(request).await;
+    let failure = Failure::of(&mut response);
+    if let Some(failure) = &failure {
+        count_refusal(&shared, failure);
+        response = rendered(failure, &response, &shared, &request_id);
+    }
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, id);
+    }
+    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    shared.metrics.answered(route, status, elapsed.as_secs_f64());
+    let line = Line { request_id: &request_id, method: &method, path: &path, route, status, elapsed };
+    line.log(noted.0.get(), failure.as_deref());
+    head_only(response, &method)
+}
+
+/// What the log says of every request.
+struct Line<'a> {
+    request_id: &'a str,
+    method: &'a Method,
+    path: &'a str,
+    route: &'a str,
+    status: u16,
+    elapsed: Duration,
+}
+
+impl Line<'_> {
+    fn log(&self, principal: Option<&Principal>, failure: Option<&Failure>) {
+        let Line { request_id, method, path, route, status, elapsed } = self;
+        let method = method.as_str();
+        let elapsed_us = elapsed.as_micros() as u64;
+        let organisation = principal.map(|principal| principal.organisation.to_string());
+        let application = principal.map(|principal| match principal.holder {
+            Holder::Application(id) => id.to_string(),
+        });
+        let code = failure.map(Failure::code);
+        let cause = failure.map(Failure::cause);
+        let cause = cause.as_deref();
+        if *status == 500 {
+            tracing::error!(request_id, cause, "a fault of this server");
+        }
+        tracing::info!(
+            request_id,
+            method,
+            path,
+            route,
+            status,
+            elapsed_us,
+            organisation,
+            application,
+            code,
+            cause,
+            "answered"
+        );
+    }
+}
+
+/// A version 4 UUID, as the original's targets once were.
+fn new_request_id(shared: &Shared) -> String {
+    let mut bytes: [u8; 16] = shared.random();
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    Uuid::from_bytes(bytes).to_string()
+}
+
+fn count_refusal(shared: &Shared, failure: &Failure) {
+    match failure {
+        Failure::Api(ApiError::Unauthorized(refusal)) => shared.metrics.token_refused(*refusal),
+        Failure::Api(ApiError::TooManyRequests(refused)) => shared.metrics.over_limit(refused.quota),
+        _ => {}
+    }
+}
+
+/// The error in full, with the headers that inner layers gave its empty response.
+fn rendered(failure: &Failure, empty: &Response, shared: &Shared, request_id: &str) -> Response {
+    let mut response = failure.render(request_id, shared.now());
+    if let Some(connection) = empty.headers().get(CONNECTION) {
+        response.headers_mut().insert(CONNECTION, connection.clone());
+    }
+    response
+}
+
+/// The answer to HEAD is that to GET without its body, errors included.
+fn head_only(mut response: Response, method: &Method) -> Response {
+    if method != Method::HEAD {
+        return response;
+    }
+    let length = response.body().size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.map(|_| Body::empty())
+}
+
+/// One request may fail; the service stays, and the client learns nothing of why.
+fn on_panic(panic: Box<dyn Any + Send>) -> Response {
+    let text = match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast::<&str>().map(|text| (*text).to_owned()).unwrap_or_default(),
+    };
+    ApiError::Internal { cause: format!("panic: {text}") }.into_response()
+}
+
+async fn limit_time(Held(shared): Held<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(shared.settings.request_timeout, next.run(request));
+    answer.await.unwrap_or_else(|_| ApiError::TimedOut.into_response())
+}
+
+/// Two `Host` headers mean different servers to different programs on the way here.
+async fn check_host(request: Request, next: Next) -> Response {
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        return ApiError::BadRequest { problem: "Send exactly one Host header." }.into_response();
+    }
+    next.run(request).await
+}
+
+/// Reads and throws away a body that no route wants, so that the connection can be kept; a larger one ends it.
+async fn drain(Held(shared): Held<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let wanted = request.method() == Method::POST || request.body().is_end_stream();
+    if wanted {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let whole = drained(body, shared.settings.drained_bytes_max).await;
+    let mut response = next.run(Request::from_parts(parts, Body::empty())).await;
+    if !whole {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Whether a body ended within so many bytes.
+async fn drained(mut body: Body, bytes_max: usize) -> bool {
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > bytes_max {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,101 @@
+//! What is counted, for Prometheus. Every label has a bounded set of values that this program chose: route patterns,
+//! statuses, reasons. Refuses to hold: names, addresses or ids from requests.
+
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::limits::Quota;
+use crate::token::TokenRefusal;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Answered {
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct OfRoute {
+    route: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Limited {
+    limit: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Because {
+    reason: &'static str,
+}
+
+/// The metrics of one server. The binary registers its own beside them.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<Answered, Counter>,
+    seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
+    over_limit: Family<Limited, Counter>,
+    refused_tokens: Family<Because, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Metrics {
+        let metrics = Metrics {
+            registry: Mutex::default(),
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+            over_limit: Family::default(),
+            refused_tokens: Family::default(),
+        };
+        metrics.register(|registry| {
+            let Metrics { requests, seconds, over_limit, refused_tokens, .. } = &metrics;
+            registry.register("seenby_http_requests", "Requests by route and status", requests.clone());
+            registry.register("seenby_http_request_seconds", "Time to the answer by route", seconds.clone());
+            registry.register("seenby_limit_refusals", "Calls over a limit", over_limit.clone());
+            registry.register(
+                "seenby_token_refusals",
+                "Requests without a valid token",
+                refused_tokens.clone(),
+            );
+        });
+        metrics
+    }
+
+    /// Lets more metrics be registered; `/metrics` shows them beside these.
+    pub fn register(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The Prometheus text.
+    pub(crate) fn render(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        if encode(&mut text, &registry).is_err() {
+            tracing::error!("the metrics could not be written as text");
+        }
+        text
+    }
+
+    pub(crate) fn answered(&self, route: &str, status: u16, seconds: f64) {
+        self.requests.get_or_create(&Answered { route: route.to_owned(), status }).inc();
+        self.seconds.get_or_create(&OfRoute { route: route.to_owned() }).observe(seconds);
+    }
+
+    pub(crate) fn over_limit(&self, quota: Quota) {
+        self.over_limit.get_or_create(&Limited { limit: quota.label() }).inc();
+    }
+
+    pub(crate) fn token_refused(&self, refusal: TokenRefusal) {
+        self.refused_tokens.get_or_create(&Because { reason: refusal.label() }).inc();
+    }
+}
+
+/// From 50 us, below which nothing is served, to about 1.6 s in steps of two.
+fn histogram() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(50e-6, 2.0, 16))
+}

@@ -1,0 +1,203 @@
+//! Everything that can go wrong at the token endpoint, in the shape that OAuth clients read, with the numbers that
+//! clients of the original know. Refuses to hold: secrets (an error never repeats one) and errors of the API itself.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use sighting::{ApplicationId, escape};
+
+use crate::error::{ApiError, Failure, shown};
+use crate::state::Millis;
+
+/// After how many seconds a client may try again.
+const RETRY_AFTER_S: u64 = 5;
+
+/// Why no token was given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum OAuthError {
+    /// A parameter is not there.
+    Missing(&'static str),
+    /// A parameter is there twice.
+    Repeated(&'static str),
+    /// The form is larger than the server reads.
+    TooLarge,
+    /// The grant is not one that this server gives.
+    UnsupportedGrant(String),
+    /// There is no such organisation.
+    UnknownTenant(String),
+    /// There is no such application in the organisation.
+    UnknownApplication(String),
+    /// Neither a secret nor a header with one.
+    NoSecret,
+    /// The secret is not the application's.
+    WrongSecret(ApplicationId),
+    /// The secret was the application's once.
+    ExpiredSecret(ApplicationId),
+    /// The scope is not `{resource}/.default`.
+    BadScope(String),
+    /// The resource is none that this server grants.
+    UnknownResource(String),
+    /// The book cannot be read now, or is not open yet.
+    Unavailable(String),
+    /// A fault of this server.
+    Internal(String),
+}
+
+impl OAuthError {
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            OAuthError::NoSecret | OAuthError::WrongSecret(_) | OAuthError::ExpiredSecret(_) => {
+                StatusCode::UNAUTHORIZED
+            }
+            OAuthError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            OAuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The `error` of RFC 6749.
+    pub fn error(&self) -> &'static str {
+        match self {
+            OAuthError::Missing(_)
+            | OAuthError::Repeated(_)
+            | OAuthError::TooLarge
+            | OAuthError::UnknownTenant(_) => "invalid_request",
+            OAuthError::UnsupportedGrant(_) => "unsupported_grant_type",
+            OAuthError::UnknownApplication(_) => "unauthorized_client",
+            OAuthError::NoSecret | OAuthError::WrongSecret(_) | OAuthError::ExpiredSecret(_) => {
+                "invalid_client"
+            }
+            OAuthError::BadScope(_) => "invalid_scope",
+            OAuthError::UnknownResource(_) => "invalid_resource",
+            OAuthError::Unavailable(_) => "temporarily_unavailable",
+            OAuthError::Internal(_) => "server_error",
+        }
+    }
+
+    /// The number that clients of the original know it by.
+    pub fn number(&self) -> u32 {
+        match self {
+            OAuthError::Missing(_) => 900_144,
+            OAuthError::Repeated(_) | OAuthError::TooLarge => 90_013,
+            OAuthError::UnsupportedGrant(_) => 70_003,
+            OAuthError::UnknownTenant(_) => 90_002,
+            OAuthError::UnknownApplication(_) => 700_016,
+            OAuthError::NoSecret => 7_000_218,
+            OAuthError::WrongSecret(_) => 7_000_215,
+            OAuthError::ExpiredSecret(_) => 7_000_222,
+            OAuthError::BadScope(_) => 70_011,
+            OAuthError::UnknownResource(_) => 500_011,
+            OAuthError::Unavailable(_) => 90_033,
+            OAuthError::Internal(_) => 90_020,
+        }
+    }
+
+    /// What a person is told.
+    pub fn message(&self) -> String {
+        match self {
+            OAuthError::Missing(name) => format!("The request body must contain the parameter '{name}'."),
+            OAuthError::Repeated(name) => format!("The parameter '{name}' must be sent once."),
+            OAuthError::TooLarge => "The request body is too large.".to_owned(),
+            OAuthError::UnsupportedGrant(grant) => {
+                format!("The grant type '{}' is not given here. Use client_credentials.", shown(grant))
+            }
+            OAuthError::UnknownTenant(tenant) => format!(
+                "Tenant '{}' was not found. Use the organization's id or name in the URL.",
+                shown(tenant)
+            ),
+            OAuthError::UnknownApplication(id) => format!(
+                "Application with identifier '{}' was not found in the directory. Check the client id and the tenant.",
+                shown(id)
+            ),
+            OAuthError::NoSecret => "The request must contain the parameter 'client_secret'.".to_owned(),
+            OAuthError::WrongSecret(id) => {
+                format!(
+                    "The client secret of application '{id}' is not the one provided. Send the secret itself."
+                )
+            }
+            OAuthError::ExpiredSecret(id) => {
+                format!("The client secret provided for application '{id}' has expired. Use the new one.")
+            }
+            OAuthError::BadScope(scope) => format!(
+                "The scope '{}' cannot be granted to an application. Ask for one resource, as '{{resource}}/.default'.",
+                shown(scope)
+            ),
+            OAuthError::UnknownResource(resource) => format!(
+                "The resource '{}' is not served here. Ask for this server's own URL or a known one, or list it in extra_resources.",
+                shown(resource)
+            ),
+            OAuthError::Unavailable(_) => "The server is not ready. Try again in a few seconds.".to_owned(),
+            OAuthError::Internal(_) => {
+                "The server failed to answer. Its log has the cause under the trace id.".to_owned()
+            }
+        }
+    }
+
+    /// The body, with the request id as trace id and correlation id.
+    pub(crate) fn body(&self, request_id: &str, now: Millis) -> Response {
+        let timestamp = now.second().to_string().replace('T', " ");
+        let body = Body {
+            error: self.error(),
+            error_description: format!(
+                "AADSTS{}: {} Trace ID: {request_id} Correlation ID: {request_id} Timestamp: {timestamp}",
+                self.number(),
+                self.message()
+            ),
+            error_codes: [self.number()],
+            timestamp: &timestamp,
+            trace_id: request_id,
+            correlation_id: request_id,
+        };
+        let mut response = (self.status(), Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"token endpoint\""));
+        }
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        response
+    }
+
+    /// For the log only.
+    pub(crate) fn cause(&self) -> Cow<'_, str> {
+        match self {
+            OAuthError::Unavailable(cause) | OAuthError::Internal(cause) => escape(cause),
+            other => Cow::Owned(other.message()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'static str,
+    error_description: String,
+    error_codes: [u32; 1],
+    timestamp: &'a str,
+    trace_id: &'a str,
+    correlation_id: &'a str,
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        Failure::OAuth(self).unrendered()
+    }
+}
+
+/// A directory that is not open or cannot be read, said in this endpoint's words.
+impl From<ApiError> for OAuthError {
+    fn from(error: ApiError) -> OAuthError {
+        match error {
+            ApiError::Unavailable { cause } => OAuthError::Unavailable(cause),
+            ApiError::NotReady => OAuthError::Unavailable("the store is not open yet".to_owned()),
+            other => OAuthError::Internal(other.message()),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What an operator's machines ask: is it alive, is it ready and why not, what does it count. Refuses to hold: data of
+//! any organisation.
+
+use axum::extract::State as Held;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use sighting::{Directory, Store, escape};
+
+use crate::state::State;
+
+/// `GET /healthz`: the process answers.
+pub(crate) async fn alive() -> &'static str {
+    "alive\n"
+}
+
+/// `GET /readyz`: questions can be answered, or why they cannot.
+pub(crate) async fn ready<S: Store + 'static, D: Directory + 'static>(
+    Held(state): Held<State<S, D>>,
+) -> Response {
+    if state.shared().is_stopping() {
+        return not_ready("the server is shutting down");
+    }
+    let Ok(open) = state.open() else { return not_ready("the store is being opened") };
+    match open.directory.book().await {
+        Ok(_) => "ready\ncall limits are counted by this server alone\n".into_response(),
+        Err(error) => not_ready(&escape(&error.to_string())),
+    }
+}
+
+fn not_ready(why: &str) -> Response {
+    let retry = [(RETRY_AFTER, HeaderValue::from_static("5"))];
+    (StatusCode::SERVICE_UNAVAILABLE, retry, format!("not ready: {why}\n")).into_response()
+}
+
+/// `GET /metrics`: the Prometheus text format.
+pub(crate) async fn metrics<S: Store + 'static, D: Directory + 'static>(
+    Held(state): Held<State<S, D>>,
+) -> Response {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, content_type)], state.metrics().render()).into_response()
+}

@@ -1,0 +1,134 @@
+//! The list of all routes, and how a path as it was called becomes one of them: in any case, with or without the
+//! version, with or without a slash at the end. Refuses to hold: what a handler does, and layers.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::{get, post};
+use sighting::{Directory, Store};
+use tower::util::MapRequest;
+
+use crate::bearer::Caller;
+use crate::called::Called;
+use crate::state::State;
+use crate::{discovery, issuer, layers, probes, stats, view};
+
+/// The service of a state: every route and every layer. A wrong method on a known route is 405 with `Allow`, an
+/// unknown route is 404, both with an empty body.
+pub fn router<S: Store + 'static, D: Directory + 'static>(state: State<S, D>) -> Router {
+    let shared = std::sync::Arc::clone(state.shared());
+    let routes = layers::all(routes::<S, D>(), &shared).with_state(state);
+    // Outside of the routes, because a path must be in its one form before a route is chosen.
+    Router::new().fallback_service(MapRequest::new(routes, normalise as fn(Request) -> Request))
+}
+
+fn routes<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
+    Router::new()
+        // the contract
+        .route("/api/ips/{ip}/stats", get(stats::stats))
+        .route("/api/ips/{ip}/{prefix}/stats", get(stats::stats))
+        .route("/api", get(service_document))
+        .route("/api/$metadata", get(view::metadata))
+        // what clients test their connection with
+        .route("/api/alerts", get(alerts))
+        .route("/api/machines", get(machines))
+        // the built-in issuer
+        .route("/{tenant}/oauth2/v2.0/token", post(issuer::token_v2))
+        .route("/{tenant}/oauth2/token", post(issuer::token_v1))
+        .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery::document_v2))
+        .route("/{tenant}/.well-known/openid-configuration", get(discovery::document_v1))
+        .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys))
+        .route("/{tenant}/discovery/keys", get(discovery::keys))
+        // the operator's
+        .route("/healthz", get(probes::alive))
+        .route("/readyz", get(probes::ready))
+        .route("/metrics", get(probes::metrics))
+        .fallback(async || StatusCode::NOT_FOUND)
+}
+
+async fn service_document(Called(called): Called) -> Response {
+    view::service_document(&called)
+}
+
+async fn alerts(_: Caller, Called(called): Called) -> Response {
+    view::empty_collection(&called, "Alerts")
+}
+
+async fn machines(_: Caller, Called(called): Called) -> Response {
+    view::empty_collection(&called, "Machines")
+}
+
+/// The URI as the client wrote it, before it was brought into its one form.
+#[derive(Clone)]
+pub(crate) struct CalledUri(pub(crate) Uri);
+
+impl<S: Sync> FromRequestParts<S> for CalledUri {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<CalledUri, Infallible> {
+        Ok(parts.extensions.get::<CalledUri>().cloned().unwrap_or_else(|| CalledUri(parts.uri.clone())))
+    }
+}
+
+/// Keeps the URI as it was called and puts the path's one form in its place.
+fn normalise(mut request: Request) -> Request {
+    let called = request.uri().clone();
+    if let Some(path) = normal_path(called.path())
+        && let Some(uri) = with_path(&called, &path)
+    {
+        *request.uri_mut() = uri;
+    }
+    request.extensions_mut().insert(CalledUri(called));
+    request
+}
+
+/// The one form of a path: lower case, without version and last slash; `None` if it is in it.
+fn normal_path(path: &str) -> Option<String> {
+    let mut normal = path.to_ascii_lowercase().replace("%24", "$");
+    while normal.len() > 1 && normal.ends_with('/') {
+        normal.pop();
+    }
+    if let Some(rest) = normal.strip_prefix("/api/v1.0")
+        && (rest.is_empty() || rest.starts_with('/'))
+    {
+        normal = format!("/api{rest}");
+    }
+    (normal != path).then_some(normal)
+}
+
+fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    let path_and_query = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    parts.path_and_query = Some(path_and_query.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_form_of_a_path() {
+        for (path, expected) in [
+            ("/api/ips/10.0.0.1/stats", None),
+            ("/API/v1.0/Ips/2001:DB8::1/STATS", Some("/api/ips/2001:db8::1/stats")),
+            ("/api/v1.0", Some("/api")),
+            ("/api/", Some("/api")),
+            ("/api/v1.0/", Some("/api")),
+            ("/api/%24metadata", Some("/api/$metadata")),
+            ("/api/v1.00/x", None),
+            ("/", None),
+            ("//", Some("/")),
+            ("*", None),
+        ] {
+            assert_eq!(normal_path(path).as_deref(), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What an operator may choose about the HTTP side, as it is meant (the binary reads it as it is written). Refuses to
+//! hold: settings files, flags, and settings of one organisation (retention is in the book).
+
+use std::time::Duration;
+
+use sighting::{FirstSeen, Network};
+
+/// What an address that was never seen in the kept data is answered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UnknownIp {
+    /// 404 `ResourceNotFound`, as the contract is written.
+    #[default]
+    NotFound,
+    /// 200 with zeros and nulls, as the original behaves today.
+    Zero,
+}
+
+/// How many calls of the counted route one application of one organisation gets. 0 grants none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Calls in any 60 seconds.
+    pub per_minute: u32,
+    /// Calls in any 3,600 seconds.
+    pub per_hour: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { per_minute: 100, per_hour: 1_500 }
+    }
+}
+
+/// The settings of the HTTP side. Make one from [`Settings::default`] and change what differs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    /// The answer for an address that was never seen.
+    pub unknown_ip: UnknownIp,
+    /// Whether answers carry `orgPrevalence`, the number as a string, beside the number itself.
+    pub legacy_prevalence: bool,
+    /// Which first connection `orgFirstSeen` reports.
+    pub first_seen: FirstSeen,
+    /// The call limits of every application.
+    pub limits: Limits,
+    /// The URL that callers know this server by, without a path: the `iss` of its tokens and a resource of its own.
+    /// Without it, both are `http://` and the address listened on.
+    pub public_url: Option<String>,
+    /// Issuer URLs of other servers that share this server's book and signing keys: their tokens are accepted too.
+    pub sibling_urls: Vec<String>,
+    /// Peers whose `X-Forwarded-Proto` and `X-Forwarded-Host` are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Resources (audiences) granted and accepted beyond the presets and our own URL.
+    pub extra_resources: Vec<String>,
+    /// How long one request may take before it is answered with 503.
+    pub request_timeout: Duration,
+    /// How long a connection may take to send the head of its next request; also how long it may stay idle.
+    pub header_timeout: Duration,
+    /// How long open requests may go on after the shutdown signal.
+    pub shutdown_timeout: Duration,
+    /// Connections served at once; the next one waits in the kernel's queue.
+    pub connections_max: usize,
+    /// The largest form that the token endpoint reads, in bytes.
+    pub form_bytes_max: usize,
+    /// How much of a needless body is read and thrown away, in bytes; a connection with more is closed.
+    pub drained_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            unknown_ip: UnknownIp::default(),
+            legacy_prevalence: true,
+            first_seen: FirstSeen::default(),
+            limits: Limits::default(),
+            public_url: None,
+            sibling_urls: Vec::new(),
+            trusted_proxies: Vec::new(),
+            extra_resources: Vec::new(),
+            request_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(10),
+            connections_max: 4_096,
+            form_bytes_max: 64 * 1024,
+            drained_bytes_max: 64 * 1024,
+        }
+    }
+}

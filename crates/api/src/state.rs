@@ -1,0 +1,189 @@
+//! What every request can reach: the store and the directory once they are open, and what the server itself keeps
+//! (settings, clock, entropy, limiter, checked tokens, keys, metrics). Refuses to hold: anything of one request, and
+//! what the clock and the entropy are made of.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use sighting::{Directory, Second, Store};
+
+use crate::error::ApiError;
+use crate::keys::Keys;
+use crate::limits::Limiter;
+use crate::metrics::Metrics;
+use crate::presets::Resources;
+use crate::settings::Settings;
+use crate::token::CheckedTokens;
+
+/// A moment in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// The moment cut to a whole second.
+    pub fn second(self) -> Second {
+        u32::try_from(self.0 / 1_000).map_or(Second::MAX, Second::new)
+    }
+}
+
+/// Tells the moment. It should never go back: a limiter takes a step back for a clock that stands still.
+pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
+
+/// Fills a buffer with unpredictable bytes.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// Where the server is reached when neither a public URL nor a listening address is known (tests, the command line).
+const URL_UNBOUND: &str = "http://localhost";
+
+/// The state of a server over a store and a directory. Cloning it shares it.
+pub struct State<S, D> {
+    open: Arc<OnceLock<Open<S, D>>>,
+    shared: Arc<Shared>,
+}
+
+/// What a server needs before it can answer.
+pub(crate) struct Open<S, D> {
+    pub(crate) store: Arc<S>,
+    pub(crate) directory: Arc<D>,
+}
+
+/// What the layers and every handler use, whatever the store is.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) resources: Resources,
+    pub(crate) limiter: Limiter,
+    pub(crate) keys: Keys,
+    pub(crate) checked: CheckedTokens,
+    pub(crate) metrics: Metrics,
+    clock: Clock,
+    entropy: Entropy,
+    bound: OnceLock<SocketAddr>,
+    stopping: AtomicBool,
+}
+
+impl<S, D> Clone for State<S, D> {
+    fn clone(&self) -> State<S, D> {
+        State { open: Arc::clone(&self.open), shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// Says whether it is ready, nothing of what it holds.
+impl<S, D> fmt::Debug for State<S, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("ready", &self.open.get().is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<S: Store, D: Directory> State<S, D> {
+    /// A server that is ready at once.
+    pub fn new(
+        store: Arc<S>,
+        directory: Arc<D>,
+        settings: Settings,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> State<S, D> {
+        let state = State::starting(settings, clock, entropy);
+        state.set_ready(store, directory);
+        state
+    }
+
+    /// A server whose store is still being opened: it listens, answers 503 with `Retry-After`, and says so in
+    /// `/readyz`, until [`State::set_ready`].
+    pub fn starting(settings: Settings, clock: Clock, entropy: Entropy) -> State<S, D> {
+        let shared = Shared {
+            resources: Resources::new(&settings.extra_resources),
+            limiter: Limiter::new(settings.limits),
+            keys: Keys::default(),
+            checked: CheckedTokens::default(),
+            metrics: Metrics::new(),
+            settings,
+            clock,
+            entropy,
+            bound: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        };
+        State { open: Arc::new(OnceLock::new()), shared: Arc::new(shared) }
+    }
+
+    /// The store is open. The first call counts; what is open stays open.
+    pub fn set_ready(&self, store: Arc<S>, directory: Arc<D>) {
+        let _ = self.open.set(Open { store, directory });
+    }
+}
+
+impl<S, D> State<S, D> {
+    /// The metrics that `/metrics` shows; more can be registered in them.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The store and the directory, or the answer of a server that has none yet.
+    pub(crate) fn open(&self) -> Result<&Open<S, D>, ApiError> {
+        self.open.get().ok_or(ApiError::NotReady)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Millis {
+        (self.clock)()
+    }
+
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.entropy)(&mut bytes);
+        bytes
+    }
+
+    /// Told by the accept loop where it listens. The first call counts.
+    pub(crate) fn set_bound(&self, address: SocketAddr) {
+        let _ = self.bound.set(address);
+    }
+
+    /// The scheme and authority that our tokens name as their issuer: the public URL, else the listening address.
+    /// It does not follow the `Host` header, so a token is good whatever name this server is called by.
+    pub(crate) fn issuer_url(&self) -> String {
+        match (&self.settings.public_url, self.bound.get()) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Some(address)) => format!("http://{address}"),
+            (None, None) => URL_UNBOUND.to_owned(),
+        }
+    }
+
+    /// Whether a URL is one that this server, or one that shares its keys, writes into `iss`.
+    pub(crate) fn is_issuer_url(&self, url: &str) -> bool {
+        let mut siblings = self.settings.sibling_urls.iter();
+        url == self.issuer_url() || siblings.any(|sibling| sibling.trim_end_matches('/') == url)
+    }
+
+    /// Whether a resource is granted to applications and accepted as a token's audience.
+    pub(crate) fn is_resource(&self, resource: &str) -> bool {
+        self.resources.contains(resource) || self.is_own_url(resource.strip_suffix('/').unwrap_or(resource))
+    }
+
+    /// Our own URL; for a server on loopback or on every address, also under the names of loopback.
+    fn is_own_url(&self, url: &str) -> bool {
+        if self.is_issuer_url(url) {
+            return true;
+        }
+        let Some(address) = self.bound.get() else { return false };
+        let ip = address.ip();
+        let names = ["localhost", "127.0.0.1", "[::1]"];
+        (ip.is_loopback() || ip.is_unspecified())
+            && names.iter().any(|name| url == format!("http://{name}:{}", address.port()))
+    }
+
+    pub(crate) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,138 @@
+//! The OData view: the only module that knows the original's names, and the exact bytes of its answers. Refuses to
+//! hold: how an answer is found, errors, and any other way to show the same answer.
+
+use axum::Json;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use sighting::{Answer, Second, Stats};
+
+/// The content type of every OData JSON answer.
+const ODATA_JSON: HeaderValue =
+    HeaderValue::from_static("application/json; odata.metadata=minimal; odata.streaming=true; charset=utf-8");
+const STATS_TYPE: &str = "microsoft.windowsDefenderATP.api.InOrgIPStats";
+
+/// The metadata document: exactly what is served, nothing that the original has beyond it.
+const METADATA: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx">
+  <edmx:DataServices>
+    <Schema Namespace="microsoft.windowsDefenderATP.api" xmlns="http://docs.oasis-open.org/odata/ns/edm">
+      <EntityType Name="Ip">
+        <Key>
+          <PropertyRef Name="id" />
+        </Key>
+        <Property Name="id" Type="Edm.String" Nullable="false" />
+      </EntityType>
+      <ComplexType Name="InOrgIPStats">
+        <Property Name="ipAddress" Type="Edm.String" />
+        <Property Name="orgPrevalence" Type="Edm.String" />
+        <Property Name="organizationPrevalence" Type="Edm.Int32" />
+        <Property Name="orgFirstSeen" Type="Edm.DateTimeOffset" />
+        <Property Name="orgLastSeen" Type="Edm.DateTimeOffset" />
+      </ComplexType>
+      <Function Name="Stats" IsBound="true">
+        <Parameter Name="bindingParameter" Type="microsoft.windowsDefenderATP.api.Ip" />
+        <ReturnType Type="microsoft.windowsDefenderATP.api.InOrgIPStats" />
+      </Function>
+      <EntityContainer Name="Container">
+        <EntitySet Name="Ips" EntityType="microsoft.windowsDefenderATP.api.Ip" />
+      </EntityContainer>
+    </Schema>
+  </edmx:DataServices>
+</edmx:Edmx>
+"#;
+
+/// One answer as the wire has it; the order of the fields is the order of the keys.
+#[derive(Serialize)]
+struct InOrgIpStats<'a> {
+    #[serde(rename = "@odata.context")]
+    context: String,
+    #[serde(rename = "ipAddress")]
+    ip_address: &'a str,
+    /// The number again, as a string: old clients read this one.
+    #[serde(rename = "orgPrevalence", skip_serializing_if = "Option::is_none")]
+    org_prevalence: Option<String>,
+    #[serde(rename = "organizationPrevalence")]
+    organization_prevalence: u32,
+    #[serde(rename = "orgFirstSeen")]
+    org_first_seen: Option<String>,
+    #[serde(rename = "orgLastSeen")]
+    org_last_seen: Option<String>,
+}
+
+/// How an answer is shown.
+pub(crate) struct Shown<'a> {
+    /// `{scheme}://{host}` as it was called.
+    pub(crate) called: &'a str,
+    /// The address as the caller wrote it.
+    pub(crate) text: &'a str,
+    /// Whether the number is also sent as a string.
+    pub(crate) legacy_prevalence: bool,
+}
+
+/// The statistics of an address. One that was not seen inside the window has zeros and nulls.
+pub(crate) fn stats(shown: &Shown<'_>, answer: Answer) -> Response {
+    let seen = match answer {
+        Answer::Seen(seen) => Some(seen),
+        Answer::Quiet | Answer::Unknown => None,
+    };
+    let prevalence = seen.map_or(0, |Stats { prevalence, .. }| prevalence.get());
+    odata(InOrgIpStats {
+        context: context(shown.called, STATS_TYPE),
+        ip_address: shown.text,
+        org_prevalence: shown.legacy_prevalence.then(|| prevalence.to_string()),
+        organization_prevalence: prevalence,
+        org_first_seen: seen.map(|seen| instant(seen.first)),
+        org_last_seen: seen.map(|seen| instant(seen.last)),
+    })
+}
+
+fn instant(second: Second) -> String {
+    second.to_string()
+}
+
+#[derive(Serialize)]
+struct Collection<'a> {
+    #[serde(rename = "@odata.context")]
+    context: String,
+    value: &'a [EntitySet],
+}
+
+#[derive(Serialize)]
+struct EntitySet {
+    name: &'static str,
+    kind: &'static str,
+    url: &'static str,
+}
+
+/// A collection without members, for clients that test their connection with it.
+pub(crate) fn empty_collection(called: &str, entity_set: &str) -> Response {
+    odata(Collection { context: context(called, entity_set), value: &[] })
+}
+
+/// The service document.
+pub(crate) fn service_document(called: &str) -> Response {
+    let ips = EntitySet { name: "Ips", kind: "EntitySet", url: "Ips" };
+    odata(Collection { context: format!("{called}/api/$metadata"), value: &[ips] })
+}
+
+/// The metadata document.
+pub(crate) async fn metadata() -> Response {
+    let headers = [(CONTENT_TYPE, "application/xml"), (ODATA_VERSION.0, ODATA_VERSION.1)];
+    (headers, METADATA).into_response()
+}
+
+const ODATA_VERSION: (axum::http::HeaderName, &str) =
+    (axum::http::HeaderName::from_static("odata-version"), "4.0");
+
+fn context(called: &str, fragment: &str) -> String {
+    format!("{called}/api/$metadata#{fragment}")
+}
+
+fn odata(body: impl Serialize) -> Response {
+    let mut response = Json(body).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, ODATA_JSON);
+    response.headers_mut().insert(ODATA_VERSION.0, HeaderValue::from_static(ODATA_VERSION.1));
+    response
+}

@@ -1,0 +1,118 @@
+//! The accept loop on a real socket, asked by a client that writes bytes: raw colons, keep-alive, chunks, shutdown.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{ACME, QUIET, READER, TestApp, form};
+use seenby_api::{Settings, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+struct Server {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+async fn start(app: &TestApp) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = oneshot::channel();
+    let served = tokio::spawn(serve(listener, app.state.clone(), async { drop(stopped.await) }));
+    Server { address, stop, served }
+}
+
+/// One answer with a Content-Length: its head and its body.
+async fn read(stream: &mut TcpStream) -> (String, String) {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.expect("a head"));
+    }
+    let head = String::from_utf8(bytes).expect("text").to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+    let mut body = vec![0; length.parse().expect("a number")];
+    stream.read_exact(&mut body).await.expect("a body");
+    (head, String::from_utf8(body).expect("text"))
+}
+
+async fn ask(stream: &mut TcpStream, request: &str) -> (String, String) {
+    stream.write_all(request.as_bytes()).await.expect("written");
+    read(stream).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_from_token_to_shutdown() {
+    let app = TestApp::new().await;
+    let Server { address, stop, served } = start(&app).await;
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let form = form(READER)
+        .replace("https://api.securitycenter.microsoft.com", &format!("http://localhost:{}", address.port()));
+    // A form in chunks and without a Content-Type.
+    let request = format!(
+        "POST /{ACME}/oauth2/v2.0/token HTTP/1.1\r\nHost: {address}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        &form[..5],
+        form.len() - 5,
+        &form[5..]
+    );
+    let (head, body) = ask(&mut stream, &request).await;
+    assert!(head.starts_with("http/1.1 200"), "{head}{body}");
+    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let token = body["access_token"].as_str().expect("a token");
+
+    // The same connection, raw colons, a needless body on GET, and one more after it.
+    for _ in 0..2 {
+        let request = format!(
+            "GET /api/ips/{QUIET}/stats HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+        );
+        let (head, body) = ask(&mut stream, &request).await;
+        assert!(head.starts_with("http/1.1 200") && head.contains("odata-version: 4.0"), "{head}{body}");
+        assert!(body.contains(&format!(r#""@odata.context":"http://{address}/api/$metadata#"#)), "{body}");
+        assert!(
+            body.contains(r#""ipAddress":"2001:db8::5","orgPrevalence":"1","organizationPrevalence":1"#),
+            "{body}"
+        );
+    }
+    let huge = format!(
+        "GET /api/alerts HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n\r\n",
+        "x".repeat(20_000)
+    );
+    let (head, _) = ask(&mut stream, &huge).await;
+    assert!(head.starts_with("http/1.1 401") && head.contains("www-authenticate: bearer"), "{head}");
+
+    // Idle connections do not hold a shutdown up, and nobody is let in after it.
+    stop.send(()).expect("still serving");
+    let ended = tokio::time::timeout(Duration::from_secs(5), served).await.expect("in time");
+    ended.expect("no panic").expect("no error");
+    assert!(TcpStream::connect(address).await.is_err());
+    assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+    assert!(app.anonymous("/readyz").await.text().contains("shutting down"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_requests_and_slow_heads_end_the_connection() {
+    let settings = Settings { header_timeout: Duration::from_millis(200), ..Settings::default() };
+    let app = TestApp::with(settings).await;
+    let server = start(&app).await;
+    for request in [
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "POST /x/oauth2/token HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "GET /a\u{0}b HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET / HTTP/1.1\r\nHo",
+        &format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(100_000)),
+        "CONNECT evil.example:443 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        "GET http://evil.example/api/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "{}", &request[..20.min(request.len())]);
+        assert!(!String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 5"), "{request}");
+    }
+    server.stop.send(()).expect("still serving");
+}
