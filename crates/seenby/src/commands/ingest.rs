@@ -1,0 +1,278 @@
+//! `seenby ingest`: takes in logs and says what became of every record. Refuses to hold: the taking in (`ingest`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use formats::{ColumnMap, Format, Wanted};
+use serde::Serialize;
+use sighting::{IdentityKind, LocalNetworks, Network, Organisation, SourceName, escape};
+
+use super::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::house::House;
+use crate::ingest::{self, Input, Plan, Progress, Rules, Tally};
+use crate::output::{self, Output, align_right, counted, grouped, table};
+
+/// Take in logs: files, folders of files, or - for standard input
+///
+/// Formats are told by the first bytes, gzip and zstd too. Every record is counted once, as sighted, ignored or
+/// refused. Taking in the same data twice changes nothing.
+///
+/// Exit code 0 also with refused records; 4 with --strict, or when every record of a file was refused.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  seenby ingest /var/log/zeek/\n  zcat events.json.gz | seenby ingest --format mde -\n  seenby ingest --columns time=ts,device=host,ip=dst flows.csv"
+)]
+pub(crate) struct IngestArgs {
+    /// Files, folders (every file below them), or - for standard input
+    #[arg(required = true, value_name = "FILE|FOLDER|-")]
+    paths: Vec<PathBuf>,
+    /// What they are [default: told by the first bytes]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format, long_help = format!("What they are, one of: auto, zeek, {}", format_names()))]
+    format: Option<Wanted>,
+    /// Under whose name to keep it [default: the format's name]
+    #[arg(long, value_name = "NAME", value_parser = parse_source)]
+    source: Option<SourceName>,
+    /// The networks whose addresses are ours, for sensors that see both directions
+    #[arg(long, value_name = "CIDR,CIDR", value_delimiter = ',', value_parser = parse_network)]
+    local_networks: Option<Vec<Network>>,
+    /// Count loopback, link-local, multicast, broadcast and unspecified remote addresses too
+    #[arg(long)]
+    keep_special_remotes: bool,
+    /// Which keys or columns of the formats csv and ndjson mean what
+    #[arg(long, value_name = "KEY=COLUMN,…", value_parser = parse_columns, long_help = COLUMNS_HELP)]
+    columns: Option<ColumnMap>,
+    /// End with exit code 4 if any record was refused
+    #[arg(long)]
+    strict: bool,
+}
+
+const COLUMNS_HELP: &str = "Which keys or columns of the formats csv and ndjson mean what, as time=ts,device=host,ip=dst. \
+    Further keys: agent_id, action, opened (the words of action that count, separated by |), device_kind (agent_id, \
+    fqdn, host_name, mac or address). A dot in a JSON key descends into an object.";
+
+/// Inputs whose refused records are shown.
+const REFUSED_INPUTS_SHOWN_MAX: usize = 20;
+
+/// The result as JSON: these five keys are fixed.
+#[derive(Serialize)]
+struct Counts<'a> {
+    lines: u64,
+    sighted: u64,
+    ignored: &'a std::collections::BTreeMap<&'static str, u64>,
+    refused: &'a std::collections::BTreeMap<&'static str, u64>,
+    seconds: f64,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
+    let data_dir = context.data_dir()?;
+    let inputs = ingest::inputs(&args.paths, &data_dir)?;
+    let house = House::open(&data_dir).await?;
+    let organisation = house.organisation(context.organisation_name()).await?;
+    let plan = Plan {
+        wanted: args.format.unwrap_or_default(),
+        formats: formats::Settings {
+            local_networks: args
+                .local_networks
+                .map_or_else(|| context.settings.local_networks.clone(), LocalNetworks::Listed),
+            keep_special_remotes: args.keep_special_remotes || context.settings.keep_special_remotes,
+            columns: args.columns.unwrap_or_default(),
+        },
+        source: args.source,
+        threads: context.settings.ingest_threads,
+    };
+    let interrupt = Interrupt::listen();
+    let begun_at = Instant::now();
+    let tally = take_in(&house, &organisation, &plan, &inputs, &interrupt).await?;
+    report(&tally, begun_at.elapsed(), context.global.json, &mut context.output)?;
+    if interrupt.is_set() {
+        output::note("Interrupted: what was read by then is in the store; run it again to take in the rest.");
+        return Ok(Exit::Interrupted);
+    }
+    let is_refused =
+        tally.refused_in.values().any(|input| input.is_all) || (args.strict && tally.refused_total() > 0);
+    Ok(if is_refused { Exit::InputRefused } else { Exit::Done })
+}
+
+/// Takes inputs into an organisation, with a progress bar where somebody watches.
+pub(crate) async fn take_in(
+    house: &House,
+    organisation: &Organisation,
+    plan: &Plan,
+    inputs: &[Input],
+    interrupt: &Interrupt,
+) -> Result<Tally, Failure> {
+    let rules = Rules::new(organisation, &*house.book().await?);
+    let progress = Progress::new(ingest::bytes(inputs));
+    let tally = ingest::run(&house.store, &rules, plan, inputs, &progress, &interrupt.flag);
+    progress.finish();
+    tally
+}
+
+/// A flag that the first interrupt sets; the second ends the program at once. Interrupts are listened to until it
+/// is dropped.
+pub(crate) struct Interrupt {
+    flag: Arc<AtomicBool>,
+    listening: tokio::task::JoinHandle<()>,
+}
+
+impl Interrupt {
+    /// From now on.
+    pub(crate) fn listen() -> Interrupt {
+        let flag = Arc::new(AtomicBool::new(false));
+        let listening = tokio::spawn({
+            let flag = Arc::clone(&flag);
+            async move {
+                while tokio::signal::ctrl_c().await.is_ok() {
+                    if flag.swap(true, Ordering::Relaxed) {
+                        std::process::exit(Exit::Interrupted as i32);
+                    }
+                    output::note("Stopping after what has been read; once more to stop at once.");
+                }
+            }
+        });
+        Interrupt { flag, listening }
+    }
+
+    /// Whether there was one.
+    pub(crate) fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Tells what became of the records.
+fn report(tally: &Tally, took: Duration, json: bool, output: &mut Output) -> Result<(), Failure> {
+    report_refused(tally);
+    if json {
+        let Tally { sighted, ignored, refused, .. } = tally;
+        let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
+        return output.json(&Counts { lines: tally.lines(), sighted: *sighted, ignored, refused, seconds });
+    }
+    let mut rows = table(&["records", "", "reason"]);
+    align_right(&mut rows, 0);
+    rows.add_row([grouped(tally.sighted), "sighted".to_owned(), String::new()]);
+    for (what, reasons) in [("ignored", &tally.ignored), ("refused", &tally.refused)] {
+        for (code, count) in reasons {
+            rows.add_row([grouped(*count), what.to_owned(), (*code).to_owned()]);
+        }
+    }
+    rows.add_row([grouped(tally.lines()), "in all".to_owned(), String::new()]);
+    output.table(&rows)?;
+    let seconds = took.as_secs_f64();
+    let rate = if seconds > 0.0 { tally.lines() as f64 / seconds } else { 0.0 };
+    output.line(format!(
+        "{} in {seconds:.1} s ({} records/s).",
+        counted(tally.inputs, "input"),
+        grouped(rate.round() as u64)
+    ))
+}
+
+/// Tells, on standard error, which records were refused, where and why: the first of each input.
+fn report_refused(tally: &Tally) {
+    let mut told = 0;
+    for refused in tally.refused_in.values().take(REFUSED_INPUTS_SHOWN_MAX) {
+        let name = escape(&refused.name);
+        if refused.is_all {
+            let first =
+                refused.first.first().map(|record| format!("; line {}: {}", record.line, record.reason));
+            output::note(&format!(
+                "refused  {name}: every record ({}){}",
+                grouped(refused.records),
+                first.unwrap_or_default()
+            ));
+            told += refused.records;
+            continue;
+        }
+        for record in &refused.first {
+            output::note(&format!("refused  {name}:{}: {}", record.line, record.reason));
+        }
+        told += refused.first.len() as u64;
+    }
+    let untold = tally.refused_total() - told;
+    if untold > 0 {
+        output::note(&format!("refused  and {} more", grouped(untold)));
+    }
+}
+
+fn format_names() -> String {
+    Format::ALL.map(Format::name).join(", ")
+}
+
+fn parse_format(text: &str) -> Result<Wanted, String> {
+    Format::from_name(text).ok_or_else(|| format!("type one of: auto, zeek, {}", format_names()))
+}
+
+fn parse_source(text: &str) -> Result<SourceName, String> {
+    SourceName::new(text).ok_or_else(|| "a name has 1 to 255 bytes and no control characters".to_owned())
+}
+
+fn parse_network(text: &str) -> Result<Network, String> {
+    Network::parse(text).map_err(|_| "type networks such as 10.0.0.0/8,fd00::/8".to_owned())
+}
+
+/// `time=ts,device=host,ip=dst`.
+fn parse_columns(text: &str) -> Result<ColumnMap, String> {
+    let mut columns = ColumnMap::default();
+    for pair in text.split(',') {
+        let (key, column) = pair
+            .split_once('=')
+            .map(|(key, column)| (key.trim(), column.trim()))
+            .filter(|(_, column)| !column.is_empty())
+            .ok_or_else(|| format!("'{pair}' is not KEY=COLUMN; type time=ts,device=host,ip=dst"))?;
+        match key {
+            "time" => columns.time = column.to_owned(),
+            "device" => columns.device = column.to_owned(),
+            "ip" => columns.ip = column.to_owned(),
+            "agent_id" => columns.agent_id = column.to_owned(),
+            "action" => columns.action = column.to_owned(),
+            "opened" => columns.opened_actions = column.split('|').map(str::to_owned).collect(),
+            "device_kind" => {
+                let kind = IdentityKind::from_word(column);
+                let words = IdentityKind::ALL.map(IdentityKind::word).join(", ");
+                columns.device_kind = Some(kind.ok_or_else(|| format!("device_kind is one of: {words}"))?);
+            }
+            _ => {
+                return Err(format!(
+                    "'{key}' is no key; the keys are time, device, ip, agent_id, action, opened and device_kind"
+                ));
+            }
+        }
+    }
+    Ok(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_as_typed() {
+        let columns =
+            parse_columns("time=ts, device=host,ip=dst,opened=allow|permit,device_kind=mac").expect("sound");
+        assert_eq!(
+            (columns.time.as_str(), columns.device.as_str(), columns.ip.as_str()),
+            ("ts", "host", "dst")
+        );
+        assert_eq!(columns.opened_actions, ["allow", "permit"]);
+        assert_eq!(columns.device_kind, Some(IdentityKind::Mac));
+        for (text, says) in [
+            ("ts", "KEY=COLUMN"),
+            ("time=", "KEY=COLUMN"),
+            ("when=ts", "the keys are time"),
+            ("device_kind=pc", "agent_id, fqdn"),
+        ] {
+            let error = parse_columns(text).expect_err(text);
+            assert!(error.contains(says), "{error:?} lacks {says:?}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `seenby serve`: the HTTP side and the control socket over one data folder, until a signal. Refuses to hold:
+//! routes and tokens (the HTTP room), and what the control socket carries.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use sighting::{Actor, Change, Directory as _, Store as _};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use super::Context;
+use crate::clock;
+use crate::control;
+use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
+use crate::house::{House, shown};
+use crate::settings::{LogFormat, Settings};
+use crate::store::{AnyDirectory, AnyStore};
+
+/// How often sightings outside retention are freed. No answer depends on it.
+const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Answer GET /api/ips/{ip}/stats over HTTP
+///
+/// The first line of standard output is the address it listens on; logs go to standard error. Other commands on the
+/// same data folder go through the running server.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  seenby serve\n  seenby serve --listen 127.0.0.1:0         a free port\n  seenby serve --listen 0.0.0.0:8787        on every network: put TLS in front of it"
+)]
+pub(crate) struct ServeArgs {
+    /// Address and port; port 0 takes a free one [default: 127.0.0.1:8787]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen)]
+    listen: Option<SocketAddr>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
+    start_logging(&context.settings, "info")?;
+    let listener = listen(args.listen.unwrap_or(context.settings.listen)).await?;
+    let house = House::hold(&context.data_dir()?).await?;
+    let stop = Stop::on_signals()?;
+    let server = Server::new(house, listener, &context.settings).await?;
+    context.output.line(server.url())?;
+    server.run(stop).await?;
+    Ok(Exit::Done)
+}
+
+/// Everything that serves, ready to run.
+pub(crate) struct Server {
+    house: House,
+    listener: TcpListener,
+    address: SocketAddr,
+    control: control::Listening,
+    state: api::State<AnyStore, AnyDirectory>,
+}
+
+impl Server {
+    /// Prepares a server over a folder that this process holds.
+    pub(crate) async fn new(
+        house: House,
+        listener: TcpListener,
+        settings: &Settings,
+    ) -> Result<Server, Failure> {
+        make_signing_key(&house).await?;
+        let address = listener.local_addr().context("the listening address is not known")?;
+        let control = control::Listening::bind(&house.path)
+            .with_context(|| format!("the control socket in {} cannot be made", shown(&house.path)))
+            .exit_with(Exit::Unavailable)?;
+        let state = api::State::new(
+            Arc::new(house.store.clone()),
+            Arc::new(house.directory.clone()),
+            api_settings(settings),
+            Arc::new(|| api::Millis(clock::now_millis())),
+            Arc::new(fill_random),
+        );
+        Ok(Server { house, listener, address, control, state })
+    }
+
+    /// `http://127.0.0.1:8787`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Serves until it is told to stop, then finishes what has begun.
+    pub(crate) async fn run(self, stop: Stop) -> Result<(), Failure> {
+        let Server { house, listener, address, control, state } = self;
+        let (stopping, stopped) = watch::channel(false);
+        let controlled = tokio::spawn({
+            let (store, directory, folder) =
+                (house.store.clone(), house.directory.clone(), house.path.clone());
+            async move { control::serve(control, &folder, store, directory, stopped).await }
+        });
+        let retaining = tokio::spawn(retain(house.store.clone(), house.directory.clone()));
+        tracing::info!(%address, folder = %shown(&house.path), "listening");
+        let signal = async move {
+            let name = stop.signalled().await;
+            tracing::info!(signal = name, "stopping");
+        };
+        let served = api::serve(listener, state, signal).await;
+        retaining.abort();
+        // Nobody listens any more if this fails, which is what it asks for.
+        let _ = stopping.send(true);
+        controlled.await.context("the control socket failed")?;
+        served.context("the server failed")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// What ends a server.
+pub(crate) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    /// SIGINT and SIGTERM, from now on.
+    pub(crate) fn on_signals() -> Result<Stop, Failure> {
+        let listen =
+            |kind| signal(kind).context("signals cannot be listened to").exit_with(Exit::Unavailable);
+        Ok(Stop { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn signalled(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// Binds, or says what to do.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "another program listens there: stop it, or take a free port with --listen 127.0.0.1:0",
+            io::ErrorKind::PermissionDenied => "ports below 1024 are root's: take a higher one, such as --listen 127.0.0.1:8787",
+            io::ErrorKind::AddrNotAvailable => "this machine does not have that address: take one that it has, such as --listen 127.0.0.1:8787",
+            _ => "take another address with --listen",
+        };
+        Failure::unavailable(format!("cannot listen on {address} ({error}); {advice}"))
+    })
+}
+
+/// Unpredictable bytes from the system.
+pub(crate) fn fill_random(bytes: &mut [u8]) {
+    // Without them no secret can be made; stopping the request is all that is left.
+    getrandom::fill(bytes).expect("the system gives random numbers");
+}
+
+/// The built-in issuer signs with the newest key; a new store has none yet.
+async fn make_signing_key(house: &House) -> Result<(), Failure> {
+    if !house.book().await?.signing_keys.is_empty() {
+        return Ok(());
+    }
+    // Finding large primes takes a moment.
+    let key = tokio::task::spawn_blocking(|| api::new_signing_key(clock::now()))
+        .await
+        .context("the signing key was not made")?
+        .context("the signing key cannot be made")
+        .exit_with(Exit::Unavailable)?;
+    let actor = Actor("the server, at its first start".to_owned());
+    house.directory.commit(Change::AddSigningKey(key), actor, clock::now()).await?;
+    Ok(())
+}
+
+fn api_settings(settings: &Settings) -> api::Settings {
+    let written = &settings.api;
+    api::Settings {
+        unknown_ip: if written.unknown_is_zero { api::UnknownIp::Zero } else { api::UnknownIp::NotFound },
+        legacy_prevalence: written.legacy_prevalence,
+        first_seen: written.first_seen,
+        limits: api::Limits {
+            per_minute: written.calls_per_minute.unwrap_or(u32::MAX),
+            per_hour: written.calls_per_hour.unwrap_or(u32::MAX),
+        },
+        public_url: written.public_url.clone(),
+        trusted_proxies: written.trusted_proxies.clone(),
+        extra_resources: written.extra_resources.clone(),
+        ..api::Settings::default()
+    }
+}
+
+/// Frees what is outside retention, at the start and every hour.
+async fn retain(store: AnyStore, directory: AnyDirectory) {
+    let mut hours = tokio::time::interval(RETAIN_EVERY);
+    loop {
+        hours.tick().await;
+        let book = match directory.book().await {
+            Ok(book) => book,
+            Err(error) => {
+                tracing::error!(%error, "retention was not applied");
+                continue;
+            }
+        };
+        for organisation in book.organisations.values() {
+            let (id, since) = (organisation.id, organisation.retention.since(clock::now()));
+            let (store, runtime) = (store.clone(), tokio::runtime::Handle::current());
+            // It unlinks files and syncs: not on a thread that answers questions.
+            let freed = tokio::task::spawn_blocking(move || {
+                runtime.block_on(async { store.retain(id, since).await })
+            })
+            .await;
+            match freed {
+                Ok(Ok(())) => tracing::debug!(organisation = %id, %since, "retention applied"),
+                Ok(Err(error)) => tracing::error!(organisation = %id, %error, "retention was not applied"),
+                Err(error) => tracing::error!(organisation = %id, %error, "retention was not applied"),
+            }
+        }
+    }
+}
+
+/// Logs go to standard error; standard output is the first line's alone. What is logged: `SEENBY_LOG`, the settings
+/// file, what is usual for the command.
+pub(crate) fn start_logging(settings: &Settings, usual: &str) -> Result<(), Failure> {
+    let wanted = std::env::var("SEENBY_LOG").ok().filter(|filter| !filter.is_empty());
+    let wanted = wanted.or_else(|| settings.log_filter.clone()).unwrap_or_else(|| usual.to_owned());
+    let filter = EnvFilter::try_new(&wanted).map_err(|error| {
+        Failure::usage(format!("log.level (or SEENBY_LOG) is '{wanted}', which is no filter ({error}); type info, or info,api=debug"))
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match settings.log_format {
+        LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "type an address and a port, such as 127.0.0.1:8787 or [::1]:8787".to_owned())
+}

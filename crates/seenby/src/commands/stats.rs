@@ -1,0 +1,302 @@
+//! `seenby stats`: the question of this product, on the command line. Refuses to hold: HTTP's words for the same
+//! answers (the HTTP room) and the counting (the store).
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use clap::Args;
+use serde::Serialize;
+use sighting::{Answer, Coverage, Organisation, Question, Second, Store as _, Window, escape};
+
+use super::Context;
+use crate::clock;
+use crate::defang::{self, Asked};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::house::House;
+use crate::output::counted;
+
+/// The look-back when none is asked for, in hours: the contract's.
+const LOOK_BACK_DEFAULT: u32 = 720;
+
+/// Ask how many devices opened a connection to an address, first, last
+///
+/// Exit code 0 if at least one address was seen, 1 if none was.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  seenby stats 198.51.100.20 --last 7d\n  seenby stats 'hxxp://198[.]51[.]100[.]20/x' --json\n  cut -f1 iocs.txt | seenby stats - --json"
+)]
+pub(crate) struct StatsArgs {
+    /// Addresses, also defanged (198[.]51[.]100[.]20); - reads them from standard input, one a line
+    #[arg(required = true, value_name = "IP|-")]
+    addresses: Vec<String>,
+    /// How far to look back, in hours [default: 720]
+    #[arg(long, value_name = "HOURS", conflicts_with = "last", allow_negative_numbers = true)]
+    look_back_hours: Option<String>,
+    /// The same with a unit: 48h, 7d or 4w
+    #[arg(long, value_name = "TIME", value_parser = parse_last)]
+    last: Option<u32>,
+    /// Answer as at an earlier moment: 2024-04-29T21:00:00Z [default: now]
+    #[arg(long, value_name = "RFC3339", value_parser = parse_instant)]
+    as_of: Option<Second>,
+}
+
+/// The body of the contract; the order of its keys is part of it.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "@odata.context")]
+    context: &'static str,
+    #[serde(rename = "ipAddress")]
+    ip_address: &'a str,
+    #[serde(rename = "orgPrevalence", skip_serializing_if = "Option::is_none")]
+    legacy_prevalence: Option<String>,
+    #[serde(rename = "organizationPrevalence")]
+    prevalence: u32,
+    #[serde(rename = "orgFirstSeen")]
+    first_seen: Option<String>,
+    #[serde(rename = "orgLastSeen")]
+    last_seen: Option<String>,
+}
+
+/// The contract's host is that of the call; a command line has none.
+const CONTEXT: &str = "https://localhost/api/$metadata#microsoft.windowsDefenderATP.api.InOrgIPStats";
+
+/// What is asked of every address alike.
+struct Asking {
+    organisation: Organisation,
+    window: Window,
+    hours: u32,
+    kept_since: Second,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: StatsArgs, mut context: Context) -> Outcome {
+    let asked = addresses(&args.addresses)?;
+    let now = clock::now();
+    let house = context.house().await?;
+    let organisation = house.organisation(context.organisation_name()).await?;
+    let hours = look_back(&args, &organisation)?;
+    let asking = Asking {
+        window: Window::look_back(args.as_of.unwrap_or(now), hours),
+        kept_since: organisation.retention.since(now),
+        organisation,
+        hours,
+    };
+    let mut exit = Exit::NotSeen;
+    for one in &asked {
+        let answer = ask(&house, &asking, one, &context).await?;
+        if matches!(answer, Answer::Seen(_)) {
+            exit = Exit::Done;
+        }
+        if context.global.json {
+            let body = body(one, answer, context.settings.api.legacy_prevalence);
+            context.output.json(&body)?;
+        } else {
+            for line in tell(&house, &asking, one, answer).await? {
+                context.output.line(line)?;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+async fn ask(house: &House, asking: &Asking, asked: &Asked, context: &Context) -> Result<Answer, Failure> {
+    let question = Question {
+        organisation: asking.organisation.id,
+        address: asked.address,
+        window: asking.window,
+        kept_since: asking.kept_since,
+        first_seen: context.settings.api.first_seen,
+    };
+    Ok(house.store.stats(question).await?)
+}
+
+fn body(asked: &Asked, answer: Answer, legacy_prevalence: bool) -> Body<'_> {
+    let (prevalence, first, last) = match answer {
+        Answer::Seen(stats) => (stats.prevalence.get(), Some(stats.first), Some(stats.last)),
+        Answer::Quiet | Answer::Unknown => (0, None, None),
+    };
+    Body {
+        context: CONTEXT,
+        ip_address: &asked.text,
+        legacy_prevalence: legacy_prevalence.then(|| prevalence.to_string()),
+        prevalence,
+        first_seen: first.map(|second| second.to_string()),
+        last_seen: last.map(|second| second.to_string()),
+    }
+}
+
+/// The answer in sentences.
+async fn tell(house: &House, asking: &Asking, asked: &Asked, answer: Answer) -> Result<Vec<String>, Failure> {
+    let Asking { organisation, window, hours, kept_since } = asking;
+    let address = asked.address;
+    let name = escape(&organisation.name);
+    let span = format!("in the {} up to {}", counted(u64::from(*hours), "hour"), window.until());
+    let stats = match answer {
+        Answer::Seen(stats) => stats,
+        Answer::Quiet | Answer::Unknown => {
+            let mut lines =
+                vec![format!("{address}: no device of '{name}' opened a connection to it {span}.")];
+            if answer == Answer::Quiet {
+                lines.push("  It was seen before that window: look back further.".to_owned());
+            }
+            let coverage = house.store.coverage(organisation.id, *kept_since, window.until()).await?;
+            lines.extend(tell_coverage(&coverage, asking));
+            return Ok(lines);
+        }
+    };
+    let devices = counted(stats.prevalence.get().into(), "device");
+    let mut lines = vec![format!("{address}: {devices} of '{name}' opened a connection to it {span}.")];
+    for (what, second) in [("First", stats.first), ("Last ", stats.last)] {
+        lines.push(format!("  {what}  {second}   ({} here)", clock::local(second)));
+    }
+    lines.extend(tell_clip(asking));
+    Ok(lines)
+}
+
+/// Whether there are data at all: what a zero is worth.
+fn tell_coverage(coverage: &Coverage, asking: &Asking) -> Vec<String> {
+    let Some((first, last)) = coverage.span else {
+        let kept = if asking.window.until() < asking.kept_since {
+            format!("nothing from before {} is kept (see `seenby retention show`)", asking.kept_since)
+        } else {
+            "feed logs with `seenby ingest`".to_owned()
+        };
+        return vec![format!("  There are no data at all for that time, so this says nothing: {kept}.")];
+    };
+    let sources: Vec<_> = coverage.sources.iter().map(|source| escape(source.as_str())).collect();
+    let sources = sources.join(", ");
+    if last < asking.window.since() {
+        return vec![format!(
+            "  There are no data for that time, so this says nothing: those up to then are from {first} to {last}, by \
+             {sources}."
+        )];
+    }
+    let most = coverage.reporters.iter().map(|(_, count)| *count).max().unwrap_or_default();
+    let mut lines = vec![format!(
+        "  There are data from {first} to {last}, by {sources}; up to {} reported on one day.",
+        counted(most.into(), "device")
+    )];
+    lines.extend(tell_clip(asking));
+    lines
+}
+
+/// Says that the window reaches back further than what is kept.
+fn tell_clip(asking: &Asking) -> Option<String> {
+    (asking.window.since() < asking.kept_since)
+        .then(|| {
+            format!("  What is older than {} is not kept, so the window begins there.", asking.kept_since)
+        })
+        // The usual question on the usual retention is not clipped, but for the seconds since it was asked.
+        .filter(|_| asking.kept_since.unix() - asking.window.since().unix() > 60)
+}
+
+/// Every address asked about, before any is answered: a typing error costs nothing then.
+fn addresses(typed: &[String]) -> Result<Vec<Asked>, Failure> {
+    let mut asked = Vec::new();
+    for text in typed {
+        if text != "-" {
+            asked.push(defang::parse(text).map_err(Failure::usage)?);
+            continue;
+        }
+        let stdin = std::io::stdin();
+        if stdin.is_terminal() {
+            crate::output::note("Type addresses, one a line; end with Ctrl-D.");
+        }
+        for (index, line) in stdin.lock().lines().enumerate() {
+            let line = line?;
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let one = defang::parse(line);
+            asked.push(
+                one.map_err(|error| Failure::usage(format!("standard input, line {}: {error}", index + 1)))?,
+            );
+        }
+    }
+    Ok(asked)
+}
+
+fn look_back(args: &StatsArgs, organisation: &Organisation) -> Result<u32, Failure> {
+    let cap = organisation.retention.look_back_cap();
+    let (option, typed, hours) = match (&args.look_back_hours, args.last) {
+        (Some(typed), _) => ("--look-back-hours", typed.clone(), digits(typed)),
+        (None, Some(hours)) => ("--last", format!("{hours} hours"), Some(hours)),
+        (None, None) => return Ok(LOOK_BACK_DEFAULT),
+    };
+    hours.filter(|hours| (1..=cap).contains(hours)).ok_or_else(|| {
+        Failure::usage(format!(
+            "{option} is '{}'; it must be a whole number of hours from 1 to {cap} (the retention of '{}')",
+            escape(&typed),
+            escape(&organisation.name)
+        ))
+    })
+}
+
+fn digits(text: &str) -> Option<u32> {
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+/// `48h`, `7d`, `4w` in hours.
+fn parse_last(text: &str) -> Result<u32, String> {
+    let hours = |digits_of: &str, unit: u32| digits(digits_of)?.checked_mul(unit);
+    let parsed = match text.char_indices().last() {
+        Some((at, 'h' | 'H')) => hours(&text[..at], 1),
+        Some((at, 'd' | 'D')) => hours(&text[..at], 24),
+        Some((at, 'w' | 'W')) => hours(&text[..at], 24 * 7),
+        _ => None,
+    };
+    parsed.ok_or_else(|| "type a number and a unit: 48h, 7d or 4w".to_owned())
+}
+
+/// An instant of RFC 3339, cut to whole seconds.
+fn parse_instant(text: &str) -> Result<Second, String> {
+    let advice = "type date, time and offset, such as 2024-04-29T21:00:00Z or 2024-04-29T23:00:00+02:00";
+    let instant: jiff::Timestamp = text.parse().map_err(|_| advice.to_owned())?;
+    Second::from_unix(instant.as_second()).ok_or_else(|| format!("{advice}, between 1970 and 2106"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_to_look_back() {
+        assert_eq!(parse_last("48h"), Ok(48));
+        assert_eq!(parse_last("7d"), Ok(168));
+        assert_eq!(parse_last("4W"), Ok(672));
+        for wrong in ["", "7", "d", "-7d", "7 d", "7m", "99999999999d", "４d"] {
+            assert!(parse_last(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn instants() {
+        assert_eq!(parse_instant("2017-07-30T13:36:06.9Z").map(Second::unix), Ok(1_501_421_766));
+        assert_eq!(parse_instant("2017-07-30T15:36:06+02:00").map(Second::unix), Ok(1_501_421_766));
+        for wrong in
+            ["2017-07-30", "2017-07-30T13:36:06", "yesterday", "1969-01-01T00:00:00Z", "2200-01-01T00:00:00Z"]
+        {
+            assert!(parse_instant(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_body_is_the_contract_s() {
+        let asked = defang::parse("10.209.67.177").expect("an address");
+        let stats = sighting::Stats {
+            prevalence: std::num::NonZeroU32::new(63_515).expect("not zero"),
+            first: Second::new(1_501_421_766),
+            last: Second::new(1_504_013_579),
+        };
+        let seen = serde_json::to_string(&body(&asked, Answer::Seen(stats), true)).expect("JSON");
+        assert_eq!(
+            seen,
+            r#"{"@odata.context":"https://localhost/api/$metadata#microsoft.windowsDefenderATP.api.InOrgIPStats","ipAddress":"10.209.67.177","orgPrevalence":"63515","organizationPrevalence":63515,"orgFirstSeen":"2017-07-30T13:36:06Z","orgLastSeen":"2017-08-29T13:32:59Z"}"#
+        );
+        let quiet = serde_json::to_string(&body(&asked, Answer::Quiet, false)).expect("JSON");
+        assert!(
+            quiet.ends_with(r#""organizationPrevalence":0,"orgFirstSeen":null,"orgLastSeen":null}"#),
+            "{quiet}"
+        );
+    }
+}

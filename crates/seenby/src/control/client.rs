@@ -1,0 +1,233 @@
+//! The caller's side of the control socket: a [`Store`] and a [`Directory`] whose maker is a running server.
+//! Refuses to hold: asynchrony. It is only used by commands, whose threads may block; its futures are ready at once.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sighting::{
+    Actor, Answer, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey, Directory,
+    DirectoryError, OrganisationId, Question, Receipt, RegistryChange, Retained, Second, SourceName, Store,
+    StoreError,
+};
+
+use super::wire::{Reply, Request, WireError, WireFailure};
+use super::{
+    FRAME_BYTES_MAX, OPERATION_APPEND, OPERATION_HELLO, OPERATION_REQUEST, PROTOCOL_VERSION, socket,
+};
+
+/// A running server, as a store and a directory.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    folder: PathBuf,
+    /// Connections that are not in use.
+    idle: Mutex<Vec<UnixStream>>,
+}
+
+/// Why the server that holds a folder cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// Nobody listens (yet, or any more).
+    #[error("nobody listens on its control socket")]
+    NobodyListens(#[source] io::Error),
+    /// Somebody does, and does not talk to us.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// Somebody does, in another language.
+    #[error("{0}")]
+    Incompatible(String),
+}
+
+impl Remote {
+    /// Connects to the server that holds a folder.
+    pub(crate) fn connect(folder: &Path) -> Result<Remote, ConnectError> {
+        let stream = greet(folder)?;
+        Ok(Remote { folder: folder.to_owned(), idle: Mutex::new(vec![stream]) })
+    }
+
+    fn call(&self, operation: u8, payload: &[u8]) -> Result<Reply, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut stream = match idle {
+            Some(stream) => stream,
+            None => greet(&self.folder).map_err(|error| gone(&self.folder, &error))?,
+        };
+        let reply = exchange(&mut stream, operation, payload).map_err(|error| gone(&self.folder, &error))?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+        match reply {
+            Reply::Failed { kind: WireFailure::Refused, message } => Err(StoreError::Refused(message)),
+            Reply::Failed { kind: WireFailure::Corrupt, message } => Err(StoreError::Corrupt(message)),
+            Reply::Failed { message, .. } => Err(StoreError::Unavailable(message)),
+            reply => Ok(reply),
+        }
+    }
+
+    fn request(&self, request: &Request) -> Result<Reply, StoreError> {
+        let json = serde_json::to_vec(request).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        self.call(OPERATION_REQUEST, &json)
+    }
+}
+
+fn greet(folder: &Path) -> Result<UnixStream, ConnectError> {
+    let mut stream = socket::connect(folder).map_err(ConnectError::NobodyListens)?;
+    let reply = exchange(&mut stream, OPERATION_HELLO, &PROTOCOL_VERSION.to_le_bytes())
+        .map_err(ConnectError::NobodyListens)?;
+    match reply {
+        Reply::Hello { version: PROTOCOL_VERSION } => Ok(stream),
+        Reply::Hello { version } => Err(ConnectError::Incompatible(format!(
+            "the server that holds it is another version of seenby (its control protocol is {version}, ours is \
+             {PROTOCOL_VERSION}): restart it with this program, or use the program that it runs"
+        ))),
+        Reply::Failed { message, .. } => Err(ConnectError::NotAllowed(message)),
+        _ => Err(ConnectError::Incompatible("the server that holds it answered something else".to_owned())),
+    }
+}
+
+fn exchange(stream: &mut UnixStream, operation: u8, payload: &[u8]) -> io::Result<Reply> {
+    let bytes = u32::try_from(payload.len() + 1).ok().filter(|bytes| *bytes <= FRAME_BYTES_MAX);
+    let bytes = bytes.ok_or_else(|| io::Error::other("a request too large for the control socket"))?;
+    stream.write_all(&bytes.to_le_bytes())?;
+    stream.write_all(&[operation])?;
+    stream.write_all(payload)?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > FRAME_BYTES_MAX {
+        return Err(io::Error::other("a reply too large for the control socket"));
+    }
+    let mut reply = vec![0; length as usize];
+    stream.read_exact(&mut reply)?;
+    serde_json::from_slice(&reply).map_err(io::Error::other)
+}
+
+fn gone(folder: &Path, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!(
+        "the server that holds {} went away in the middle ({error}); run the command again",
+        folder.display()
+    ))
+}
+
+fn senseless(error: &WireError) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+/// A reply of the wrong kind; cannot happen between two sides of one version.
+fn unexpected() -> StoreError {
+    senseless(&WireError("reply"))
+}
+
+impl Store for Remote {
+    async fn append(&self, batch: Batch) -> Result<Receipt, StoreError> {
+        match self.call(OPERATION_APPEND, &index::codec::encode_batch(&batch))? {
+            Reply::Received { sightings } => Ok(Receipt { sightings }),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn stats(&self, question: Question) -> Result<Answer, StoreError> {
+        match self.request(&Request::Stats(question.into()))? {
+            Reply::Answer(answer) => Ok(answer.into()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn coverage(
+        &self,
+        organisation: OrganisationId,
+        kept_since: Second,
+        until: Second,
+    ) -> Result<Coverage, StoreError> {
+        let request = Request::Coverage {
+            organisation: organisation.into(),
+            kept_since: kept_since.unix(),
+            until: until.unix(),
+        };
+        match self.request(&request)? {
+            Reply::Coverage(coverage) => Coverage::try_from(coverage).map_err(|error| senseless(&error)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn offset(
+        &self,
+        organisation: OrganisationId,
+        source: SourceName,
+        key: String,
+    ) -> Result<Option<u64>, StoreError> {
+        let source = source.as_str().to_owned();
+        match self.request(&Request::Offset { organisation: organisation.into(), source, key })? {
+            Reply::Offset(offset) => Ok(offset),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn devices(
+        &self,
+        organisation: OrganisationId,
+        key: Option<DeviceKey>,
+    ) -> Result<Vec<DeviceEntry>, StoreError> {
+        let key = key.map(Into::into);
+        match self.request(&Request::Devices { organisation: organisation.into(), key })? {
+            Reply::Devices(devices) => devices
+                .into_iter()
+                .map(|it| DeviceEntry::try_from(it).map_err(|error| senseless(&error)))
+                .collect(),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn teach(&self, organisation: OrganisationId, change: RegistryChange) -> Result<(), StoreError> {
+        let request = Request::Teach { organisation: organisation.into(), change: change.into() };
+        self.request(&request).map(drop)
+    }
+
+    async fn outside(
+        &self,
+        organisation: OrganisationId,
+        kept_since: Second,
+    ) -> Result<Retained, StoreError> {
+        let request = Request::Outside { organisation: organisation.into(), kept_since: kept_since.unix() };
+        match self.request(&request)? {
+            Reply::Retained { dropped, kept } => Ok(Retained { dropped, kept }),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn retain(&self, organisation: OrganisationId, kept_since: Second) -> Result<(), StoreError> {
+        let request = Request::Retain { organisation: organisation.into(), kept_since: kept_since.unix() };
+        self.request(&request).map(drop)
+    }
+
+    async fn remove(&self, organisation: OrganisationId) -> Result<(), StoreError> {
+        self.request(&Request::Remove { organisation: organisation.into() }).map(drop)
+    }
+}
+
+impl Directory for Remote {
+    async fn book(&self) -> Result<Arc<Book>, DirectoryError> {
+        match self.request(&Request::Book).map_err(unavailable)? {
+            Reply::Book(book) => {
+                Book::try_from(book).map(Arc::new).map_err(|error| unavailable(senseless(&error)))
+            }
+            _ => Err(unavailable(unexpected())),
+        }
+    }
+
+    /// The server writes its own clock and the caller's user id into the audit log, whatever is said here.
+    async fn commit(&self, change: Change, _actor: Actor, _now: Second) -> Result<(), DirectoryError> {
+        let change = (&change).try_into().map_err(|error| unavailable(senseless(&error)))?;
+        self.request(&Request::Commit(change)).map(drop).map_err(unavailable)
+    }
+
+    async fn audit(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
+        match self.request(&Request::Audit { entries_max }).map_err(unavailable)? {
+            Reply::Audit(entries) => Ok(entries.into_iter().map(AuditEntry::from).collect()),
+            _ => Err(unavailable(unexpected())),
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn unavailable(error: StoreError) -> DirectoryError {
+    DirectoryError::Unavailable(error.to_string())
+}

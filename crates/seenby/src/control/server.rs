@@ -1,0 +1,267 @@
+//! The server's side of the control socket: who may talk to it, and what each request calls. Refuses to hold: any
+//! decision of a command; a request does exactly what the same call on the store or directory would.
+
+use std::io;
+use std::path::Path;
+
+use sighting::{Actor, Directory, DirectoryError, Store, StoreError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::wire::{Reply, Request, WireBook, WireError, WireFailure, source_name};
+use super::{
+    FRAME_BYTES_MAX, OPERATION_APPEND, OPERATION_HELLO, OPERATION_REQUEST, PROTOCOL_VERSION, socket,
+};
+use crate::clock;
+use crate::store::{AnyDirectory, AnyStore};
+
+/// A bound control socket.
+#[derive(Debug)]
+pub(crate) struct Listening(UnixListener);
+
+impl Listening {
+    /// Binds the socket of a folder whose lock this process holds. Needs a running runtime.
+    pub(crate) fn bind(folder: &Path) -> io::Result<Listening> {
+        let listener = socket::bind(folder)?;
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener).map(Listening)
+    }
+}
+
+/// Answers until `stop` turns true, then finishes the requests that have begun and removes the socket.
+pub(crate) async fn serve(
+    listening: Listening,
+    folder: &Path,
+    store: AnyStore,
+    directory: AnyDirectory,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut callers = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listening.0.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                callers.spawn(converse(stream, store.clone(), directory.clone(), stop.clone()));
+            }
+            Err(error) => tracing::warn!(%error, "the control socket could not accept a caller"),
+        }
+        while callers.try_join_next().is_some() {}
+    }
+    while callers.join_next().await.is_some() {}
+    if let Err(error) = socket::remove(folder) {
+        tracing::warn!(%error, "the control socket could not be removed");
+    }
+}
+
+/// Answers one caller, one request at a time, until it hangs up or the server stops.
+async fn converse(
+    mut stream: UnixStream,
+    store: AnyStore,
+    directory: AnyDirectory,
+    mut stop: watch::Receiver<bool>,
+) {
+    let allowed = allowed_uid(&stream);
+    loop {
+        let frame = tokio::select! {
+            frame = read_frame(&mut stream) => frame,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Ok(Some((operation, payload))) = frame else { return };
+        let reply = match &allowed {
+            Ok(uid) => answer(operation, payload, &store, &directory, *uid).await,
+            Err(message) => Reply::Failed { kind: WireFailure::NotAllowed, message: message.clone() },
+        };
+        if write_reply(&mut stream, &reply).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The caller's user id, if it is ours or root's.
+fn allowed_uid(stream: &UnixStream) -> Result<u32, String> {
+    let ours = rustix::process::getuid().as_raw();
+    let caller = rustix::net::sockopt::socket_peercred(stream)
+        .map(|credentials| credentials.uid.as_raw())
+        .map_err(|error| format!("the server cannot tell who is calling: {error}"))?;
+    if caller == ours || caller == 0 {
+        return Ok(caller);
+    }
+    tracing::warn!(caller, "a caller of the control socket was turned away");
+    Err(format!(
+        "the server runs as user {ours} and listens to that user and root only, not to user {caller}"
+    ))
+}
+
+async fn read_frame(stream: &mut UnixStream) -> io::Result<Option<(u8, Vec<u8>)>> {
+    let length = match stream.read_u32_le().await {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if length == 0 || length > FRAME_BYTES_MAX {
+        return Err(io::Error::other("a frame of impossible length"));
+    }
+    let operation = stream.read_u8().await?;
+    // Grows with what arrives, so that a length alone costs no memory.
+    let mut payload = Vec::new();
+    stream.take(u64::from(length) - 1).read_to_end(&mut payload).await?;
+    if payload.len() as u64 + 1 != u64::from(length) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Some((operation, payload)))
+}
+
+async fn write_reply(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+    let json = serde_json::to_vec(reply).map_err(io::Error::other)?;
+    let length = u32::try_from(json.len()).map_err(io::Error::other)?;
+    stream.write_all(&length.to_le_bytes()).await?;
+    stream.write_all(&json).await?;
+    stream.flush().await
+}
+
+async fn answer(
+    operation: u8,
+    payload: Vec<u8>,
+    store: &AnyStore,
+    directory: &AnyDirectory,
+    uid: u32,
+) -> Reply {
+    match operation {
+        OPERATION_HELLO => Reply::Hello { version: PROTOCOL_VERSION },
+        OPERATION_APPEND => append(payload, store.clone()).await,
+        OPERATION_REQUEST => match serde_json::from_slice(&payload) {
+            Ok(request) => perform(request, store.clone(), directory.clone(), uid).await,
+            Err(error) => refused(&error),
+        },
+        _ => refused(&WireError("operation")),
+    }
+}
+
+fn refused(error: &dyn std::fmt::Display) -> Reply {
+    Reply::Failed { kind: WireFailure::Refused, message: error.to_string() }
+}
+
+async fn append(payload: Vec<u8>, store: AnyStore) -> Reply {
+    let batch = match index::codec::decode_batch(&payload) {
+        Ok(batch) => batch,
+        Err(error) => return refused(&error),
+    };
+    match blocking(async move { store.append(batch).await }).await {
+        Ok(receipt) => Reply::Received { sightings: receipt.sightings },
+        Err(error) => error.into(),
+    }
+}
+
+/// The store's calls block their thread on disk, so each runs on one that may block.
+async fn blocking<T: Send + 'static>(
+    call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(call)).await.unwrap_or_else(|error| {
+        Err(StoreError::Unavailable(format!("the request failed in the server: {error}")))
+    })
+}
+
+/// Why a request was not performed.
+enum Trouble {
+    Wire(WireError),
+    Store(StoreError),
+    Directory(DirectoryError),
+}
+
+impl From<WireError> for Trouble {
+    fn from(error: WireError) -> Trouble {
+        Trouble::Wire(error)
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Trouble {
+        Trouble::Store(error)
+    }
+}
+
+impl From<DirectoryError> for Trouble {
+    fn from(error: DirectoryError) -> Trouble {
+        Trouble::Directory(error)
+    }
+}
+
+async fn perform(request: Request, store: AnyStore, directory: AnyDirectory, uid: u32) -> Reply {
+    match try_perform(request, store, directory, uid).await {
+        Ok(reply) => reply,
+        Err(Trouble::Wire(error)) => refused(&error),
+        Err(Trouble::Store(error)) => error.into(),
+        Err(Trouble::Directory(error)) => error.into(),
+    }
+}
+
+async fn try_perform(
+    request: Request,
+    store: AnyStore,
+    directory: AnyDirectory,
+    uid: u32,
+) -> Result<Reply, Trouble> {
+    Ok(match request {
+        Request::Stats(question) => {
+            let question = question.try_into()?;
+            Reply::Answer(blocking(async move { store.stats(question).await }).await?.into())
+        }
+        Request::Coverage { organisation, kept_since, until } => {
+            let (since, until) = (sighting::Second::new(kept_since), sighting::Second::new(until));
+            let coverage =
+                blocking(async move { store.coverage(organisation.into(), since, until).await }).await?;
+            Reply::Coverage(coverage.into())
+        }
+        Request::Offset { organisation, source, key } => {
+            let source = source_name(&source)?;
+            Reply::Offset(
+                blocking(async move { store.offset(organisation.into(), source, key).await }).await?,
+            )
+        }
+        Request::Devices { organisation, key } => {
+            let key = key.map(sighting::DeviceKey::try_from).transpose()?;
+            let devices = blocking(async move { store.devices(organisation.into(), key).await }).await?;
+            Reply::Devices(devices.into_iter().map(Into::into).collect())
+        }
+        Request::Teach { organisation, change } => {
+            let change = change.try_into()?;
+            blocking(async move { store.teach(organisation.into(), change).await }).await?;
+            Reply::Done
+        }
+        Request::Outside { organisation, kept_since } => {
+            let since = sighting::Second::new(kept_since);
+            blocking(async move { store.outside(organisation.into(), since).await }).await?.into()
+        }
+        Request::Retain { organisation, kept_since } => {
+            let since = sighting::Second::new(kept_since);
+            blocking(async move { store.retain(organisation.into(), since).await }).await?;
+            Reply::Done
+        }
+        Request::Remove { organisation } => {
+            blocking(async move { store.remove(organisation.into()).await }).await?;
+            Reply::Done
+        }
+        Request::Book => Reply::Book(WireBook::from(&*directory.book().await?)),
+        Request::Commit(change) => {
+            let change: sighting::Change = change.try_into()?;
+            tracing::info!(caller = uid, change = %sighting::escape(&change.to_string()), "changed by the command line");
+            directory.commit(change, Actor(actor(uid)), clock::now()).await?;
+            Reply::Done
+        }
+        Request::Audit { entries_max } => {
+            let entries = directory.audit(entries_max).await?;
+            Reply::Audit(entries.into_iter().map(Into::into).collect())
+        }
+    })
+}
+
+/// Who a user of the command line is in the audit log.
+pub(crate) fn actor(uid: u32) -> String {
+    format!("uid {uid} on the command line")
+}

@@ -1,0 +1,639 @@
+//! The requests and replies of the control socket as JSON, mirroring the domain types one to one (those know no
+//! serde). Refuses to hold: batches (they travel in the journal's encoding) and private keys, which no command needs.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use sighting::{
+    Address, Answer, Application, ApplicationId, AuditEntry, Book, Change, Coverage, Day, DeviceEntry,
+    DeviceKey, DirectoryError, FirstSeen, Identity, IdentityKind, Organisation, OrganisationId, Permission,
+    Question, RegistryChange, Retained, Retention, Second, Secret, SigningKey, SourceName, Stats, StoreError,
+    Uuid, Window,
+};
+
+/// Says that a value on the wire is none of the domain's.
+#[derive(Debug, thiserror::Error)]
+#[error("the other side of the control socket sent a {0} that makes no sense")]
+pub(super) struct WireError(pub(super) &'static str);
+
+/// Everything that can be asked, but appending.
+#[derive(Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Request {
+    Stats(WireQuestion),
+    Coverage { organisation: Wire128, kept_since: u32, until: u32 },
+    Offset { organisation: Wire128, source: String, key: String },
+    Devices { organisation: Wire128, key: Option<WireDeviceKey> },
+    Teach { organisation: Wire128, change: WireRegistryChange },
+    Outside { organisation: Wire128, kept_since: u32 },
+    Retain { organisation: Wire128, kept_since: u32 },
+    Remove { organisation: Wire128 },
+    Book,
+    Commit(WireChange),
+    Audit { entries_max: usize },
+}
+
+/// Everything that can be answered.
+#[derive(Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reply {
+    Hello { version: u32 },
+    Done,
+    Received { sightings: u64 },
+    Answer(WireAnswer),
+    Coverage(WireCoverage),
+    Offset(Option<u64>),
+    Devices(Vec<WireDevice>),
+    Retained { dropped: u64, kept: u64 },
+    Book(WireBook),
+    Audit(Vec<WireAudit>),
+    Failed { kind: WireFailure, message: String },
+}
+
+/// Which error the message belongs to.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WireFailure {
+    /// The caller asked for something that makes no sense.
+    Refused,
+    Corrupt,
+    Unavailable,
+    /// The caller may not talk to this server at all.
+    NotAllowed,
+}
+
+impl From<StoreError> for Reply {
+    fn from(error: StoreError) -> Reply {
+        let kind = match error {
+            StoreError::Refused(_) => WireFailure::Refused,
+            StoreError::Corrupt(_) => WireFailure::Corrupt,
+            _ => WireFailure::Unavailable,
+        };
+        Reply::Failed { kind, message: error.to_string() }
+    }
+}
+
+impl From<DirectoryError> for Reply {
+    fn from(error: DirectoryError) -> Reply {
+        let kind = match error {
+            DirectoryError::Change(_) => WireFailure::Refused,
+            _ => WireFailure::Unavailable,
+        };
+        Reply::Failed { kind, message: error.to_string() }
+    }
+}
+
+/// A GUID or key as text.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Wire128(pub(super) Uuid);
+
+impl TryFrom<String> for Wire128 {
+    type Error = WireError;
+
+    fn try_from(text: String) -> Result<Wire128, WireError> {
+        Uuid::try_parse(&text).map(Wire128).map_err(|_| WireError("GUID"))
+    }
+}
+
+impl From<Wire128> for String {
+    fn from(wire: Wire128) -> String {
+        wire.0.to_string()
+    }
+}
+
+impl From<OrganisationId> for Wire128 {
+    fn from(id: OrganisationId) -> Wire128 {
+        Wire128(id.0)
+    }
+}
+
+impl From<Wire128> for OrganisationId {
+    fn from(wire: Wire128) -> OrganisationId {
+        OrganisationId(wire.0)
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireQuestion {
+    organisation: Wire128,
+    address: String,
+    since: u32,
+    until: u32,
+    kept_since: u32,
+    first_in_kept: bool,
+}
+
+impl From<Question> for WireQuestion {
+    fn from(question: Question) -> WireQuestion {
+        WireQuestion {
+            organisation: question.organisation.into(),
+            address: question.address.to_string(),
+            since: question.window.since().unix(),
+            until: question.window.until().unix(),
+            kept_since: question.kept_since.unix(),
+            first_in_kept: question.first_seen == FirstSeen::InKept,
+        }
+    }
+}
+
+impl TryFrom<WireQuestion> for Question {
+    type Error = WireError;
+
+    fn try_from(wire: WireQuestion) -> Result<Question, WireError> {
+        Ok(Question {
+            organisation: wire.organisation.into(),
+            address: Address::parse(&wire.address).map_err(|_| WireError("address"))?,
+            window: Window::new(Second::new(wire.since), Second::new(wire.until))
+                .ok_or(WireError("window"))?,
+            kept_since: Second::new(wire.kept_since),
+            first_seen: if wire.first_in_kept { FirstSeen::InKept } else { FirstSeen::InWindow },
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WireAnswer {
+    Seen { prevalence: NonZeroU32, first: u32, last: u32 },
+    Quiet,
+    Unknown,
+}
+
+impl From<Answer> for WireAnswer {
+    fn from(answer: Answer) -> WireAnswer {
+        match answer {
+            Answer::Seen(Stats { prevalence, first, last }) => {
+                WireAnswer::Seen { prevalence, first: first.unix(), last: last.unix() }
+            }
+            Answer::Quiet => WireAnswer::Quiet,
+            Answer::Unknown => WireAnswer::Unknown,
+        }
+    }
+}
+
+impl From<WireAnswer> for Answer {
+    fn from(wire: WireAnswer) -> Answer {
+        match wire {
+            WireAnswer::Seen { prevalence, first, last } => {
+                Answer::Seen(Stats { prevalence, first: Second::new(first), last: Second::new(last) })
+            }
+            WireAnswer::Quiet => Answer::Quiet,
+            WireAnswer::Unknown => Answer::Unknown,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireCoverage {
+    span: Option<(u32, u32)>,
+    reporters: Vec<(u16, u32)>,
+    sources: Vec<String>,
+}
+
+impl From<Coverage> for WireCoverage {
+    fn from(coverage: Coverage) -> WireCoverage {
+        WireCoverage {
+            span: coverage.span.map(|(first, last)| (first.unix(), last.unix())),
+            reporters: coverage.reporters.iter().map(|(day, count)| (day.number(), *count)).collect(),
+            sources: coverage.sources.iter().map(|source| source.as_str().to_owned()).collect(),
+        }
+    }
+}
+
+impl TryFrom<WireCoverage> for Coverage {
+    type Error = WireError;
+
+    fn try_from(wire: WireCoverage) -> Result<Coverage, WireError> {
+        let reporters = wire.reporters.into_iter().map(|(number, count)| Ok((day(number)?, count)));
+        let sources = wire.sources.iter().map(|name| source_name(name));
+        Ok(Coverage {
+            span: wire.span.map(|(first, last)| (Second::new(first), Second::new(last))),
+            reporters: reporters.collect::<Result<_, WireError>>()?,
+            sources: sources.collect::<Result<_, WireError>>()?,
+        })
+    }
+}
+
+fn day(number: u16) -> Result<Day, WireError> {
+    Day::new(u32::from(number)).ok_or(WireError("day"))
+}
+
+pub(super) fn source_name(name: &str) -> Result<SourceName, WireError> {
+    SourceName::new(name).ok_or(WireError("source name"))
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireIdentity {
+    kind: String,
+    name: String,
+}
+
+impl From<&Identity> for WireIdentity {
+    fn from(identity: &Identity) -> WireIdentity {
+        WireIdentity { kind: identity.kind().word().to_owned(), name: identity.name().to_owned() }
+    }
+}
+
+impl TryFrom<WireIdentity> for Identity {
+    type Error = WireError;
+
+    fn try_from(wire: WireIdentity) -> Result<Identity, WireError> {
+        let kind = IdentityKind::from_word(&wire.kind).ok_or(WireError("kind of identity"))?;
+        Ok(Identity::from_parts(kind, &wire.name))
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WireDeviceKey {
+    Identity(WireIdentity),
+    Number(u32),
+}
+
+impl From<DeviceKey> for WireDeviceKey {
+    fn from(key: DeviceKey) -> WireDeviceKey {
+        match key {
+            DeviceKey::Identity(identity) => WireDeviceKey::Identity((&identity).into()),
+            DeviceKey::Number(number) => WireDeviceKey::Number(number),
+        }
+    }
+}
+
+impl TryFrom<WireDeviceKey> for DeviceKey {
+    type Error = WireError;
+
+    fn try_from(wire: WireDeviceKey) -> Result<DeviceKey, WireError> {
+        Ok(match wire {
+            WireDeviceKey::Identity(identity) => DeviceKey::Identity(identity.try_into()?),
+            WireDeviceKey::Number(number) => DeviceKey::Number(number),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireDevice {
+    number: u32,
+    identity: WireIdentity,
+    others: Vec<WireIdentity>,
+    last_reported: Option<u16>,
+}
+
+impl From<DeviceEntry> for WireDevice {
+    fn from(entry: DeviceEntry) -> WireDevice {
+        WireDevice {
+            number: entry.number,
+            identity: (&entry.identity).into(),
+            others: entry.others.iter().map(WireIdentity::from).collect(),
+            last_reported: entry.last_reported.map(Day::number),
+        }
+    }
+}
+
+impl TryFrom<WireDevice> for DeviceEntry {
+    type Error = WireError;
+
+    fn try_from(wire: WireDevice) -> Result<DeviceEntry, WireError> {
+        let others = wire.others.into_iter().map(Identity::try_from);
+        Ok(DeviceEntry {
+            number: wire.number,
+            identity: wire.identity.try_into()?,
+            others: others.collect::<Result<_, WireError>>()?,
+            last_reported: wire.last_reported.map(day).transpose()?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WireRegistryChange {
+    Merge { from: WireIdentity, into: WireIdentity },
+    Domain(Option<String>),
+}
+
+impl From<RegistryChange> for WireRegistryChange {
+    fn from(change: RegistryChange) -> WireRegistryChange {
+        match change {
+            RegistryChange::Merge { from, into } => {
+                WireRegistryChange::Merge { from: (&from).into(), into: (&into).into() }
+            }
+            RegistryChange::Domain(domain) => WireRegistryChange::Domain(domain),
+        }
+    }
+}
+
+impl TryFrom<WireRegistryChange> for RegistryChange {
+    type Error = WireError;
+
+    fn try_from(wire: WireRegistryChange) -> Result<RegistryChange, WireError> {
+        Ok(match wire {
+            WireRegistryChange::Merge { from, into } => {
+                RegistryChange::Merge { from: from.try_into()?, into: into.try_into()? }
+            }
+            WireRegistryChange::Domain(domain) => RegistryChange::Domain(domain),
+        })
+    }
+}
+
+impl From<Retained> for Reply {
+    fn from(retained: Retained) -> Reply {
+        Reply::Retained { dropped: retained.dropped, kept: retained.kept }
+    }
+}
+
+/// Hours, or nothing for ever.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug)]
+pub(super) struct WireRetention(Option<u32>);
+
+impl From<Retention> for WireRetention {
+    fn from(retention: Retention) -> WireRetention {
+        match retention {
+            Retention::Hours(hours) => WireRetention(Some(hours)),
+            Retention::Forever => WireRetention(None),
+        }
+    }
+}
+
+impl From<WireRetention> for Retention {
+    fn from(wire: WireRetention) -> Retention {
+        wire.0.map_or(Retention::Forever, Retention::Hours)
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireOrganisation {
+    id: Wire128,
+    name: String,
+    retention: WireRetention,
+    source_tenants: Vec<Wire128>,
+}
+
+impl From<&Organisation> for WireOrganisation {
+    fn from(organisation: &Organisation) -> WireOrganisation {
+        WireOrganisation {
+            id: organisation.id.into(),
+            name: organisation.name.clone(),
+            retention: organisation.retention.into(),
+            source_tenants: organisation.source_tenants.iter().copied().map(Wire128).collect(),
+        }
+    }
+}
+
+impl From<WireOrganisation> for Organisation {
+    fn from(wire: WireOrganisation) -> Organisation {
+        Organisation {
+            id: wire.id.into(),
+            name: wire.name,
+            retention: wire.retention.into(),
+            source_tenants: wire.source_tenants.into_iter().map(|tenant| tenant.0).collect(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireSecret {
+    sha256: [u8; 32],
+    created_at: u32,
+    expires_at: Option<u32>,
+}
+
+impl From<&Secret> for WireSecret {
+    fn from(secret: &Secret) -> WireSecret {
+        WireSecret {
+            sha256: secret.sha256,
+            created_at: secret.created_at.unix(),
+            expires_at: secret.expires_at.map(Second::unix),
+        }
+    }
+}
+
+impl From<WireSecret> for Secret {
+    fn from(wire: WireSecret) -> Secret {
+        Secret {
+            sha256: wire.sha256,
+            created_at: Second::new(wire.created_at),
+            expires_at: wire.expires_at.map(Second::new),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireApplication {
+    id: Wire128,
+    organisation: Wire128,
+    name: String,
+    permissions: Vec<String>,
+    secrets: Vec<WireSecret>,
+    created_at: u32,
+}
+
+impl From<&Application> for WireApplication {
+    fn from(application: &Application) -> WireApplication {
+        WireApplication {
+            id: Wire128(application.id.0),
+            organisation: application.organisation.into(),
+            name: application.name.clone(),
+            permissions: application.permissions.iter().map(|it| it.name().to_owned()).collect(),
+            secrets: application.secrets.iter().map(WireSecret::from).collect(),
+            created_at: application.created_at.unix(),
+        }
+    }
+}
+
+impl TryFrom<WireApplication> for Application {
+    type Error = WireError;
+
+    fn try_from(wire: WireApplication) -> Result<Application, WireError> {
+        let permissions =
+            wire.permissions.iter().map(|name| Permission::from_name(name).ok_or(WireError("permission")));
+        Ok(Application {
+            id: ApplicationId(wire.id.0),
+            organisation: wire.organisation.into(),
+            name: wire.name,
+            permissions: permissions.collect::<Result<_, WireError>>()?,
+            secrets: wire.secrets.into_iter().map(Secret::from).collect(),
+            created_at: Second::new(wire.created_at),
+        })
+    }
+}
+
+/// The book without the private halves of its signing keys.
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireBook {
+    organisations: Vec<WireOrganisation>,
+    applications: Vec<WireApplication>,
+    signing_keys: Vec<(String, u32)>,
+}
+
+impl From<&Book> for WireBook {
+    fn from(book: &Book) -> WireBook {
+        WireBook {
+            organisations: book.organisations.values().map(WireOrganisation::from).collect(),
+            applications: book.applications.values().map(WireApplication::from).collect(),
+            signing_keys: book
+                .signing_keys
+                .iter()
+                .map(|key| (key.kid.clone(), key.created_at.unix()))
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<WireBook> for Book {
+    type Error = WireError;
+
+    fn try_from(wire: WireBook) -> Result<Book, WireError> {
+        let organisations = wire.organisations.into_iter().map(Organisation::from);
+        let applications = wire.applications.into_iter().map(|application| {
+            let application = Application::try_from(application)?;
+            Ok((application.id, application))
+        });
+        let keys = wire.signing_keys.into_iter().map(|(kid, created_at)| SigningKey {
+            kid,
+            pkcs8: Vec::new(),
+            created_at: Second::new(created_at),
+        });
+        Ok(Book {
+            organisations: organisations.map(|organisation| (organisation.id, organisation)).collect(),
+            applications: applications.collect::<Result<BTreeMap<_, _>, WireError>>()?,
+            signing_keys: keys.collect(),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WireChange {
+    AddOrganisation(WireOrganisation),
+    RenameOrganisation(Wire128, String),
+    SetRetention(Wire128, WireRetention),
+    RemoveOrganisation(Wire128),
+    AddApplication(WireApplication),
+    RotateSecret { application: Wire128, secret: WireSecret, others_until: u32 },
+    RemoveApplication(Wire128),
+}
+
+impl TryFrom<&Change> for WireChange {
+    type Error = WireError;
+
+    fn try_from(change: &Change) -> Result<WireChange, WireError> {
+        Ok(match change {
+            Change::AddOrganisation(organisation) => WireChange::AddOrganisation(organisation.into()),
+            Change::RenameOrganisation(id, name) => {
+                WireChange::RenameOrganisation((*id).into(), name.clone())
+            }
+            Change::SetRetention(id, retention) => {
+                WireChange::SetRetention((*id).into(), (*retention).into())
+            }
+            Change::RemoveOrganisation(id) => WireChange::RemoveOrganisation((*id).into()),
+            Change::AddApplication(application) => WireChange::AddApplication(application.into()),
+            Change::RotateSecret { application, secret, others_until } => WireChange::RotateSecret {
+                application: Wire128(application.0),
+                secret: secret.into(),
+                others_until: others_until.unix(),
+            },
+            Change::RemoveApplication(id) => WireChange::RemoveApplication(Wire128(id.0)),
+            // Only a server makes keys, and it holds its folder itself.
+            Change::AddSigningKey(_) => return Err(WireError("signing key")),
+        })
+    }
+}
+
+impl TryFrom<WireChange> for Change {
+    type Error = WireError;
+
+    fn try_from(wire: WireChange) -> Result<Change, WireError> {
+        Ok(match wire {
+            WireChange::AddOrganisation(organisation) => Change::AddOrganisation(organisation.into()),
+            WireChange::RenameOrganisation(id, name) => Change::RenameOrganisation(id.into(), name),
+            WireChange::SetRetention(id, retention) => Change::SetRetention(id.into(), retention.into()),
+            WireChange::RemoveOrganisation(id) => Change::RemoveOrganisation(id.into()),
+            WireChange::AddApplication(application) => Change::AddApplication(application.try_into()?),
+            WireChange::RotateSecret { application, secret, others_until } => Change::RotateSecret {
+                application: ApplicationId(application.0),
+                secret: secret.into(),
+                others_until: Second::new(others_until),
+            },
+            WireChange::RemoveApplication(id) => Change::RemoveApplication(ApplicationId(id.0)),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireAudit {
+    at: u32,
+    actor: String,
+    what: String,
+}
+
+impl From<AuditEntry> for WireAudit {
+    fn from(entry: AuditEntry) -> WireAudit {
+        WireAudit { at: entry.at.unix(), actor: entry.actor, what: entry.what }
+    }
+}
+
+impl From<WireAudit> for AuditEntry {
+    fn from(wire: WireAudit) -> AuditEntry {
+        AuditEntry { at: Second::new(wire.at), actor: wire.actor, what: wire.what }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn through_json<T: Serialize + for<'a> Deserialize<'a>>(value: &T) -> T {
+        let json = serde_json::to_string(value).expect("JSON");
+        serde_json::from_str(&json).expect("the same type")
+    }
+
+    fn organisation() -> Organisation {
+        Organisation {
+            id: OrganisationId(Uuid::from_u128(7)),
+            name: "Contoso \u{202e}".to_owned(),
+            retention: Retention::Forever,
+            source_tenants: vec![Uuid::from_u128(9)],
+        }
+    }
+
+    #[test]
+    fn a_book_arrives_without_private_keys() {
+        let mut book = Book::default();
+        book.apply(&Change::AddOrganisation(organisation())).expect("new");
+        let application = Application {
+            id: ApplicationId(Uuid::from_u128(8)),
+            organisation: organisation().id,
+            name: "soar".to_owned(),
+            permissions: vec![Permission::IpReadAll],
+            secrets: vec![Secret { sha256: [3; 32], created_at: Second::new(5), expires_at: None }],
+            created_at: Second::new(5),
+        };
+        book.apply(&Change::AddApplication(application)).expect("new");
+        let mut key = SigningKey { kid: "k1".to_owned(), pkcs8: vec![1, 2, 3], created_at: Second::new(1) };
+        book.apply(&Change::AddSigningKey(key.clone())).expect("new");
+        let arrived = Book::try_from(through_json(&WireBook::from(&book))).expect("makes sense");
+        key.pkcs8.clear();
+        book.signing_keys = vec![key];
+        assert_eq!(arrived, book);
+    }
+
+    #[test]
+    fn changes_arrive_as_they_were_sent() {
+        let id = organisation().id;
+        let secret = Secret { sha256: [3; 32], created_at: Second::new(5), expires_at: Some(Second::new(6)) };
+        for change in [
+            Change::AddOrganisation(organisation()),
+            Change::RenameOrganisation(id, "x".to_owned()),
+            Change::SetRetention(id, Retention::Hours(5)),
+            Change::RemoveOrganisation(id),
+            Change::RotateSecret { application: ApplicationId(id.0), secret, others_until: Second::new(99) },
+            Change::RemoveApplication(ApplicationId(id.0)),
+        ] {
+            let wire = WireChange::try_from(&change).expect("may travel");
+            assert_eq!(Change::try_from(through_json(&wire)).expect("makes sense"), change);
+        }
+        let key = SigningKey { kid: "k".to_owned(), pkcs8: vec![1], created_at: Second::new(1) };
+        assert!(WireChange::try_from(&Change::AddSigningKey(key)).is_err(), "a private key never travels");
+    }
+}

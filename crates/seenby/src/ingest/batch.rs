@@ -1,0 +1,342 @@
+//! From decoded records to batches: what is too old, in the future or another tenant's is decided here, where the
+//! line number is known, and every record is counted once. Refuses to hold: bytes, and how a batch becomes durable.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use formats::{Ignored, Mentions, Opened, Refusal, Reporter, Sink};
+use sighting::{
+    Batch, Book, IdentityKind, Organisation, OrganisationId, Receipt, Retention, Second, SourceName, Uuid,
+};
+
+use super::Reading;
+use super::tally::Tally;
+use crate::clock;
+
+/// Records in a batch before it is appended: a journal record of a few MB, one disk sync for each.
+const BATCH_RECORDS_MAX: u64 = 262_144;
+
+/// How far ahead of our clock a record's may be, in seconds: the specification's 5 minutes.
+const AHEAD_SECONDS_MAX: u64 = 300;
+
+/// What an organisation takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    organisation: OrganisationId,
+    retention: Retention,
+    /// Tenant ids of other organisations of this store, and what those list as their sources; sorted.
+    foreign: Vec<Uuid>,
+    /// The only tenant ids that are taken; empty takes every other.
+    listed: Vec<Uuid>,
+}
+
+impl Rules {
+    /// For an organisation of a store.
+    pub(crate) fn new(organisation: &Organisation, book: &Book) -> Rules {
+        let others = book.organisations.values().filter(|other| other.id != organisation.id);
+        let mut foreign: Vec<Uuid> =
+            others.flat_map(|other| other.source_tenants.iter().copied().chain([other.id.0])).collect();
+        foreign.sort_unstable();
+        Rules {
+            organisation: organisation.id,
+            retention: organisation.retention,
+            foreign,
+            listed: organisation.source_tenants.clone(),
+        }
+    }
+
+    /// Whether a record of this tenant is not ours to take.
+    fn is_foreign(&self, tenant: &str) -> bool {
+        let Ok(tenant) = Uuid::try_parse(tenant.trim()) else {
+            // No tenant of this store is called so; but where there is a list, it is not on it.
+            return !self.listed.is_empty();
+        };
+        if self.listed.is_empty() {
+            return self.foreign.binary_search(&tenant).is_ok();
+        }
+        !self.listed.contains(&tenant)
+    }
+}
+
+/// Fills batches from records, on one thread.
+pub(super) struct Filler<'a> {
+    rules: &'a Rules,
+    tally: Tally,
+    batch: Option<Batch>,
+    records_in_batch: u64,
+    /// The chunk that is being decoded.
+    reading: Option<Arc<Reading>>,
+    damage: Option<&'static str>,
+    records: u64,
+    refused: u64,
+    /// Kept are the seconds from the first to the last.
+    kept: (Second, Second),
+    /// The last tenant met and whether it is foreign: it hardly ever changes.
+    tenant: (String, bool),
+}
+
+impl<'a> Filler<'a> {
+    pub(super) fn new(rules: &'a Rules) -> Filler<'a> {
+        Filler {
+            rules,
+            tally: Tally::default(),
+            batch: None,
+            records_in_batch: 0,
+            reading: None,
+            damage: None,
+            records: 0,
+            refused: 0,
+            kept: (Second::MIN, Second::MAX),
+            tenant: (String::new(), rules.is_foreign("")),
+        }
+    }
+
+    /// The batch so far, if what comes next is another source's.
+    pub(super) fn change_source(&mut self, source: &SourceName) -> Option<Batch> {
+        let full = if self.batch.as_ref().is_some_and(|batch| batch.source() != source) {
+            self.take()
+        } else {
+            None
+        };
+        if self.batch.is_none() {
+            self.batch = Some(Batch::new(self.rules.organisation, source.clone()));
+        }
+        full
+    }
+
+    /// A chunk of an input begins.
+    pub(super) fn begin(&mut self, reading: &Arc<Reading>, damage: Option<&'static str>) {
+        // Standard input may be read for days: each chunk is measured against the clock of its time.
+        let now = clock::now();
+        self.kept = (self.rules.retention.since(now), now.plus(AHEAD_SECONDS_MAX));
+        self.reading = Some(Arc::clone(reading));
+        self.damage = damage;
+        (self.records, self.refused) = (0, 0);
+    }
+
+    /// The chunk has ended.
+    pub(super) fn end(&mut self, reading: &Reading) {
+        reading.records.fetch_add(self.records, Ordering::Relaxed);
+        reading.refused.fetch_add(self.refused, Ordering::Relaxed);
+    }
+
+    /// The batch, if it is full.
+    pub(super) fn take_full(&mut self) -> Option<Batch> {
+        if self.records_in_batch >= BATCH_RECORDS_MAX { self.take() } else { None }
+    }
+
+    /// The batch, if it holds anything.
+    pub(super) fn take(&mut self) -> Option<Batch> {
+        self.records_in_batch = 0;
+        self.batch.take().filter(|batch| !batch.is_empty())
+    }
+
+    /// A batch is in the store.
+    pub(super) fn receipt(&mut self, receipt: Receipt) {
+        self.tally.sighted += receipt.sightings;
+    }
+
+    /// The counts.
+    pub(super) fn into_tally(self) -> Tally {
+        self.tally
+    }
+
+    fn is_foreign(&mut self, tenant: Option<&str>) -> bool {
+        let Some(tenant) = tenant else { return false };
+        if self.tenant.0 != tenant {
+            self.tenant = (tenant.to_owned(), self.rules.is_foreign(tenant));
+        }
+        self.tenant.1
+    }
+
+    fn refuse(&mut self, code: &'static str, line: u64, reason: impl FnOnce() -> String) {
+        self.refused += 1;
+        let Some(reading) = &self.reading else { return };
+        self.tally.refuse(code, (reading.index, &reading.name), line, reason);
+    }
+
+    /// Adds an opened connection of an acceptable tenant and time; `false` if its device has no usable name.
+    fn add(&mut self, record: &Opened<'_>) -> bool {
+        let Some(batch) = &mut self.batch else { return false };
+        let Some((strongest, kind)) = strongest(batch, &record.device) else { return false };
+        batch.sighted(record.remote, strongest, record.second);
+        batch.reported(strongest, record.second);
+        if kind == IdentityKind::AgentId {
+            for mention in record.device.iter() {
+                let Some(index) = batch.mention(mention) else { continue };
+                if matches!(
+                    batch.identities()[index as usize].kind(),
+                    IdentityKind::Fqdn | IdentityKind::HostName
+                ) {
+                    batch.carried(index, strongest, record.second);
+                }
+            }
+        }
+        true
+    }
+}
+
+/// The strongest identity of a record, as its index in the batch; the first of several of one kind.
+fn strongest(batch: &mut Batch, device: &Mentions<'_>) -> Option<(u32, IdentityKind)> {
+    let mut strongest: Option<(u32, IdentityKind)> = None;
+    for mention in device.iter() {
+        let Some(index) = batch.mention(mention) else { continue };
+        let kind = batch.identities()[index as usize].kind();
+        if strongest.is_none_or(|(_, known)| kind < known) {
+            strongest = Some((index, kind));
+        }
+    }
+    strongest
+}
+
+impl Sink for Filler<'_> {
+    fn opened(&mut self, record: &Opened<'_>) {
+        self.records += 1;
+        self.records_in_batch += 1;
+        if self.is_foreign(record.tenant) {
+            self.refuse("foreign_tenant", record.line, || {
+                let tenant = sighting::escape(record.tenant.unwrap_or_default()).into_owned();
+                format!("the record is of tenant {tenant}, which is not this organisation's")
+            });
+        } else if record.second > self.kept.1 {
+            self.refuse("in_future", record.line, || {
+                format!("the time {} is more than 5 minutes ahead of this machine's clock", record.second)
+            });
+        } else if record.second < self.kept.0 {
+            self.tally.ignore("too_old");
+        } else if !self.add(record) {
+            let refusal = Refusal::NoDevice;
+            self.refuse(refusal.code(), record.line, || refusal.to_string());
+        }
+    }
+
+    fn ignored(&mut self, why: Ignored, reporter: Option<&Reporter<'_>>) {
+        self.records_in_batch += 1;
+        self.tally.ignore(why.code());
+        if !matches!(why, Ignored::Header | Ignored::Blank) {
+            self.records += 1;
+        }
+        let Some(reporter) = reporter else { return };
+        let is_kept = (self.kept.0..=self.kept.1).contains(&reporter.second);
+        if !is_kept || self.is_foreign(reporter.tenant) {
+            return;
+        }
+        if let Some(batch) = &mut self.batch
+            && let Some((identity, _)) = strongest(batch, &reporter.device)
+        {
+            batch.reported(identity, reporter.second);
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>) {
+        self.records += 1;
+        self.records_in_batch += 1;
+        // What looks like a cut line is the end of a cut file, where we know that it was cut.
+        if let (Refusal::Truncated, Some(code), Some(reading)) = (refusal, self.damage, self.reading.clone())
+        {
+            reading.cut_is_told.store(true, Ordering::Relaxed);
+            return self.refuse(code, line, || super::framing::damage_reason(code).to_owned());
+        }
+        self.refuse(refusal.code(), line, || match field {
+            Some(field) => format!("{refusal} ({field})"),
+            None => refusal.to_string(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sighting::{Address, Change, Mention, RETENTION_DEFAULT};
+
+    fn organisation(id: u128, source_tenants: &[u128]) -> Organisation {
+        Organisation {
+            id: OrganisationId(Uuid::from_u128(id)),
+            name: format!("o{id}"),
+            retention: RETENTION_DEFAULT,
+            source_tenants: source_tenants.iter().copied().map(Uuid::from_u128).collect(),
+        }
+    }
+
+    fn rules(ours: &Organisation, others: &[Organisation]) -> Rules {
+        let mut book = Book::default();
+        for organisation in others.iter().chain([ours]) {
+            book.apply(&Change::AddOrganisation(organisation.clone())).expect("new");
+        }
+        Rules::new(ours, &book)
+    }
+
+    fn reading() -> Arc<Reading> {
+        let input = crate::ingest::Input::file(std::path::Path::new("a.log"));
+        Arc::new(Reading::new(0, &input, SourceName::new("test").expect("a name")))
+    }
+
+    #[test]
+    fn whose_tenant_it_is() {
+        let open = rules(&organisation(1, &[]), &[organisation(2, &[7])]);
+        let guid = |id: u128| Uuid::from_u128(id).to_string();
+        assert!(!open.is_foreign(&guid(1)) && !open.is_foreign(&guid(9)) && !open.is_foreign("no guid"));
+        assert!(open.is_foreign(&guid(2)), "another organisation of this store");
+        assert!(open.is_foreign(&guid(7)), "a source of another organisation of this store");
+        let listed = rules(&organisation(1, &[8]), &[organisation(2, &[])]);
+        assert!(!listed.is_foreign(&guid(8)));
+        assert!(listed.is_foreign(&guid(9)) && listed.is_foreign("no guid"));
+    }
+
+    /// Gives records to a filler and says what became of them.
+    fn fill(records: &[(Second, &[Mention<'_>], Option<&str>)]) -> (Batch, Tally) {
+        let rules = rules(&organisation(1, &[]), &[organisation(2, &[])]);
+        let mut filler = Filler::new(&rules);
+        let reading = reading();
+        assert_eq!(filler.change_source(&reading.source), None);
+        filler.begin(&reading, None);
+        for (line, (second, names, tenant)) in (1..).zip(records) {
+            let mut device = Mentions::new();
+            for name in *names {
+                device.push(*name);
+            }
+            let remote = Address::parse("198.51.100.20").expect("an address");
+            filler.opened(&Opened { second: *second, remote, device, tenant: *tenant, line });
+        }
+        filler.end(&reading);
+        assert_eq!(reading.records.load(Ordering::Relaxed), records.len() as u64);
+        let batch = filler.batch.take().expect("a batch");
+        (batch, filler.into_tally())
+    }
+
+    #[test]
+    fn the_strongest_name_is_kept_and_the_host_names_beside_an_agent_are_facts() {
+        let now = clock::now();
+        let agent = Mention { kind: IdentityKind::AgentId, written: "A1" };
+        let host = Mention { kind: IdentityKind::HostName, written: "PC-1.example.org" };
+        let address = Mention { kind: IdentityKind::Address, written: "10.0.0.1" };
+        let (batch, tally) = fill(&[(now, &[host, agent, address], None), (now, &[address, host], None)]);
+        let kept: Vec<&str> =
+            batch.sightings().iter().map(|it| batch.identities()[it.identity as usize].name()).collect();
+        assert_eq!(kept, ["a1", "pc-1.example.org"]);
+        assert_eq!(batch.carriers().len(), 1);
+        assert_eq!(batch.reporters().len(), 2);
+        assert_eq!(tally.refused_total(), 0);
+    }
+
+    #[test]
+    fn what_the_clock_and_the_tenant_decide() {
+        let now = clock::now();
+        let name = [Mention { kind: IdentityKind::HostName, written: "pc" }];
+        let nothing = [Mention { kind: IdentityKind::HostName, written: "-" }];
+        let foreign = Uuid::from_u128(2).to_string();
+        let (batch, tally) = fill(&[
+            (now.plus(200), &name, None),
+            (now.plus(1_000), &name, None),
+            (now.minus(721 * 3_600), &name, None),
+            (now, &name, Some(&foreign)),
+            (now, &nothing, None),
+        ]);
+        assert_eq!(batch.sightings().len(), 1);
+        assert_eq!(tally.ignored.iter().collect::<Vec<_>>(), [(&"too_old", &1)]);
+        let refused: Vec<(&str, u64)> = tally.refused.iter().map(|(code, count)| (*code, *count)).collect();
+        assert_eq!(refused, [("foreign_tenant", 1), ("in_future", 1), ("no_device", 1)]);
+        let lines: Vec<u64> = tally.refused_in[&0].first.iter().map(|record| record.line).collect();
+        assert_eq!(lines, [2, 4, 5]);
+    }
+}

@@ -1,0 +1,162 @@
+//! The reading side of an ingest: each input's format is told by its first bytes, and its bytes are cut into chunks
+//! of whole records for the decoders. Refuses to hold: the cutting itself (`formats::Framer`) and decompression.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use formats::{Chunk, Detection, Framer, HEAD_BYTES, Opening};
+use sighting::SourceName;
+
+use super::source::{self, Input, Stream};
+use super::{Plan, Progress, Reading, Work};
+
+/// Decompressed bytes that are read at once.
+const BYTES_READ: usize = 256 << 10;
+
+/// The source of an input in no known format; nothing of it is ever kept.
+const UNRECOGNISED: &str = "unrecognised";
+
+/// A file that could not be opened or read on.
+const UNREADABLE: &str = "unreadable";
+
+/// Why an input was damaged, for a person.
+pub(super) fn damage_reason(code: &str) -> &'static str {
+    match code {
+        "truncated_gzip" | "truncated_zstd" => {
+            "the compressed file ends in the middle; what was readable is taken"
+        }
+        "damaged_gzip" | "damaged_zstd" => "the compressed file is damaged here; what was readable is taken",
+        _ => "the file cannot be read (on)",
+    }
+}
+
+/// Reads all inputs, one after another, and hands their chunks to the decoders. What was read comes back, in order.
+pub(super) fn read_all(
+    inputs: &[Input],
+    plan: &Plan,
+    progress: &Progress,
+    stopped: &dyn Fn() -> bool,
+    sender: SyncSender<Work>,
+) -> Vec<Arc<Reading>> {
+    let mut readings = Vec::new();
+    let mut buffer = vec![0; BYTES_READ];
+    for (index, input) in inputs.iter().enumerate() {
+        if stopped() {
+            break;
+        }
+        progress.begin(&input.name);
+        readings.push(read(index, input, plan, progress, &mut buffer, stopped, &sender));
+    }
+    // The decoders end when there is nobody left who could send.
+    drop(sender);
+    readings
+}
+
+/// Reads one input.
+fn read(
+    index: usize,
+    input: &Input,
+    plan: &Plan,
+    progress: &Progress,
+    buffer: &mut [u8],
+    stopped: &dyn Fn() -> bool,
+    sender: &SyncSender<Work>,
+) -> Arc<Reading> {
+    let begun = source::open(input, progress).and_then(|mut stream| {
+        let head = read_head(&mut stream, plan)?;
+        Ok((stream, head))
+    });
+    let (mut stream, head) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            let reading = Reading::new(index, input, named(plan, None));
+            reading.damage(UNREADABLE, 1, error.to_string());
+            return Arc::new(reading);
+        }
+    };
+    let reading = Arc::new(Reading::new(index, input, named(plan, head.opening.format())));
+    let mut framer = Framer::new(head.opening);
+    let mut lines = 0;
+    let mut emit = |chunk| {
+        // Fails only when every decoder has failed, which the next look at `stopped` sees.
+        super::send(sender, Work { reading: Arc::clone(&reading), chunk, damage: None });
+    };
+    let mut push = |bytes: &[u8]| {
+        lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        framer.push(bytes, &mut emit);
+    };
+    push(&head.bytes);
+    let ended = match head.ended {
+        Some(ended) => ended,
+        None => read_on(&mut *stream.reader, buffer, stopped, &mut push),
+    };
+    let damage = ended.err().map(|error| {
+        let code = stream.compression.map_or(UNREADABLE, |compression| compression.damage(&error));
+        reading.damage(code, lines + 1, error.to_string());
+        code
+    });
+    framer.finish(&mut |chunk: Chunk| {
+        super::send(sender, Work { reading: Arc::clone(&reading), chunk, damage });
+    });
+    reading
+}
+
+/// Under whose name sightings are kept: the one given, else the format's.
+fn named(plan: &Plan, format: Option<formats::Format>) -> SourceName {
+    let by_format = || SourceName::new(format.map_or(UNRECOGNISED, formats::Format::name));
+    plan.source.clone().or_else(by_format).expect("the name of a format is a sound name")
+}
+
+/// The first bytes of an input and what they say it is.
+struct Head {
+    bytes: Vec<u8>,
+    opening: Opening,
+    /// The input ended within them, well or badly.
+    ended: Option<io::Result<()>>,
+}
+
+fn read_head(stream: &mut Stream<'_>, plan: &Plan) -> io::Result<Head> {
+    let mut bytes = vec![0; HEAD_BYTES];
+    let mut filled = 0;
+    loop {
+        let ended = match stream.reader.read(&mut bytes[filled..]) {
+            Ok(0) => Some(Ok(())),
+            Ok(more) => {
+                filled += more;
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Damage within the first bytes: what is there is still looked at.
+            Err(error) if stream.compression.is_some() => Some(Err(error)),
+            Err(error) => return Err(error),
+        };
+        let is_all = ended.is_some() || filled == HEAD_BYTES;
+        let opening =
+            match formats::detect(&bytes[..filled], ended.is_some(), plan.wanted, &plan.formats.columns) {
+                Detection::Known(opening) => opening,
+                Detection::NeedMore if !is_all => continue,
+                Detection::NeedMore | Detection::Unknown => Opening::UNRECOGNISED,
+            };
+        bytes.truncate(filled);
+        return Ok(Head { bytes, opening, ended });
+    }
+}
+
+/// Reads to the end, or until it is stopped (which is a good end too).
+fn read_on(
+    reader: &mut dyn Read,
+    buffer: &mut [u8],
+    stopped: &dyn Fn() -> bool,
+    push: &mut dyn FnMut(&[u8]),
+) -> io::Result<()> {
+    while !stopped() {
+        match reader.read(buffer) {
+            Ok(0) => break,
+            Ok(bytes) => push(&buffer[..bytes]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! Taking in logs: sources are read and framed on one thread, decoded and appended on several, and every record is
+//! counted once. Refuses to hold: what a record means (`formats`) and what is kept of it (the store).
+//!
+//! ```text
+//! source ─ decompression ─ framing ──chunks──┬─ decode ─ batch ─ Store::append
+//!          (one thread)                      └─ decode ─ batch ─ Store::append   (as many as there are processors)
+//! ```
+
+mod batch;
+mod framing;
+mod progress;
+mod source;
+mod tally;
+
+pub(crate) use batch::Rules;
+pub(crate) use progress::Progress;
+pub(crate) use source::{Input, bytes, inputs};
+pub(crate) use tally::Tally;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use anyhow::Context as _;
+use formats::{Chunk, Wanted};
+use sighting::{SourceName, Store as _, StoreError};
+
+use crate::exit::Failure;
+use crate::store::AnyStore;
+use batch::Filler;
+
+/// Chunks (about 1 MiB each) that wait for each decoder: enough that none is ever idle while the reader fills more.
+const CHUNKS_WAITING_PER_THREAD: usize = 2;
+
+/// How logs are read.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What the operator says they are.
+    pub(crate) wanted: Wanted,
+    /// How records are read.
+    pub(crate) formats: formats::Settings,
+    /// The source's name; without one, each input's format names it.
+    pub(crate) source: Option<SourceName>,
+    /// Decoders.
+    pub(crate) threads: usize,
+}
+
+/// One input that is being read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// Its place in the order of reading.
+    index: usize,
+    /// Its name, as it is shown (unescaped).
+    name: String,
+    /// Under whose name its sightings are kept.
+    source: SourceName,
+    /// Records that a sighting could have come from: all but headers and blank lines.
+    records: AtomicU64,
+    /// Those of them that were refused.
+    refused: AtomicU64,
+    /// Where reading ended badly.
+    damage: OnceLock<Damage>,
+    /// The input was cut inside a record, and that record was refused for it.
+    cut_is_told: AtomicBool,
+}
+
+/// Where and why reading an input ended before the input did.
+#[derive(Debug)]
+struct Damage {
+    code: &'static str,
+    line: u64,
+    error: String,
+}
+
+impl Reading {
+    fn new(index: usize, input: &Input, source: SourceName) -> Reading {
+        Reading {
+            index,
+            name: input.name.clone(),
+            source,
+            records: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            damage: OnceLock::new(),
+            cut_is_told: AtomicBool::new(false),
+        }
+    }
+
+    /// Reading ended badly.
+    fn damage(&self, code: &'static str, line: u64, error: String) {
+        // Reading ends once.
+        let _ = self.damage.set(Damage { code, line, error });
+    }
+
+    /// Adds what is only known when all of it was decoded: damage that no record told of, and whether every record
+    /// was refused.
+    fn conclude(&self, tally: &mut Tally) {
+        tally.inputs += 1;
+        let mut records = self.records.load(Ordering::Relaxed);
+        let mut refused = self.refused.load(Ordering::Relaxed);
+        if let Some(damage) = self.damage.get()
+            && !self.cut_is_told.load(Ordering::Relaxed)
+        {
+            (records, refused) = (records + 1, refused + 1);
+            tally.refuse(damage.code, (self.index, &self.name), damage.line, || {
+                format!("{} ({})", framing::damage_reason(damage.code), damage.error)
+            });
+        }
+        if records > 0
+            && refused == records
+            && let Some(of_this) = tally.refused_in.get_mut(&self.index)
+        {
+            of_this.is_all = true;
+        }
+    }
+}
+
+/// A piece of work for a decoder.
+struct Work {
+    reading: Arc<Reading>,
+    chunk: Chunk,
+    /// Why its last record may be cut, where the input ended in damage.
+    damage: Option<&'static str>,
+}
+
+/// Reads every input into the store. `stop` ends it early and cleanly: what was read by then is in the store.
+pub(crate) fn run(
+    store: &AnyStore,
+    rules: &Rules,
+    plan: &Plan,
+    inputs: &[Input],
+    progress: &Progress,
+    stop: &AtomicBool,
+) -> Result<Tally, Failure> {
+    let runtime = tokio::runtime::Handle::current();
+    let (sender, receiver) = sync_channel(CHUNKS_WAITING_PER_THREAD * plan.threads);
+    let receiver = Mutex::new(receiver);
+    let failed = AtomicBool::new(false);
+    let decoders = Decoders { store, rules, plan, runtime: &runtime, receiver: &receiver, failed: &failed };
+    let (readings, decoded) = std::thread::scope(|scope| -> Result<_, Failure> {
+        let mut handles = Vec::new();
+        for number in 0..plan.threads {
+            let thread = std::thread::Builder::new().name(format!("decode-{number}"));
+            handles
+                .push(thread.spawn_scoped(scope, || decoders.decode()).context("a thread does not start")?);
+        }
+        let stopped = || stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed);
+        let read = framing::read_all(inputs, plan, progress, &stopped, sender);
+        let decoded: Vec<_> = handles.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        Ok((read, decoded))
+    })?;
+    let mut tally = Tally::default();
+    for result in decoded {
+        let part = result.map_err(|_| {
+            Failure::unavailable("a decoder stopped unexpectedly; this is a mistake in seenby")
+        })?;
+        tally.merge(part?);
+    }
+    for reading in readings {
+        reading.conclude(&mut tally);
+    }
+    Ok(tally)
+}
+
+/// What every decoder works with.
+struct Decoders<'a> {
+    store: &'a AnyStore,
+    rules: &'a Rules,
+    plan: &'a Plan,
+    runtime: &'a tokio::runtime::Handle,
+    receiver: &'a Mutex<Receiver<Work>>,
+    failed: &'a AtomicBool,
+}
+
+impl Decoders<'_> {
+    /// Decodes chunks into a batch of its own and appends it whenever it is full, until there are no more.
+    fn decode(&self) -> Result<Tally, StoreError> {
+        let mut filler = Filler::new(self.rules);
+        while let Some(work) = self.next() {
+            let full = filler.change_source(&work.reading.source);
+            self.append(full, &mut filler)?;
+            filler.begin(&work.reading, work.damage);
+            formats::decode(&work.chunk, &self.plan.formats, &mut filler);
+            filler.end(&work.reading);
+            let full = filler.take_full();
+            self.append(full, &mut filler)?;
+        }
+        let rest = filler.take();
+        self.append(rest, &mut filler)?;
+        Ok(filler.into_tally())
+    }
+
+    fn next(&self) -> Option<Work> {
+        if self.failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    }
+
+    /// Only what has a receipt is counted as sighted.
+    fn append(&self, batch: Option<sighting::Batch>, filler: &mut Filler<'_>) -> Result<(), StoreError> {
+        let Some(batch) = batch else { return Ok(()) };
+        match self.runtime.block_on(self.store.append(batch)) {
+            Ok(receipt) => {
+                filler.receipt(receipt);
+                Ok(())
+            }
+            Err(error) => {
+                self.failed.store(true, Ordering::Relaxed);
+                // The reader may be waiting for room: take what there is until it notices.
+                while self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().is_ok() {}
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Sends a chunk on its way; `false` if nobody decodes any more.
+fn send(sender: &SyncSender<Work>, work: Work) -> bool {
+    sender.send(work).is_ok()
+}

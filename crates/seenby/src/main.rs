@@ -1,0 +1,31 @@
+//! `seenby`: how many of our devices opened a connection to this address, first, last. Reads the command line, runs
+//! the one command it names and turns the outcome into an exit code. Refuses to hold: anything a command does.
+
+mod cli;
+mod clock;
+mod commands;
+mod control;
+mod defang;
+mod exit;
+mod house;
+mod ingest;
+mod output;
+mod settings;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // Whatever this program makes is its user's alone: the data folder, its files, the control socket.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    match commands::run(cli::Cli::parse()) {
+        Ok(exit) => exit.into(),
+        Err(failure) if failure.is_broken_pipe() => exit::Exit::Done.into(),
+        Err(failure) => {
+            output::complain(&format!("{:#}", failure.cause));
+            failure.exit.into()
+        }
+    }
+}

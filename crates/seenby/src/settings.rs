@@ -1,0 +1,335 @@
+//! The settings file: `Config` is what is written in it (TOML), [`Settings`] is what is meant, checked and with
+//! defaults. Refuses to hold: what the command line says (it wins, command by command) and anything that an
+//! organisation owns (retention lives in the store).
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use sighting::{LocalNetworks, Network};
+
+use crate::exit::{Exit, ExitWith as _, Failure};
+use crate::house::shown;
+
+/// The settings file as written. Every key is optional; one that is not listed here is refused.
+#[derive(Deserialize, Default, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    /// The data folder. `--data-dir` and `SEENBY_DATA` win over it.
+    data_dir: Option<PathBuf>,
+    /// `[serve]`
+    serve: ServeConfig,
+    /// `[api]`
+    api: ApiConfig,
+    /// `[ingest]`
+    ingest: IngestConfig,
+    /// `[log]`
+    log: LogConfig,
+}
+
+/// How the server listens.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct ServeConfig {
+    /// Address and port of `seenby serve`; only a loopback address may stand here, another must be given with
+    /// `--listen`, where whoever types it sees it.
+    listen: SocketAddr,
+}
+
+impl Default for ServeConfig {
+    fn default() -> ServeConfig {
+        ServeConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8787)) }
+    }
+}
+
+/// How the contract is answered.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct ApiConfig {
+    /// What an address that was never seen answers: `not_found` (404) or `zero` (200 with zeros and nulls).
+    unknown_ip: UnknownIp,
+    /// Whether answers carry `orgPrevalence`, the same number as text, which old clients read.
+    legacy_prevalence: bool,
+    /// Which first connection is told: the `window`'s, or that of all kept data (`retention`).
+    first_seen: FirstSeen,
+    /// The URL that callers know this server by, without a path; without it, `http://` and the address listened on.
+    /// It is the issuer of the tokens.
+    public_url: Option<String>,
+    /// Networks whose `X-Forwarded-Proto` and `X-Forwarded-Host` headers are believed.
+    trusted_proxies: Vec<String>,
+    /// Calls that one application may make in 60 seconds; 0 takes the limit away.
+    calls_per_minute: u32,
+    /// Calls that one application may make in 3,600 seconds; 0 takes the limit away.
+    calls_per_hour: u32,
+    /// Further resources (audiences) for which the built-in issuer signs tokens.
+    extra_resources: Vec<String>,
+}
+
+impl Default for ApiConfig {
+    fn default() -> ApiConfig {
+        ApiConfig {
+            unknown_ip: UnknownIp::NotFound,
+            legacy_prevalence: true,
+            first_seen: FirstSeen::Window,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            calls_per_minute: 100,
+            calls_per_hour: 1_500,
+            extra_resources: Vec::new(),
+        }
+    }
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+enum UnknownIp {
+    NotFound,
+    Zero,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+enum FirstSeen {
+    Window,
+    Retention,
+}
+
+/// How logs are taken in.
+#[derive(Deserialize, Default, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct IngestConfig {
+    /// The networks whose addresses are ours, for sensors that see both directions (`--local-networks` wins).
+    local_networks: Option<Vec<String>>,
+    /// Count loopback, link-local, multicast, broadcast and unspecified remotes too.
+    keep_special_remotes: bool,
+    /// Threads that decode; unset, one for every processor.
+    threads: Option<usize>,
+}
+
+/// What the server writes to stderr.
+#[derive(Deserialize, Default, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct LogConfig {
+    /// `text` or `json`.
+    format: LogFormat,
+    /// Least level (usually `info`), or a filter such as `info,api=debug`; the environment variable `SEENBY_LOG` wins.
+    level: Option<String>,
+}
+
+/// How a line of the log looks.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The settings as meant.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The data folder, if the file names one.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where the server listens unless told otherwise; a loopback address.
+    pub(crate) listen: SocketAddr,
+    /// How the contract is answered.
+    pub(crate) api: Api,
+    /// Which addresses are ours.
+    pub(crate) local_networks: LocalNetworks,
+    /// Count special remotes too.
+    pub(crate) keep_special_remotes: bool,
+    /// Threads that decode, at least 1.
+    pub(crate) ingest_threads: usize,
+    /// How a line of the log looks.
+    pub(crate) log_format: LogFormat,
+    /// What is logged, if the file says so.
+    pub(crate) log_filter: Option<String>,
+}
+
+/// How the contract is answered, as meant.
+#[derive(Debug)]
+pub(crate) struct Api {
+    /// An address that was never seen answers 200 with zeros.
+    pub(crate) unknown_is_zero: bool,
+    /// Answers carry `orgPrevalence`.
+    pub(crate) legacy_prevalence: bool,
+    /// Which first connection is told.
+    pub(crate) first_seen: sighting::FirstSeen,
+    /// The URL that callers know the server by.
+    pub(crate) public_url: Option<String>,
+    /// Whose forwarded headers are believed.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Calls in 60 seconds; `None` is no limit.
+    pub(crate) calls_per_minute: Option<u32>,
+    /// Calls in 3,600 seconds; `None` is no limit.
+    pub(crate) calls_per_hour: Option<u32>,
+    /// Further audiences.
+    pub(crate) extra_resources: Vec<String>,
+}
+
+impl Settings {
+    /// Reads the file that is named, else the one in the usual place if it is there, else the defaults.
+    pub(crate) fn load(named: Option<&Path>) -> Result<Settings, Failure> {
+        let usual = usual_file().filter(|path| path.exists());
+        let Some(path) = named.map(Path::to_owned).or(usual) else {
+            return Settings::parse("").exit_with(Exit::WrongCommandLine);
+        };
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("the settings file {} cannot be read", shown(&path)))
+            .exit_with(Exit::WrongCommandLine)?;
+        Settings::parse(&text)
+            .with_context(|| format!("the settings file {} makes no sense", shown(&path)))
+            .exit_with(Exit::WrongCommandLine)
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Settings> {
+        let config: Config =
+            toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))?;
+        let listen = config.serve.listen;
+        anyhow::ensure!(
+            listen.ip().is_loopback(),
+            "serve.listen is {listen}, which is not a loopback address; start the server with `--listen {listen}` to \
+             listen there"
+        );
+        let local_networks = match &config.ingest.local_networks {
+            None => LocalNetworks::Unstated,
+            Some(texts) => LocalNetworks::Listed(networks("ingest.local_networks", texts)?),
+        };
+        let threads = config.ingest.threads.unwrap_or_else(processors);
+        anyhow::ensure!(threads > 0, "ingest.threads is 0; leave it out to use every processor");
+        Ok(Settings {
+            data_dir: config.data_dir,
+            listen,
+            api: Api::from_config(config.api)?,
+            local_networks,
+            keep_special_remotes: config.ingest.keep_special_remotes,
+            ingest_threads: threads,
+            log_format: config.log.format,
+            log_filter: config.log.level,
+        })
+    }
+}
+
+impl Api {
+    fn from_config(config: ApiConfig) -> anyhow::Result<Api> {
+        let limit = |calls: u32| (calls > 0).then_some(calls);
+        Ok(Api {
+            unknown_is_zero: config.unknown_ip == UnknownIp::Zero,
+            legacy_prevalence: config.legacy_prevalence,
+            first_seen: match config.first_seen {
+                FirstSeen::Window => sighting::FirstSeen::InWindow,
+                FirstSeen::Retention => sighting::FirstSeen::InKept,
+            },
+            public_url: config.public_url.as_deref().map(public_url).transpose()?,
+            trusted_proxies: networks("api.trusted_proxies", &config.trusted_proxies)?,
+            calls_per_minute: limit(config.calls_per_minute),
+            calls_per_hour: limit(config.calls_per_hour),
+            extra_resources: config.extra_resources,
+        })
+    }
+}
+
+/// A URL without a path.
+fn public_url(url: &str) -> anyhow::Result<String> {
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let is_sound = host.is_some_and(|host| {
+        let host = host.trim_end_matches('/');
+        !host.is_empty() && !host.contains(['/', '?', '#', '@', ' '])
+    });
+    anyhow::ensure!(
+        is_sound,
+        "api.public_url is '{}'; write it as https://seenby.example.org, without a path",
+        sighting::escape(url)
+    );
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+fn networks(key: &str, texts: &[String]) -> anyhow::Result<Vec<Network>> {
+    let parse = |text: &String| {
+        Network::parse(text).with_context(|| {
+            format!("{key} has '{}'; write networks as 10.0.0.0/8 or fd00::/8", sighting::escape(text))
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The data folder of a machine on which nobody said where it is: root's under `/var/lib`, a user's where the
+/// platform keeps a user's data.
+pub(crate) fn usual_data_dir() -> Option<PathBuf> {
+    if rustix::process::getuid().is_root() {
+        return Some(PathBuf::from("/var/lib/seenby"));
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if cfg!(target_os = "macos") {
+        return Some(set("HOME")?.join("Library/Application Support/seenby"));
+    }
+    let base = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
+    Some(base.join("seenby"))
+}
+
+/// The settings file of a machine on which nobody named one.
+fn usual_file() -> Option<PathBuf> {
+    if rustix::process::getuid().is_root() {
+        return Some(PathBuf::from("/etc/seenby/seenby.toml"));
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+    Some(base.join("seenby/seenby.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_refused(text: &str, says: &[&str]) {
+        let error = format!("{:#}", Settings::parse(text).expect_err("refused"));
+        for part in says {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let settings = Settings::parse("").expect("the defaults");
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:8787");
+        assert_eq!(settings.api.calls_per_minute, Some(100));
+        assert_eq!(settings.api.calls_per_hour, Some(1_500));
+        assert!(settings.api.legacy_prevalence && !settings.api.unknown_is_zero);
+        assert_eq!(settings.local_networks, LocalNetworks::Unstated);
+    }
+
+    #[test]
+    fn what_is_written_is_meant() {
+        let settings = Settings::parse(
+            "data_dir = '/srv/seenby'\n[api]\nunknown_ip = 'zero'\nfirst_seen = 'retention'\ncalls_per_hour = 0\n\
+             [ingest]\nlocal_networks = ['10.0.0.0/8']\n[log]\nformat = 'json'\n",
+        )
+        .expect("sound");
+        assert_eq!(settings.data_dir.as_deref(), Some(Path::new("/srv/seenby")));
+        assert!(settings.api.unknown_is_zero && settings.api.calls_per_hour.is_none());
+        assert_eq!(settings.api.first_seen, sighting::FirstSeen::InKept);
+        assert!(matches!(settings.local_networks, LocalNetworks::Listed(networks) if networks.len() == 1));
+        assert_eq!(settings.log_format, LogFormat::Json);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_hint() {
+        check_refused(
+            "data_dri = 'x'",
+            &["unknown field `data_dri`", "expected one of `data_dir`", "line 1"],
+        );
+        check_refused("[api]\nunknown_ip = 'nil'", &["`nil`", "`not_found` or `zero`", "line 2"]);
+        check_refused("[serve]\nlisten = '0.0.0.0:80'", &["--listen 0.0.0.0:80"]);
+        check_refused("[ingest]\nlocal_networks = ['10/8']", &["ingest.local_networks", "10.0.0.0/8"]);
+        check_refused("[api]\npublic_url = 'seenby.example.org'", &["api.public_url", "https://"]);
+        check_refused("[ingest]\nthreads = 0", &["ingest.threads"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! The makers of [`Store`] and [`Directory`] that this program has, as one enum each: commands are written once and
+//! do not know which they got. Refuses to hold: any logic of its own.
+
+use std::sync::Arc;
+
+use index::{FolderDirectory, IndexStore};
+use sighting::{
+    Actor, Answer, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey, Directory,
+    DirectoryError, OrganisationId, Question, Receipt, RegistryChange, Retained, Second, SourceName, Store,
+    StoreError,
+};
+
+use crate::control::Remote;
+
+/// Where sightings are kept.
+#[derive(Clone)]
+pub(crate) enum AnyStore {
+    /// A data folder that this process holds.
+    Folder(Arc<IndexStore>),
+    /// A data folder that a running server holds.
+    Remote(Arc<Remote>),
+}
+
+/// Where organisations and applications are kept.
+#[derive(Clone)]
+pub(crate) enum AnyDirectory {
+    /// A data folder that this process holds.
+    Folder(Arc<FolderDirectory>),
+    /// A data folder that a running server holds.
+    Remote(Arc<Remote>),
+}
+
+/// The same call on whichever maker it is.
+macro_rules! either {
+    ($any:expr, $maker:ident => $call:expr) => {
+        match $any {
+            Self::Folder($maker) => $call.await,
+            Self::Remote($maker) => $call.await,
+        }
+    };
+}
+
+impl Store for AnyStore {
+    async fn append(&self, batch: Batch) -> Result<Receipt, StoreError> {
+        either!(self, maker => maker.append(batch))
+    }
+
+    async fn stats(&self, question: Question) -> Result<Answer, StoreError> {
+        either!(self, maker => maker.stats(question))
+    }
+
+    async fn coverage(
+        &self,
+        organisation: OrganisationId,
+        kept_since: Second,
+        until: Second,
+    ) -> Result<Coverage, StoreError> {
+        either!(self, maker => maker.coverage(organisation, kept_since, until))
+    }
+
+    async fn offset(
+        &self,
+        organisation: OrganisationId,
+        source: SourceName,
+        key: String,
+    ) -> Result<Option<u64>, StoreError> {
+        either!(self, maker => maker.offset(organisation, source, key))
+    }
+
+    async fn devices(
+        &self,
+        organisation: OrganisationId,
+        key: Option<DeviceKey>,
+    ) -> Result<Vec<DeviceEntry>, StoreError> {
+        either!(self, maker => maker.devices(organisation, key))
+    }
+
+    async fn teach(&self, organisation: OrganisationId, change: RegistryChange) -> Result<(), StoreError> {
+        either!(self, maker => maker.teach(organisation, change))
+    }
+
+    async fn outside(
+        &self,
+        organisation: OrganisationId,
+        kept_since: Second,
+    ) -> Result<Retained, StoreError> {
+        either!(self, maker => maker.outside(organisation, kept_since))
+    }
+
+    async fn retain(&self, organisation: OrganisationId, kept_since: Second) -> Result<(), StoreError> {
+        either!(self, maker => maker.retain(organisation, kept_since))
+    }
+
+    async fn remove(&self, organisation: OrganisationId) -> Result<(), StoreError> {
+        either!(self, maker => maker.remove(organisation))
+    }
+}
+
+impl Directory for AnyDirectory {
+    async fn book(&self) -> Result<Arc<Book>, DirectoryError> {
+        either!(self, maker => maker.book())
+    }
+
+    async fn commit(&self, change: Change, actor: Actor, now: Second) -> Result<(), DirectoryError> {
+        either!(self, maker => maker.commit(change, actor, now))
+    }
+
+    async fn audit(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
+        either!(self, maker => maker.audit(entries_max))
+    }
+}

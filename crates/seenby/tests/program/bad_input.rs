@@ -1,0 +1,218 @@
+//! Input that is damaged, foreign or absurd: every record is counted with a reason and its line, the rest is taken.
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, Run, ZEEK_HEADER, ZEEK_HEADER_LINES, csv, gzip, mde, now, zeek};
+
+/// Takes a file in and gives the counts and what was said; the counts must add up.
+#[track_caller]
+fn take_in(place: &Place, name: &str, bytes: impl AsRef<[u8]>, code: i32) -> (Value, String) {
+    let path = place.write(name, bytes);
+    let run = place.run(["ingest", "--json", path.to_str().expect("UTF-8")]).ends(code);
+    (counts(&run), run.stderr)
+}
+
+#[track_caller]
+fn counts(run: &Run) -> Value {
+    let counts = run.json();
+    let mut keys: Vec<&String> = counts.as_object().expect("an object").keys().collect();
+    keys.sort();
+    assert_eq!(keys, ["ignored", "lines", "refused", "seconds", "sighted"]);
+    let sum = |key: &str| -> u64 {
+        counts[key]
+            .as_object()
+            .expect("an object")
+            .values()
+            .map(|count| count.as_u64().expect("a count"))
+            .sum()
+    };
+    let sighted = counts["sighted"].as_u64().expect("a count");
+    assert_eq!(counts["lines"].as_u64(), Some(sighted + sum("ignored") + sum("refused")), "{counts}");
+    counts
+}
+
+/// One bad line between two good ones: the good ones are taken, the bad one is told with its line.
+#[track_caller]
+fn check_line(bad: &[u8], reason: &str) {
+    let place = Place::new();
+    let good = |agent: &str| mde(now(), agent, "pc", "198.51.100.20").into_bytes();
+    let log = [good("a1"), bad.to_vec(), b"\n".to_vec(), good("a2")].concat();
+    let (counts, said) = take_in(&place, "a.json", log, 0);
+    assert_eq!((&counts["sighted"], &counts["refused"]), (&json!(2), &json!({ reason: 1 })), "{said}");
+    assert!(said.contains("a.json:2: "), "{said}");
+    assert_eq!(place.stats("198.51.100.20").0, 2);
+}
+
+#[test]
+fn one_bad_line_among_good_ones() {
+    check_line(b"{\"time\":", "bad_json");
+    check_line(b"\0\0\0\0", "bad_json");
+    check_line(b"{\"category\":\"AdvancedHunting-DeviceNetworkEvents\",\"properties\":{\"DeviceName\":\"\xff\xfe\"}}", "invalid_utf8");
+    check_line(mde(now(), "a3", "pc", "198.51.100.256").trim_end().as_bytes(), "bad_address");
+    check_line(mde(now().plus(3_600), "a3", "pc", "198.51.100.20").trim_end().as_bytes(), "in_future");
+    let far = mde(now(), "a3", "pc", "198.51.100.20").replace(&now().to_string()[..4], "2099");
+    check_line(far.trim_end().as_bytes(), "in_future");
+    check_line(mde(now(), "", "", "198.51.100.20").trim_end().as_bytes(), "no_device");
+    check_line(mde(now(), "-", "(empty)", "198.51.100.20").trim_end().as_bytes(), "no_device");
+    check_line(
+        mde(now(), &"x".repeat(300), &"y".repeat(300), "198.51.100.20").trim_end().as_bytes(),
+        "bad_device",
+    );
+}
+
+#[test]
+fn times_in_1970_are_too_old() {
+    let place = Place::new();
+    let old = sighting::Second::new(5);
+    let (counts, _) =
+        take_in(&place, "conn.log", format!("{ZEEK_HEADER}{}", zeek(old, "10.0.0.1", "198.51.100.20")), 0);
+    assert_eq!(counts["ignored"], json!({ "header": ZEEK_HEADER_LINES, "too_old": 1 }));
+}
+
+#[test]
+fn a_truncated_last_line() {
+    let place = Place::new();
+    let whole = [mde(now(), "a1", "pc", "198.51.100.20"), mde(now(), "a2", "pc", "198.51.100.20")].concat();
+    let (counts, said) = take_in(&place, "a.json", &whole[..whole.len() - 20], 0);
+    assert_eq!((&counts["sighted"], &counts["refused"]), (&json!(1), &json!({ "truncated": 1 })));
+    assert!(said.contains("a.json:2: "), "{said}");
+    let (counts, _) = take_in(&place, "b.json", whole.trim_end(), 0);
+    assert_eq!(counts["sighted"], 2, "a whole last line needs no line end");
+}
+
+#[test]
+fn a_truncated_gzip() {
+    let place = Place::new();
+    // Lines that do not compress, so that most of them are in the part that is left.
+    let lines: Vec<String> = (0..5_000_u64)
+        .map(|n| {
+            mde(now(), &format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)), "pc", "198.51.100.20")
+        })
+        .collect();
+    let whole = gzip(lines.concat().as_bytes());
+    let (counts, said) = take_in(&place, "a.json.gz", &whole[..whole.len() / 2], 0);
+    assert_eq!(counts["refused"], json!({ "truncated_gzip": 1 }));
+    let sighted = counts["sighted"].as_u64().expect("a count");
+    assert!((1_000..5_000).contains(&sighted), "{sighted}");
+    assert!(said.contains(&format!("a.json.gz:{}: the compressed file ends", sighted + 1)), "{said}");
+    assert_eq!(place.stats("198.51.100.20").0, sighted);
+    // Cut between the data and their check sum: nothing is missing, and still it is said.
+    let (counts, _) = take_in(&place, "b.json.gz", &whole[..whole.len() - 6], 0);
+    assert_eq!((&counts["sighted"], &counts["refused"]), (&json!(5_000), &json!({ "truncated_gzip": 1 })));
+    let mut flipped = whole.clone();
+    let at = flipped.len() - 6;
+    flipped[at] ^= 0xff;
+    let (counts, _) = take_in(&place, "c.json.gz", flipped, 0);
+    assert_eq!((&counts["sighted"], &counts["refused"]), (&json!(5_000), &json!({ "damaged_gzip": 1 })));
+    let (counts, _) = take_in(&place, "d.gz", &whole[..5], 4);
+    assert_eq!((&counts["lines"], &counts["refused"]), (&json!(1), &json!({ "truncated_gzip": 1 })));
+}
+
+#[test]
+fn what_follows_a_gzip() {
+    let place = Place::new();
+    let whole = gzip(mde(now(), "a1", "pc", "198.51.100.20").as_bytes());
+    let (counts, _) = take_in(&place, "padded.gz", [&whole[..], &[0; 600]].concat(), 0);
+    assert_eq!((&counts["sighted"], &counts["refused"]), (&json!(1), &json!({})));
+    let (counts, said) = take_in(&place, "more.gz", [&whole[..], b"garbage"].concat(), 0);
+    assert_eq!((&counts["sighted"], &counts["refused"]), (&json!(1), &json!({ "damaged_gzip": 1 })));
+    assert!(said.contains("more.gz:2: ") && said.contains("something else follows"), "{said}");
+}
+
+#[test]
+fn a_truncated_zstd() {
+    let place = Place::new();
+    let whole =
+        zstd::encode_all(mde(now(), "a1", "pc", "198.51.100.20").repeat(20).as_bytes(), 1).expect("memory");
+    let (counts, _) = take_in(&place, "a.zst", &whole[..whole.len() - 10], 4);
+    assert_eq!(counts["refused"], json!({ "truncated_zstd": 1 }));
+}
+
+#[test]
+fn a_zeek_file_without_its_header() {
+    let place = Place::new();
+    let rows = [zeek(now(), "10.0.0.1", "198.51.100.20"), zeek(now(), "10.0.0.2", "198.51.100.20")].concat();
+    let path = place.write("conn.log", rows);
+    let run = place.run(["ingest", "--json", "--format", "zeek", path.to_str().expect("UTF-8")]).ends(4);
+    assert_eq!(counts(&run)["refused"], json!({ "no_header": 2 }));
+    assert!(run.stderr.contains("conn.log: every record (2); line 1: "), "{}", run.stderr);
+    place.run(["ingest", path.to_str().expect("UTF-8")]).ends(4);
+}
+
+#[test]
+fn the_wrong_format_is_refused_line_by_line() {
+    let place = Place::new();
+    let path = place.write("a.json", mde(now(), "a1", "pc", "198.51.100.20"));
+    let run = place.run(["ingest", "--json", "--format", "zeek-tsv", path.to_str().expect("UTF-8")]).ends(4);
+    assert_eq!(counts(&run)["sighted"], 0);
+    let (counts, said) = take_in(&place, "letter.txt", "Dear Sir,\n\nno log is this.\n", 4);
+    assert_eq!(
+        (&counts["ignored"], &counts["refused"]),
+        (&json!({ "blank": 1 }), &json!({ "unrecognised": 2 }))
+    );
+    assert!(said.contains("letter.txt: every record"), "{said}");
+}
+
+#[test]
+fn a_folder_with_other_files() {
+    let place = Place::new();
+    place.write("logs/conn.log", format!("{ZEEK_HEADER}{}", zeek(now(), "10.0.0.1", "198.51.100.20")));
+    place.write("logs/README.md", "# Logs\n");
+    place.write("logs/empty.log", "");
+    place.write("logs/z.bin", [0x7f, b'E', b'L', b'F', 0, 1, 2, 0xff]);
+    let logs = place.root.path().join("logs");
+    std::os::unix::fs::symlink(&logs, logs.join("loop")).expect("a link");
+    let run = place.run(["ingest", "--json", logs.to_str().expect("UTF-8")]).ends(4);
+    let counts = counts(&run);
+    // What looks like a line that was cut is called so.
+    let refused = json!({ "truncated": 1, "unrecognised": 1 });
+    assert_eq!((&counts["sighted"], &counts["refused"]), (&json!(1), &refused), "{}", run.stderr);
+    for name in ["README.md: every record", "z.bin: every record"] {
+        assert!(run.stderr.contains(name), "{}", run.stderr);
+    }
+    assert_eq!(place.stats("198.51.100.20").0, 1);
+}
+
+#[test]
+fn strict_ends_with_4() {
+    let place = Place::new();
+    let log = [mde(now(), "a1", "pc", "198.51.100.20"), "{\n".to_owned()].concat();
+    let path = place.write("a.json", log);
+    let path = path.to_str().expect("UTF-8");
+    place.run(["ingest", path]).ends(0);
+    place.run(["ingest", "--strict", path]).ends(4);
+    assert_eq!(place.stats("198.51.100.20").0, 1);
+}
+
+#[test]
+fn marks_line_ends_and_nulls() {
+    let place = Place::new();
+    let rows = csv(now(), "pc-1", "198.51.100.20").replace('\n', "\r\n");
+    let (counts, _) = take_in(&place, "a.csv", format!("\u{feff}time,device,ip\r\n{rows}\r\n"), 0);
+    assert_eq!((&counts["sighted"], &counts["ignored"]), (&json!(1), &json!({ "blank": 1, "header": 1 })));
+    let rows =
+        [zeek(now(), "-", "198.51.100.20"), zeek(now(), "10.0.0.1", "(empty)"), zeek(now(), "10.0.0.1", "-")];
+    let (counts, said) = take_in(&place, "conn.log", format!("{ZEEK_HEADER}{}", rows.concat()), 0);
+    let ignored = json!({ "header": ZEEK_HEADER_LINES, "no_remote": 2 });
+    assert_eq!((&counts["ignored"], &counts["refused"]), (&ignored, &json!({ "no_device": 1 })));
+    assert!(said.contains(&format!("conn.log:{}: ", ZEEK_HEADER_LINES + 1)), "{said}");
+}
+
+#[test]
+fn a_line_of_100_mb() {
+    let place = Place::new();
+    let good = |agent: &str| mde(now(), agent, "pc", "198.51.100.20").into_bytes();
+    let log = [good("a1"), vec![b'x'; 100 << 20], b"\n".to_vec(), good("a2")].concat();
+    let (counts, said) = take_in(&place, "a.json", log, 0);
+    assert_eq!((&counts["sighted"], &counts["refused"]), (&json!(2), &json!({ "line_too_long": 1 })));
+    assert!(said.contains("a.json:2: "), "{said}");
+}
+
+#[test]
+fn an_empty_file_is_no_mistake() {
+    let place = Place::new();
+    let (counts, _) = take_in(&place, "a.json", "", 0);
+    assert_eq!(counts["lines"], 0);
+    let (counts, _) = take_in(&place, "b.json", "\n\n", 0);
+    assert_eq!(counts["ignored"], json!({ "blank": 2 }));
+}

@@ -1,0 +1,12 @@
+//! The real binary, end to end: what is typed, what is printed, how it ends, what is there afterwards. Each test has
+//! a folder of its own; nothing sleeps, servers are waited for by their first line. Refuses to hold: tests of parts.
+
+mod bad_input;
+mod commands;
+mod demo;
+mod durability;
+mod hostile_names;
+mod samples;
+mod served;
+mod support;
+mod wrong_command_lines;

@@ -1,0 +1,267 @@
+//! What the tests work with: a folder, the binary run in it, a running server, a few words of HTTP, log lines.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+use sighting::Second;
+use tempfile::TempDir;
+
+/// The binary, with none of the caller's settings.
+pub(crate) fn seenby(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seenby"));
+    for variable in ["SEENBY_DATA", "SEENBY_SETTINGS", "SEENBY_LOG", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
+        command.env_remove(variable);
+    }
+    command.env("HOME", home).env("TZ", "UTC").env("NO_COLOR", "1").current_dir(home).stdin(Stdio::null());
+    command
+}
+
+/// How a run of the binary ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    pub(crate) fn of(command: &mut Command) -> Run {
+        let output = command.output().expect("the binary starts");
+        Run {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("standard output is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("standard error is UTF-8"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn ends(self, code: i32) -> Run {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The one line of JSON on standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "one line of JSON: {:?}", self.stdout);
+        serde_json::from_str(&self.stdout).expect("JSON")
+    }
+}
+
+/// A folder with a data folder in it.
+pub(crate) struct Place {
+    pub(crate) root: TempDir,
+    pub(crate) data: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new() -> Place {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let data = root.path().join("data");
+        Place { root, data }
+    }
+
+    /// One whose data never become too old.
+    pub(crate) fn keeping_for_ever() -> Place {
+        let place = Place::new();
+        place.run(["init", "--retention-hours", "forever"]).ends(0);
+        place
+    }
+
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = seenby(self.root.path());
+        command.args(arguments).arg("--data-dir").arg(&self.data);
+        command
+    }
+
+    pub(crate) fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Run {
+        Run::of(&mut self.command(arguments))
+    }
+
+    /// Runs it with something on standard input.
+    pub(crate) fn feed<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>, input: &[u8]) -> Run {
+        let path = self.write("standard-input", input);
+        let file = std::fs::File::open(path).expect("just written");
+        Run::of(self.command(arguments).stdin(file))
+    }
+
+    /// Writes a file beside the data folder.
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.root.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
+        std::fs::write(&path, bytes).expect("a file");
+        path
+    }
+
+    /// Takes logs in and gives the counts.
+    #[track_caller]
+    pub(crate) fn ingest(&self, name: &str, bytes: impl AsRef<[u8]>) -> Value {
+        let path = self.write(name, bytes);
+        let run = self.run([OsStr::new("ingest"), OsStr::new("--json"), path.as_os_str()]);
+        assert!(run.code == 0 || run.code == 4, "{run:?}");
+        run.json()
+    }
+
+    /// Devices, first and last of an address.
+    #[track_caller]
+    pub(crate) fn stats(&self, address: &str) -> (u64, Value, Value) {
+        let body = self.run(["stats", "--json", address]).json();
+        (
+            body["organizationPrevalence"].as_u64().expect("a number"),
+            body["orgFirstSeen"].clone(),
+            body["orgLastSeen"].clone(),
+        )
+    }
+
+    pub(crate) fn serve(&self) -> Server {
+        Server::start(&mut self.command(["serve", "--listen", "127.0.0.1:0"]))
+    }
+}
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// `127.0.0.1:PORT`.
+    pub(crate) host: String,
+    /// The first lines of standard output.
+    pub(crate) lines: Vec<String>,
+}
+
+impl Server {
+    pub(crate) fn start(command: &mut Command) -> Server {
+        let mut server = Server::spawn(command, 1);
+        let first = &server.lines[0];
+        server.host = first.strip_prefix("http://").unwrap_or_else(|| panic!("{first:?}")).to_owned();
+        server
+    }
+
+    /// A demo, which prints more: what to paste.
+    pub(crate) fn start_demo(command: &mut Command) -> Server {
+        Server::spawn(command, 10)
+    }
+
+    fn spawn(command: &mut Command, first_lines: usize) -> Server {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut lines = Vec::new();
+        for _ in 0..first_lines {
+            let mut line = String::new();
+            stdout.read_line(&mut line).expect("a line");
+            lines.push(line.trim_end().to_owned());
+        }
+        Server { child, stdout, host: String::new(), lines }
+    }
+
+    /// Ends it as a service manager does; its exit code.
+    pub(crate) fn stop(mut self) -> i32 {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("UTF-8");
+        assert_eq!(rest, "", "nothing more on standard output");
+        self.child.wait().expect("it ends").code().unwrap_or(-1)
+    }
+
+    /// Ends it as a power cut does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Status and body of a GET.
+    pub(crate) fn get(&self, path: &str, token: Option<&str>) -> (u16, String) {
+        let bearer = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+        self.exchange(&format!("GET {path} HTTP/1.1\r\n{bearer}"), "")
+    }
+
+    /// A token for the credentials that `app add --json` printed.
+    pub(crate) fn token(&self, credentials: &Value) -> String {
+        let text = |key: &str| credentials[key].as_str().expect("a text").to_owned();
+        let form = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}&scope=https%3A%2F%2Fapi.securitycenter.microsoft.com%2F.default",
+            text("client_id"),
+            text("client_secret")
+        );
+        let head = format!(
+            "POST /{}/oauth2/v2.0/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
+            text("tenant"),
+            form.len()
+        );
+        let (status, body) = self.exchange(&head, &form);
+        assert_eq!(status, 200, "{body}");
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        body["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    fn exchange(&self, head: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.host).expect("it listens");
+        write!(stream, "{head}Host: {}\r\nConnection: close\r\n\r\n{body}", self.host).expect("it reads");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("UTF-8");
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, body.to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended in most tests.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the binary under test reads the real clock too")]
+pub(crate) fn now() -> Second {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    Second::new(u32::try_from(since_1970.as_secs()).expect("before 2106"))
+}
+
+/// A line of Defender's storage export.
+pub(crate) fn mde(second: Second, device_id: &str, device_name: &str, remote: &str) -> String {
+    let record = serde_json::json!({
+        "time": second.to_string(),
+        "category": "AdvancedHunting-DeviceNetworkEvents",
+        "properties": {
+            "Timestamp": second.to_string(),
+            "DeviceId": device_id,
+            "DeviceName": device_name,
+            "ActionType": "ConnectionSuccess",
+            "RemoteIP": remote,
+            "RemotePort": 443,
+            "LocalIP": "10.1.2.3",
+            "Protocol": "Tcp",
+        },
+    });
+    format!("{record}\r\n")
+}
+
+pub(crate) const ZEEK_HEADER: &str = "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tconn\n\
+    #fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tconn_state\n\
+    #types\ttime\tstring\taddr\tport\taddr\tport\tenum\tstring\n";
+
+/// Lines of [`ZEEK_HEADER`].
+pub(crate) const ZEEK_HEADER_LINES: u64 = 7;
+
+/// A row under [`ZEEK_HEADER`].
+pub(crate) fn zeek(second: Second, device: &str, remote: &str) -> String {
+    format!("{}.345678\tCAbc123\t{device}\t50001\t{remote}\t443\ttcp\tSF\n", second.unix())
+}
+
+/// A row under the header `time,device,ip`.
+pub(crate) fn csv(second: Second, device: &str, remote: &str) -> String {
+    format!("{second},{device},{remote}\n")
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}

@@ -1,0 +1,124 @@
+//! A wrong command line ends with 2, changes nothing, and says what to type instead.
+
+use crate::support::{Place, now, zeek};
+
+#[track_caller]
+fn check(place: &Place, arguments: &[&str], says: &[&str]) {
+    let run = place.run(arguments).ends(2);
+    for part in says {
+        assert!(run.stderr.contains(part), "{arguments:?}: {:?} lacks {part:?}", run.stderr);
+    }
+    assert_eq!(run.stdout, "", "{arguments:?}");
+}
+
+#[test]
+fn what_to_type_instead() {
+    let place = Place::new();
+    place.run(["init"]).ends(0);
+    for (arguments, says) in [
+        (&["stat", "1.1.1.1"][..], &["similar subcommand", "stats"][..]),
+        (&["stats", "--jsn", "1.1.1.1"], &["--json"]),
+        (&["stats"], &["<IP|->", "Usage"]),
+        (&["stats", "256.1.1.1"], &["'256.1.1.1' is not an IP address", "0 to 255"]),
+        (&["stats", "10.0.0.0/8"], &["without the prefix length"]),
+        (&["stats", "10.0.0.1:443"], &["without port"]),
+        (&["stats", "evil.example.org"], &["looks like a name"]),
+        (&["stats", "1.1.1.1", "--last", "7"], &["48h, 7d or 4w"]),
+        (&["stats", "1.1.1.1", "--last", "7d", "--look-back-hours", "5"], &["cannot be used with"]),
+        (&["stats", "1.1.1.1", "--look-back-hours", "0"], &["--look-back-hours is '0'", "1 to 720"]),
+        (&["stats", "1.1.1.1", "--look-back-hours", "721"], &["1 to 720"]),
+        (&["stats", "1.1.1.1", "--look-back-hours", "-5"], &["'-5'", "1 to 720"]),
+        (&["stats", "1.1.1.1", "--look-back-hours", "+5"], &["1 to 720"]),
+        (&["stats", "1.1.1.1", "--last", "31d"], &["--last is '744 hours'", "1 to 720"]),
+        (&["stats", "1.1.1.1", "--as-of", "yesterday"], &["2024-04-29T21:00:00Z"]),
+        (&["ingest"], &["FILE|FOLDER|-"]),
+        (&["ingest", "/no/such/file"], &["/no/such/file", "name a file or folder"]),
+        (&["ingest", "--format", "pcap", "-"], &["zeek-tsv", "mde", "sysmon"]),
+        (&["ingest", "--local-networks", "10/8", "-"], &["10.0.0.0/8,fd00::/8"]),
+        (&["ingest", "--columns", "when=ts", "-"], &["the keys are time, device, ip"]),
+        (&["ingest", "--source", "", "-"], &["1 to 255 bytes"]),
+        (&["serve", "--listen", "localhost"], &["127.0.0.1:8787"]),
+        (&["retention", "set", "0"], &["1 to 2147483647", "forever"]),
+        (&["app", "add", "x", "--permission", "Ip.Write"], &["Ip.Read.All"]),
+        (&["app", "remove", "nobody", "--yes"], &["no application 'nobody'", "seenby app list"]),
+        (&["app", "rotate", "nobody"], &["no application 'nobody'"]),
+        (&["org", "remove", "nobody", "--yes"], &["no organisation 'nobody'", "'default'"]),
+        (&["org", "remove", "default"], &["--yes", "nothing was changed"]),
+        (&["org", "add", "DEFAULT"], &["the name 'DEFAULT' is taken"]),
+        (&["org", "add", ""], &["1 to 255 bytes"]),
+        (&["stats", "1.1.1.1", "--organisation", "nobody"], &["no organisation 'nobody'", "'default'"]),
+        (&["device", "domain", "not a domain"], &["corp.example.org"]),
+        (&["init", "--retention-hours", "99"], &["seenby retention set 99"]),
+        (&["init", "--organisation-id", "no-guid"], &["--organisation-id"]),
+        (&["init", "--organisation-name", "Other"], &["seenby org add"]),
+    ] {
+        check(&place, arguments, says);
+    }
+}
+
+#[test]
+fn a_wrong_address_in_a_list_is_found_before_anything_is_answered() {
+    let place = Place::new();
+    let run = place.feed(["stats", "-"], b"1.1.1.1\n# a remark\n\n1.1.1.1/32\n").ends(2);
+    assert!(run.stderr.contains("standard input, line 4"), "{}", run.stderr);
+    assert_eq!(run.stdout, "");
+}
+
+#[test]
+fn a_wrong_settings_file_says_where() {
+    let place = Place::new();
+    let path = place.write("s.toml", "[api]\nunkown_ip = 'zero'\n");
+    let path = path.to_str().expect("UTF-8");
+    check(
+        &place,
+        &["stats", "1.1.1.1", "--settings", path],
+        &["s.toml", "unkown_ip", "unknown_ip", "line 2"],
+    );
+    check(&place, &["stats", "1.1.1.1", "--settings", "/no/such.toml"], &["/no/such.toml", "cannot be read"]);
+}
+
+#[test]
+fn several_organisations_must_be_told_apart() {
+    let place = Place::new();
+    place.run(["org", "add", "Contoso"]).ends(0);
+    check(&place, &["stats", "1.1.1.1"], &["--organisation NAME", "'default'", "'Contoso'"]);
+    let log = place.write("a.log", zeek(now(), "10.0.0.1", "198.51.100.20"));
+    check(&place, &["ingest", log.to_str().expect("UTF-8")], &["--organisation NAME"]);
+    place.run(["stats", "1.1.1.1", "--organisation", "contoso"]).ends(1);
+}
+
+#[test]
+fn every_command_has_help() {
+    let place = Place::new();
+    for command in [
+        "init",
+        "ingest",
+        "stats",
+        "serve",
+        "demo",
+        "org",
+        "app",
+        "retention",
+        "device",
+        "org add",
+        "org list",
+        "org rename",
+        "org remove",
+        "app add",
+        "app list",
+        "app rotate",
+        "app remove",
+        "retention show",
+        "retention set",
+        "device list",
+        "device show",
+        "device merge",
+        "device domain",
+    ] {
+        let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let run = place.run(&arguments).ends(0);
+        assert!(run.stdout.contains("Usage: seenby"), "{command}");
+    }
+    assert!(!place.data.exists(), "help touches nothing");
+    place.run(["--version"]).ends(0);
+}
