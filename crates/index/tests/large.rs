@@ -10,11 +10,13 @@ use common::{now, organisation};
 use seenby_index::{IndexStore, Options};
 use sighting::model::ModelStore;
 use sighting::{
-    Address, Answer, Batch, Day, FirstSeen, Identity, IdentityKind, Question, Second, SourceName, Store, Window,
+    Address, Answer, Batch, Day, FirstSeen, Identity, IdentityKind, Question, Second, SourceName, Store,
+    Window,
 };
 
 fn open(disk: &Sim) -> IndexStore {
-    IndexStore::open(Arc::new(disk.clone()), Options { live_rows_max: 1 << 30, background: false }).expect("opens")
+    IndexStore::open(Arc::new(disk.clone()), Options { live_rows_max: 1 << 30, background: false })
+        .expect("opens")
 }
 
 fn agent(number: u64) -> Identity {
@@ -31,8 +33,13 @@ fn new_batch(source: &str) -> Batch {
 
 fn ask(store: &impl Store, address: Address, since: Second, until: Second) -> Answer {
     let window = Window::new(since, until).expect("in order");
-    let question =
-        Question { organisation: organisation(0), address, window, kept_since: Second::MIN, first_seen: FirstSeen::InWindow };
+    let question = Question {
+        organisation: organisation(0),
+        address,
+        window,
+        kept_since: Second::MIN,
+        first_seen: FirstSeen::InWindow,
+    };
     now(store.stats(question)).expect("an answer")
 }
 
@@ -85,7 +92,11 @@ fn hot_addresses_equal_the_model() {
             let (since, until) = (start.plus(a.min(b)), start.plus(a.max(b)));
             for number in 0..4 {
                 let got = ask(&store, address(number), since, until);
-                assert_eq!(got, ask(&model, address(number), since, until), "seed {seed}, address {number}, {since} to {until}");
+                assert_eq!(
+                    got,
+                    ask(&model, address(number), since, until),
+                    "seed {seed}, address {number}, {since} to {until}"
+                );
             }
         }
     }

@@ -1,0 +1,71 @@
+//! Logs of a simulated fleet at the rates that were measured on real networks, as files and as streams. Refuses to
+//! hold: the fleet itself (`fleet`).
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use fleet::{Fleet, Settings, zeek_header};
+
+/// Which sensor wrote the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Log {
+    /// Defender's storage NDJSON in rows of about 600 bytes.
+    Mde600,
+    /// Zeek's conn.log as tab-separated values.
+    ZeekTsv,
+}
+
+impl Log {
+    /// As in the names of figures.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Log::Mde600 => "mde.600",
+            Log::ZeekTsv => "zeek.tsv",
+        }
+    }
+
+    /// Enough devices and days for that many records.
+    fn settings(self, records: u64) -> Settings {
+        const DEVICES: u32 = 10_000;
+        // A day of 10,000 devices has about a million records by Defender; more by Zeek.
+        let days = (records / 500_000).clamp(2, 365) as u32;
+        let mde_share = if self == Log::Mde600 { 1.0 } else { 0.0 };
+        Settings { devices: DEVICES, days, mde_share, mde_row_bytes: 600, ..Settings::measured() }
+    }
+
+    /// Hands out the first so many records of the fleet's log in blocks of whole lines. Answers how many there were.
+    pub(crate) fn blocks(
+        self,
+        records: u64,
+        out: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<u64> {
+        const BLOCK_BYTES: usize = 1 << 18;
+        let mut block = Vec::with_capacity(BLOCK_BYTES + (8 << 10));
+        if self == Log::ZeekTsv {
+            zeek_header(&mut block);
+        }
+        let mut count = 0;
+        for event in Fleet::new(self.settings(records)).events().take(usize::try_from(records)?) {
+            event.write(&mut block);
+            count += 1;
+            if block.len() >= BLOCK_BYTES {
+                out(&block)?;
+                block.clear();
+            }
+        }
+        out(&block)?;
+        Ok(count)
+    }
+
+    /// Writes a log of so many records into a folder.
+    pub(crate) fn file(self, folder: &Path, records: u64) -> anyhow::Result<PathBuf> {
+        let path = folder.join(format!("{}.log", self.name()));
+        let mut file = BufWriter::new(File::create(&path).context("the log cannot be made")?);
+        let written = self.blocks(records, &mut |block| Ok(file.write_all(block)?))?;
+        anyhow::ensure!(written == records, "the fleet has {written} records, {records} are wanted");
+        file.into_inner().context("the log cannot be written")?.sync_all()?;
+        Ok(path)
+    }
+}

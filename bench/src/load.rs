@@ -1,0 +1,61 @@
+//! From a log file to the durable store by the real binary, beside a decode loop on the same file. Refuses to hold:
+//! either of the two.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::corpus::Log;
+use crate::program::Program;
+use crate::results::{Better, Results};
+use crate::{Scale, decode_loop};
+
+/// Measures every log.
+pub(crate) fn measure(
+    program: &Program,
+    work: &Path,
+    scale: &Scale,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    for (log, promise) in [(Log::Mde600, 1_000_000.0), (Log::ZeekTsv, 1_500_000.0)] {
+        measure_log(program, work, scale, results, log, promise)?;
+    }
+    Ok(())
+}
+
+fn measure_log(
+    program: &Program,
+    work: &Path,
+    scale: &Scale,
+    results: &mut Results,
+    log: Log,
+    promise: f64,
+) -> anyhow::Result<()> {
+    let (records, name) = (scale.file_records, log.name());
+    results.say(&format!("{name}: {records} records to a file, then {} times each", scale.file_runs));
+    let path = log.file(work, records)?;
+    let threads = std::thread::available_parallelism()?.get();
+    let (mut loading, mut decoding) = (Duration::MAX, Duration::MAX);
+    let mut stored = 0;
+    for _ in 0..scale.file_runs {
+        let begun_at = Instant::now();
+        let decoded = decode_loop::run(&path, threads)?;
+        decoding = decoding.min(begun_at.elapsed());
+        anyhow::ensure!(decoded == records, "the loop saw {decoded} of {records} records");
+        let store = tempfile::tempdir_in(work)?;
+        let data_dir = store.path().join("data");
+        program.init(&data_dir)?;
+        let (counts, took) = program.ingest(&data_dir, &path)?;
+        anyhow::ensure!(counts.lines == records, "the store counted {} of {records} records", counts.lines);
+        loading = loading.min(took);
+        stored = counts.sighted;
+    }
+    let bytes = std::fs::metadata(&path)?.len();
+    std::fs::remove_file(&path)?;
+    results.say(&format!("{} bytes a record, {stored} of {records} sighted", bytes / records));
+    let rate = |took: Duration| records as f64 / took.as_secs_f64();
+    let ours = rate(loading);
+    results.add(format!("load.{name}"), ours, "records/s", Better::Higher, ("promise", promise));
+    let decode = ("decode loop", rate(decoding));
+    results.add(format!("limit.{name}"), ours, "records/s", Better::Higher, decode);
+    Ok(())
+}

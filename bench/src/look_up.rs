@@ -1,0 +1,91 @@
+//! Look-ups in this process: the hot address, rare ones, one that nobody reached, each in its distribution. Refuses to
+//! hold: the way over HTTP.
+
+use std::path::Path;
+use std::time::Instant;
+
+use fleet::DeviceNumber;
+use index::IndexStore;
+use sighting::{Address, Answer, FirstSeen, OrganisationId, Question, Second, Uuid, Window};
+
+use crate::results::{Better, Results};
+use crate::{Scale, hot_store};
+
+const ORGANISATION: OrganisationId = OrganisationId(Uuid::from_u128(1));
+
+/// Measures all three on 30 days of segments with some of the newest facts still in memory.
+pub(crate) fn measure(work: &Path, scale: &Scale, results: &mut Results) -> anyhow::Result<()> {
+    let root = tempfile::tempdir_in(work)?;
+    let folder = hot_store::open(&root.path().join("data"))?;
+    let store = folder.store();
+    let set = hot_store::hot_set(1);
+    results.say("look-ups: an address of 50,000 devices on 30 days among 1.5 million rare ones");
+    // In two halves, so that segments and memory both hold part of the newest days.
+    let newest = set.last_day.first().minus(86_400);
+    hot_store::fill(&store, ORGANISATION, set.sightings().filter(|(_, _, second)| *second < newest))?;
+    store.flush()?;
+    hot_store::fill(&store, ORGANISATION, set.sightings().filter(|(_, _, second)| *second >= newest))?;
+    let until = set.last_day.at(43_200);
+    // Windows of all lengths, so that nothing is the same question twice.
+    let mut hot = times(scale.questions / 100, |number| {
+        let hours = 1 + number * 337 % 720;
+        ask(&store, set.hot(), until, hours).map(|answer| matches!(answer, Answer::Seen(_)))
+    })?;
+    let mut whole = times(scale.questions / 100, |number| {
+        // Another second each time: one and a half days at the ends of the window are always judged fact by fact.
+        ask(&store, set.hot(), until.minus(u64::from(number % 3_600)), 720)
+            .map(|answer| matches!(answer, Answer::Seen(_)))
+    })?;
+    let mut rare = times(scale.questions, |number| {
+        let mixed = number.wrapping_mul(0x9e37_79b1);
+        let address = set.rare(DeviceNumber(mixed % set.devices), 1 + mixed / set.devices % 28, 0);
+        ask(&store, address, until, 720).map(|answer| matches!(answer, Answer::Seen(_)))
+    })?;
+    let mut unseen = times(scale.questions, |_| {
+        ask(&store, set.unseen(), until, 720).map(|answer| !matches!(answer, Answer::Seen(_)))
+    })?;
+    for (name, promise, times) in [
+        ("hot.process.720h", 500.0, &mut whole),
+        ("hot.process.any", 500.0, &mut hot),
+        ("rare.process", 20.0, &mut rare),
+        ("unseen.process", 20.0, &mut unseen),
+    ] {
+        times.sort_unstable();
+        let (p50, p99) = (quantile(times, 50), quantile(times, 99));
+        results.add(format!("{name}.p50"), p50, "us", Better::Lower, ("promise", promise));
+        results.add(format!("{name}.p99"), p99, "us", Better::Lower, ("promise", promise));
+    }
+    Ok(())
+}
+
+fn ask(store: &IndexStore, address: Address, until: Second, hours: u32) -> anyhow::Result<Answer> {
+    Ok(store.stats_now(&Question {
+        organisation: ORGANISATION,
+        address,
+        window: Window::look_back(until, hours),
+        kept_since: Second::MIN,
+        first_seen: FirstSeen::InWindow,
+    })?)
+}
+
+/// Nanoseconds of each question; a few before the first make everything warm. Each must be answered as expected.
+fn times(count: u32, ask: impl Fn(u32) -> anyhow::Result<bool>) -> anyhow::Result<Vec<u64>> {
+    for number in 0..count.min(64) {
+        ask(number)?;
+    }
+    (0..count)
+        .map(|number| {
+            let begun_at = Instant::now();
+            let is_expected = ask(number)?;
+            let took = begun_at.elapsed();
+            anyhow::ensure!(is_expected, "question {number} has a wrong answer");
+            Ok(took.as_nanos() as u64)
+        })
+        .collect()
+}
+
+/// In microseconds.
+fn quantile(sorted: &[u64], percent: usize) -> f64 {
+    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(place).copied().unwrap_or_default() as f64 / 1e3
+}

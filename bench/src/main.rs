@@ -1,0 +1,79 @@
+//! `make bench`: what this machine measures of seenby, as a table and as `target/bench/results.json`.
+//!
+//! Holds: the order of the measurements and how large each is. What they are made of is a [`corpus`] by the fleet
+//! simulator, the real [`program`] in processes of its own, and the store in this process for [`look_up`]s.
+//!
+//! Refuses to hold: verdicts. Machines differ and are shared; a figure stands beside a promise or beside what the
+//! machine can do at all, measured in the same run, and the reader judges the ratio.
+
+mod corpus;
+mod decode_loop;
+mod hot_store;
+mod load;
+mod look_up;
+mod memory;
+mod program;
+mod restart;
+mod results;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use program::Program;
+use results::Results;
+
+/// How much is measured.
+pub(crate) struct Scale {
+    /// Records of each file that is loaded.
+    file_records: u64,
+    /// Times that each file is loaded; the best counts.
+    file_runs: u32,
+    /// Records that go through standard input while memory is watched.
+    memory_records: u64,
+    /// Sightings in the store that is opened again.
+    restart_sightings: u64,
+    /// Questions for rare and for unseen addresses; a hundredth of it for the hot one.
+    questions: u32,
+}
+
+const FULL: Scale = Scale {
+    file_records: 5_000_000,
+    file_runs: 5,
+    memory_records: 100_000_000,
+    restart_sightings: 20_000_000,
+    questions: 200_000,
+};
+
+/// For a look in between, in about three minutes. The memory figure says how few records it is for.
+const QUICK: Scale = Scale {
+    file_records: 1_000_000,
+    file_runs: 2,
+    memory_records: 5_000_000,
+    restart_sightings: 20_000_000,
+    questions: 20_000,
+};
+
+fn main() -> anyhow::Result<()> {
+    let is_quick = std::env::var("QUICK").is_ok_and(|quick| !quick.is_empty() && quick != "0");
+    let scale = if is_quick { QUICK } else { FULL };
+    let target = target_folder()?;
+    let program = Program::find()?;
+    std::fs::create_dir_all(target.join("bench")).context("the folder for results cannot be made")?;
+    // Beside the results, where there is room; many systems keep /tmp in memory.
+    let work = tempfile::tempdir_in(target.join("bench")).context("the folder for work cannot be made")?;
+    let mut results = Results::default();
+    load::measure(&program, work.path(), &scale, &mut results)?;
+    look_up::measure(work.path(), &scale, &mut results)?;
+    restart::measure(&program, work.path(), &scale, &mut results)?;
+    memory::measure(&program, work.path(), &scale, &mut results)?;
+    results.show();
+    results.write(&target.join("bench/results.json"))
+}
+
+/// `target`, where cargo put this program.
+fn target_folder() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("this program does not know where it is")?;
+    let folder = this.ancestors().nth(2).context("this program does not lie in a target folder")?;
+    Ok(folder.to_owned())
+}

@@ -1,0 +1,150 @@
+//! The real binary in processes of its own: how long it took, how much memory it held. Refuses to hold: what is asked
+//! of it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use sighting::{OrganisationId, Uuid};
+
+/// Where the binary lies.
+pub(crate) struct Program {
+    path: PathBuf,
+}
+
+/// What `ingest --json` prints, as far as it is looked at.
+#[derive(Deserialize, Debug)]
+pub(crate) struct Counts {
+    /// Records.
+    pub(crate) lines: u64,
+    /// Those of them that are sightings.
+    pub(crate) sighted: u64,
+}
+
+impl Program {
+    /// The binary that cargo built beside this one.
+    pub(crate) fn find() -> anyhow::Result<Program> {
+        let path = std::env::current_exe()?.with_file_name("seenby");
+        anyhow::ensure!(
+            path.is_file(),
+            "{} is missing; build it first: cargo build --release -p seenby",
+            path.display()
+        );
+        Ok(Program { path })
+    }
+
+    fn command(&self, name: &str, data_dir: &Path) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .env_remove("SEENBY_SETTINGS")
+            .env_remove("SEENBY_LOG")
+            .arg(name)
+            .arg("--data-dir")
+            .arg(data_dir);
+        command.stderr(Stdio::inherit()).stdin(Stdio::null());
+        command
+    }
+
+    /// `seenby init`: keeps everything for ever, since the fleet lives in a fixed past.
+    pub(crate) fn init(&self, data_dir: &Path) -> anyhow::Result<OrganisationId> {
+        #[derive(Deserialize)]
+        struct Made {
+            organisation: String,
+        }
+        let output =
+            self.command("init", data_dir).args(["--retention-hours", "forever", "--json"]).output()?;
+        anyhow::ensure!(output.status.success(), "seenby init failed");
+        let made: Made = serde_json::from_slice(&output.stdout)?;
+        Ok(OrganisationId(made.organisation.parse::<Uuid>().context("the organisation is a GUID")?))
+    }
+
+    /// `seenby ingest FILE`, from the start of the process to its end, the store being durable by then.
+    pub(crate) fn ingest(&self, data_dir: &Path, file: &Path) -> anyhow::Result<(Counts, Duration)> {
+        let begun_at = Instant::now();
+        let output = self.command("ingest", data_dir).arg("--json").arg(file).output()?;
+        let took = begun_at.elapsed();
+        anyhow::ensure!(output.status.success(), "seenby ingest failed");
+        Ok((serde_json::from_slice(&output.stdout)?, took))
+    }
+
+    /// `seenby ingest -`, fed by `feed` while its memory is watched. Answers the most that it held, in bytes.
+    pub(crate) fn ingest_stdin(
+        &self,
+        data_dir: &Path,
+        feed: impl FnOnce(&mut dyn FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<u64>,
+    ) -> anyhow::Result<(Counts, u64)> {
+        let mut command = self.command("ingest", data_dir);
+        command.args(["--json", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let mut pipe = child.stdin.take().context("the pipe was asked for")?;
+        let mut stdout = child.stdout.take().context("the pipe was asked for")?;
+        let (id, is_done) = (child.id(), AtomicBool::new(false));
+        let (counts, peak) = thread::scope(|scope| {
+            let watching = scope.spawn(|| watch_memory(id, &is_done));
+            let counts = (|| {
+                feed(&mut |block| Ok(pipe.write_all(block)?))?;
+                drop(pipe);
+                let mut printed = Vec::new();
+                stdout.read_to_end(&mut printed)?;
+                anyhow::Ok(serde_json::from_slice(&printed)?)
+            })();
+            is_done.store(true, Ordering::Relaxed);
+            watching.thread().unpark();
+            (counts, watching.join().unwrap_or_default())
+        });
+        anyhow::ensure!(child.wait()?.success(), "seenby ingest - failed");
+        Ok((counts?, peak))
+    }
+
+    /// `seenby serve`, from the start of the process to the first `/readyz` that says yes.
+    pub(crate) fn ready(&self, data_dir: &Path) -> anyhow::Result<Duration> {
+        let begun_at = Instant::now();
+        let mut child = self
+            .command("serve", data_dir)
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .env("SEENBY_LOG", "warn")
+            .spawn()?;
+        let ready = wait_ready(&mut child, begun_at);
+        child.kill()?;
+        child.wait()?;
+        ready
+    }
+}
+
+fn wait_ready(child: &mut Child, begun_at: Instant) -> anyhow::Result<Duration> {
+    let stdout = child.stdout.take().context("the pipe was asked for")?;
+    let mut url = String::new();
+    BufReader::new(stdout).read_line(&mut url)?;
+    let address = url.trim().strip_prefix("http://").context("the first line is the address")?;
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "the server is not ready: {answer}");
+    Ok(begun_at.elapsed())
+}
+
+/// Follows the most memory that a process has held, until it is done.
+fn watch_memory(process: u32, is_done: &AtomicBool) -> u64 {
+    let mut peak = 0;
+    while !is_done.load(Ordering::Relaxed) {
+        peak = peak_memory(process).unwrap_or(peak);
+        thread::park_timeout(Duration::from_millis(10));
+    }
+    peak
+}
+
+/// The most memory that a running process has held so far, as the system counts it (`VmHWM`); none at its end.
+fn peak_memory(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
+}

@@ -1,0 +1,48 @@
+//! How long a server takes to be ready on a folder with many sightings, with as full a journal as there can be.
+//! Refuses to hold: the server.
+
+use std::path::Path;
+
+use index::Options;
+
+use crate::program::Program;
+use crate::results::{Better, Results};
+use crate::{Scale, hot_store};
+
+/// Fills a store, leaves it as a crash would, and starts a server on it.
+pub(crate) fn measure(
+    program: &Program,
+    work: &Path,
+    scale: &Scale,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    let root = tempfile::tempdir_in(work)?;
+    let data_dir = root.path().join("data");
+    let organisation = program.init(&data_dir)?;
+    let journal_max = Options::default().live_rows_max;
+    let wanted = scale.restart_sightings.max(journal_max);
+    results.say(&format!("restart with {wanted} sightings, {} of them only in the journal", journal_max - 1));
+    {
+        let folder = hot_store::open(&data_dir)?;
+        let store = folder.store();
+        let mut sightings = hot_store::hot_set(16).sightings();
+        let mut filled = 0;
+        // In segments first, then as many as the journal takes before it is written to segments.
+        let in_segments = usize::try_from(wanted - journal_max + 1)?;
+        filled += hot_store::fill(&store, organisation, sightings.by_ref().take(in_segments))?;
+        store.flush()?;
+        let in_journal = usize::try_from(journal_max - 1)?;
+        filled += hot_store::fill(&store, organisation, sightings.take(in_journal))?;
+        anyhow::ensure!(filled == wanted, "the set has {filled} sightings, {wanted} are wanted");
+        let figures = store.figures();
+        results.say(&format!(
+            "{} rows in {} segments, {} live",
+            figures.segment_rows, figures.segments, figures.live_rows
+        ));
+    }
+    let best = (0..3).map(|_| program.ready(&data_dir)).collect::<anyhow::Result<Vec<_>>>()?;
+    let seconds = best.iter().min().map_or(f64::NAN, std::time::Duration::as_secs_f64);
+    let name = format!("restart.{}M", wanted / 1_000_000);
+    results.add(name, seconds, "s", Better::Lower, ("promise", 2.0));
+    Ok(())
+}
