@@ -10,12 +10,12 @@ use sighting::StoreError;
 #[non_exhaustive]
 pub enum IndexError {
     /// The operating system refused.
-    #[error("{path}: {source}; check the disk, its free space and the folder's permissions")]
+    #[error("{path}: {cause}; check the disk, its free space and the folder's permissions")]
     Io {
         /// The file, relative to the data folder.
         path: String,
-        /// What it said.
-        source: io::Error,
+        /// What it said. Part of the text, and so no `source` that a chain would print once more.
+        cause: io::Error,
     },
     /// Bytes are not what was written.
     #[error(
@@ -53,7 +53,7 @@ pub enum IndexError {
 
 impl IndexError {
     pub(crate) fn io(path: &str) -> impl FnOnce(io::Error) -> IndexError {
-        move |source| IndexError::Io { path: path.to_owned(), source }
+        move |cause| IndexError::Io { path: path.to_owned(), cause }
     }
 
     pub(crate) fn corrupt(path: &str, offset: u64, what: impl Into<String>) -> IndexError {

@@ -23,7 +23,7 @@ impl DataFolder {
     /// Opens a data folder, making it if it is missing or empty.
     pub fn open(path: &Path, options: Options) -> Result<DataFolder, OpenError> {
         let shown = || sighting::escape(&path.to_string_lossy()).into_owned();
-        let io = |source| IndexError::Io { path: shown(), source };
+        let io = |cause| IndexError::Io { path: shown(), cause };
         if is_foreign(path).map_err(io)? {
             return Err(OpenError::Foreign { path: shown() });
         }

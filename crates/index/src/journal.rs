@@ -123,7 +123,7 @@ impl Journal {
 
     fn fail(&self, state: &mut State, error: std::io::Error) -> IndexError {
         state.failed = Some(error.to_string());
-        IndexError::Io { path: self.path.clone(), source: error }
+        IndexError::Io { path: self.path.clone(), cause: error }
     }
 }
 

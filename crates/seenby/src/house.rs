@@ -196,7 +196,7 @@ fn open_folder(path: &Path) -> Result<DataFolder, Unopened> {
 
 /// Whether the folder is somebody else's.
 fn is_forbidden(error: &OpenError) -> bool {
-    matches!(error, OpenError::Index(IndexError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied)
+    matches!(error, OpenError::Index(IndexError::Io { cause, .. }) if cause.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// The folder is held by a process that we cannot work through.

@@ -7,6 +7,7 @@ mod commands;
 mod control;
 mod defang;
 mod exit;
+mod figures;
 mod house;
 mod ingest;
 mod output;
@@ -20,6 +21,7 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     // Whatever this program makes is its user's alone: the data folder, its files, the control socket.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    raise_open_files_max();
     match commands::run(cli::Cli::parse()) {
         Ok(exit) => exit.into(),
         Err(failure) if failure.is_broken_pipe() => exit::Exit::Done.into(),
@@ -28,4 +30,13 @@ fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Every segment is an open file, and long retention makes thousands; the usual soft limit of 1,024 is for programs
+/// that use `select`.
+fn raise_open_files_max() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it is refused, opening a file will say so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

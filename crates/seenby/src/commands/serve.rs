@@ -18,6 +18,7 @@ use super::Context;
 use crate::clock;
 use crate::control;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
+use crate::figures;
 use crate::house::{House, shown};
 use crate::settings::{LogFormat, Settings};
 use crate::store::{AnyDirectory, AnyStore};
@@ -79,6 +80,9 @@ impl Server {
             Arc::new(|| api::Millis(clock::now_millis())),
             Arc::new(fill_random),
         );
+        if let AnyStore::Folder(store) = &house.store {
+            figures::register(state.metrics(), store);
+        }
         Ok(Server { house, listener, address, control, state })
     }
 

@@ -1,10 +1,10 @@
 //! The reading side of an ingest: each input's format is told by its first bytes, and its bytes are cut into chunks
 //! of whole records for the decoders. Refuses to hold: the cutting itself (`formats::Framer`) and decompression.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
+use crossbeam_channel::Sender;
 use formats::{Chunk, Detection, Framer, HEAD_BYTES, Opening};
 use sighting::SourceName;
 
@@ -37,7 +37,7 @@ pub(super) fn read_all(
     plan: &Plan,
     progress: &Progress,
     stopped: &dyn Fn() -> bool,
-    sender: SyncSender<Work>,
+    sender: Sender<Work>,
 ) -> Vec<Arc<Reading>> {
     let mut readings = Vec::new();
     let mut buffer = vec![0; BYTES_READ];
@@ -61,7 +61,7 @@ fn read(
     progress: &Progress,
     buffer: &mut [u8],
     stopped: &dyn Fn() -> bool,
-    sender: &SyncSender<Work>,
+    sender: &Sender<Work>,
 ) -> Arc<Reading> {
     let begun = source::open(input, progress).and_then(|mut stream| {
         let head = read_head(&mut stream, plan)?;
@@ -82,14 +82,17 @@ fn read(
         // Fails only when every decoder has failed, which the next look at `stopped` sees.
         super::send(sender, Work { reading: Arc::clone(&reading), chunk, damage: None });
     };
-    let mut push = |bytes: &[u8]| {
-        lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-        framer.push(bytes, &mut emit);
+    let mut take = |came: Came<'_>| match came {
+        Came::Bytes(bytes) => {
+            lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            framer.push(bytes, &mut emit);
+        }
+        Came::Nothing => framer.flush(&mut emit),
     };
-    push(&head.bytes);
+    take(Came::Bytes(&head.bytes));
     let ended = match head.ended {
         Some(ended) => ended,
-        None => read_on(&mut *stream.reader, buffer, stopped, &mut push),
+        None => read_on(&mut stream, buffer, stopped, &mut take),
     };
     let damage = ended.err().map(|error| {
         let code = stream.compression.map_or(UNREADABLE, |compression| compression.damage(&error));
@@ -143,17 +146,28 @@ fn read_head(stream: &mut Stream<'_>, plan: &Plan) -> io::Result<Head> {
     }
 }
 
+/// What came of an input.
+enum Came<'a> {
+    Bytes(&'a [u8]),
+    /// It pauses: what came before should be seen now.
+    Nothing,
+}
+
 /// Reads to the end, or until it is stopped (which is a good end too).
 fn read_on(
-    reader: &mut dyn Read,
+    stream: &mut Stream<'_>,
     buffer: &mut [u8],
     stopped: &dyn Fn() -> bool,
-    push: &mut dyn FnMut(&[u8]),
+    take: &mut dyn FnMut(Came<'_>),
 ) -> io::Result<()> {
     while !stopped() {
-        match reader.read(buffer) {
+        if !stream.wait()? {
+            take(Came::Nothing);
+            continue;
+        }
+        match stream.reader.read(buffer) {
             Ok(0) => break,
-            Ok(bytes) => push(&buffer[..bytes]),
+            Ok(bytes) => take(Came::Bytes(&buffer[..bytes])),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -18,10 +18,11 @@ pub(crate) use source::{Input, bytes, inputs};
 pub(crate) use tally::Tally;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use formats::{Chunk, Wanted};
 use sighting::{SourceName, Store as _, StoreError};
 
@@ -31,6 +32,10 @@ use batch::Filler;
 
 /// Chunks (about 1 MiB each) that wait for each decoder: enough that none is ever idle while the reader fills more.
 const CHUNKS_WAITING_PER_THREAD: usize = 2;
+
+/// How long a decoder with nothing to do keeps a batch that is not full: what comes in slowly (`tail -f`) is seen
+/// after a moment.
+const BATCH_WAITS_MAX: Duration = Duration::from_secs(1);
 
 /// How logs are read.
 #[derive(Debug)]
@@ -132,8 +137,7 @@ pub(crate) fn run(
     stop: &AtomicBool,
 ) -> Result<Tally, Failure> {
     let runtime = tokio::runtime::Handle::current();
-    let (sender, receiver) = sync_channel(CHUNKS_WAITING_PER_THREAD * plan.threads);
-    let receiver = Mutex::new(receiver);
+    let (sender, receiver) = bounded(CHUNKS_WAITING_PER_THREAD * plan.threads);
     let failed = AtomicBool::new(false);
     let decoders = Decoders { store, rules, plan, runtime: &runtime, receiver: &receiver, failed: &failed };
     let (readings, decoded) = std::thread::scope(|scope| -> Result<_, Failure> {
@@ -161,13 +165,20 @@ pub(crate) fn run(
     Ok(tally)
 }
 
+/// What a decoder does next.
+enum Next {
+    Work(Work),
+    Pause,
+    End,
+}
+
 /// What every decoder works with.
 struct Decoders<'a> {
     store: &'a AnyStore,
     rules: &'a Rules,
     plan: &'a Plan,
     runtime: &'a tokio::runtime::Handle,
-    receiver: &'a Mutex<Receiver<Work>>,
+    receiver: &'a Receiver<Work>,
     failed: &'a AtomicBool,
 }
 
@@ -175,7 +186,16 @@ impl Decoders<'_> {
     /// Decodes chunks into a batch of its own and appends it whenever it is full, until there are no more.
     fn decode(&self) -> Result<Tally, StoreError> {
         let mut filler = Filler::new(self.rules);
-        while let Some(work) = self.next() {
+        loop {
+            let work = match self.next() {
+                Next::Work(work) => work,
+                Next::Pause => {
+                    let rest = filler.take();
+                    self.append(rest, &mut filler)?;
+                    continue;
+                }
+                Next::End => break,
+            };
             let full = filler.change_source(&work.reading.source);
             self.append(full, &mut filler)?;
             filler.begin(&work.reading, work.damage);
@@ -189,11 +209,15 @@ impl Decoders<'_> {
         Ok(filler.into_tally())
     }
 
-    fn next(&self) -> Option<Work> {
+    fn next(&self) -> Next {
         if self.failed.load(Ordering::Relaxed) {
-            return None;
+            return Next::End;
         }
-        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+        match self.receiver.recv_timeout(BATCH_WAITS_MAX) {
+            Ok(work) => Next::Work(work),
+            Err(RecvTimeoutError::Timeout) => Next::Pause,
+            Err(RecvTimeoutError::Disconnected) => Next::End,
+        }
     }
 
     /// Only what has a receipt is counted as sighted.
@@ -207,7 +231,7 @@ impl Decoders<'_> {
             Err(error) => {
                 self.failed.store(true, Ordering::Relaxed);
                 // The reader may be waiting for room: take what there is until it notices.
-                while self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().is_ok() {}
+                while self.receiver.recv().is_ok() {}
                 Err(error)
             }
         }
@@ -215,6 +239,6 @@ impl Decoders<'_> {
 }
 
 /// Sends a chunk on its way; `false` if nobody decodes any more.
-fn send(sender: &SyncSender<Work>, work: Work) -> bool {
+fn send(sender: &Sender<Work>, work: Work) -> bool {
     sender.send(work).is_ok()
 }

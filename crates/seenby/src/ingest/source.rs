@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Progress;
 use crate::exit::Failure;
@@ -119,15 +121,32 @@ impl Compression {
 pub(super) struct Stream<'a> {
     pub(super) reader: Box<dyn Read + 'a>,
     pub(super) compression: Option<Compression>,
+    /// What may pause for long: standard input. A decompressor holds back bytes, so a compressed one is not watched.
+    pausing: Option<File>,
+}
+
+impl Stream<'_> {
+    /// Waits until there is something to read, or its end. `false` if there was nothing for a while.
+    pub(super) fn wait(&self) -> io::Result<bool> {
+        const WHILE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let Some(file) = &self.pausing else { return Ok(true) };
+        match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&WHILE)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// Opens an input.
 pub(super) fn open<'a>(input: &Input, progress: &'a Progress) -> io::Result<Stream<'a>> {
-    let raw: Box<dyn Read + 'a> = match &input.path {
-        Some(path) => Box::new(File::open(path)?),
-        None => Box::new(io::stdin().lock()),
+    let file = match &input.path {
+        Some(path) => File::open(path)?,
+        // Without the buffer of `io::stdin`, which would hide from `wait` what there is to read.
+        None => File::from(io::stdin().as_fd().try_clone_to_owned()?),
     };
-    let mut raw = Counted { raw, progress };
+    let pausing = if input.path.is_none() { Some(file.try_clone()?) } else { None };
+    let mut raw = Counted { raw: file, progress };
     let mut head = Vec::with_capacity(Compression::MAGIC_BYTES);
     (&mut raw).take(Compression::MAGIC_BYTES as u64).read_to_end(&mut head)?;
     let compression = Compression::of(&head);
@@ -139,7 +158,8 @@ pub(super) fn open<'a>(input: &Input, progress: &'a Progress) -> io::Result<Stre
         }
         Some(Compression::Zstd) => Box::new(zstd::stream::read::Decoder::new(whole)?),
     };
-    Ok(Stream { reader, compression })
+    let pausing = pausing.filter(|_| compression.is_none());
+    Ok(Stream { reader, compression, pausing })
 }
 
 /// Compressed bytes that are read at once.
@@ -194,7 +214,7 @@ impl<R: BufRead> Read for Gunzip<R> {
 
 /// Tells the progress bar what was read.
 struct Counted<'a> {
-    raw: Box<dyn Read + 'a>,
+    raw: File,
     progress: &'a Progress,
 }
 

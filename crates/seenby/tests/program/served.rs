@@ -1,5 +1,9 @@
 //! `seenby serve`: answers over real HTTP, and every other command through its control socket.
 
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::{Place, Run, Server, csv, mde, now, seenby};
@@ -164,4 +168,41 @@ fn settings_reach_the_server() {
     assert_eq!((status, &body["organizationPrevalence"]), (200, &json!(0)));
     assert_eq!(server.get("/api/ips/203.0.113.1/stats", Some(&token)).0, 200);
     assert_eq!(server.get("/api/ips/203.0.113.1/stats", Some(&token)).0, 429);
+}
+
+#[test]
+fn what_comes_in_slowly_is_seen_without_waiting_for_more() {
+    let place = Place::new();
+    let _server = place.serve();
+    let mut ingest = place
+        .command(["ingest", "--format", "mde", "--json", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut pipe = ingest.stdin.take().expect("piped");
+    pipe.write_all(mde(now().minus(60), &"ab".repeat(20), "pc-1.example.org", "198.51.100.9").as_bytes())
+        .expect("it reads");
+    // The pipe stays open: only a pause tells the program that this was all for now.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while place.stats("198.51.100.9").0 != 1 {
+        assert!(Instant::now() < deadline, "a line that came alone is not seen");
+    }
+    drop(pipe);
+    assert!(ingest.wait().expect("it ends").success());
+}
+
+#[test]
+fn metrics_show_what_the_store_holds() {
+    let place = Place::new();
+    let server = place.serve();
+    place.ingest("events.json", mde(now().minus(60), &"ab".repeat(20), "pc-1.example.org", "198.51.100.9"));
+    let (status, text) = server.get("/metrics", None);
+    assert_eq!(status, 200);
+    for line in
+        ["seenby_store_sightings_taken_total 1", "seenby_store_organisations 1", "seenby_store_segments 0"]
+    {
+        assert!(text.lines().any(|it| it == line), "{line:?} is missing in:\n{text}");
+    }
+    assert!(!text.contains("198.51.100.9") && !text.contains("pc-1"), "no data in metrics");
 }
