@@ -128,6 +128,29 @@ pub(crate) fn separator(header: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// A field as logs have them: quotes, separators, line ends and other letters among the plain ones.
+    const ANY_FIELD: &str = "[a-z\",;\r\n\t \\\\é]{0,8}";
+
+    proptest! {
+        /// The csv crate writes, this reads: the same rows, the same fields.
+        #[test]
+        fn what_is_written_is_read(rows in prop::collection::vec(prop::collection::vec(ANY_FIELD, 2..6), 1..6)) {
+            let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+            for row in &rows {
+                writer.write_record(row).expect("written");
+            }
+            let text = String::from_utf8(writer.into_inner().expect("written")).expect("text");
+            let (mut read, mut rest) = (Vec::new(), text.as_str());
+            while !rest.is_empty() {
+                let RowEnd::At(end) = row_end(rest.as_bytes(), b',') else { panic!("no end: {rest:?}") };
+                read.push(fields(&rest[..end]));
+                rest = &rest[end + 1..];
+            }
+            prop_assert_eq!(read, rows);
+        }
+    }
 
     fn fields(row: &str) -> Vec<String> {
         let mut fields = Vec::new();

@@ -1,5 +1,5 @@
-//! Bytes of connection logs in, sightings out: which format it is ([`detect`]), where its records are ([`Framer`]),
-//! and what each of them says ([`decode`]).
+//! Bytes of connection logs in, sightings out: which format it is ([`detect()`]), where its records are ([`Framer`]),
+//! and what each of them says ([`decode()`]).
 //!
 //! Holds: one module per format, the scanner and splitters they share, and the reasons ([`Ignored`], [`Refusal`]) why
 //! a record is not a sighting. Every record (a line, an array element, a CSV row) makes exactly one call of the

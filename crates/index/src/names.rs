@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use foldhash::fast::FixedState;
+use foldhash::fast::{FixedState, RandomState};
 use sighting::{Identity, IdentityKind, RegistryChange, SourceName};
 
 use crate::codec::{CodecError, Reader, put_identity, put_text, put_varint, take_identity};
@@ -85,7 +85,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     identities: Vec<Identity>,
-    numbers: HashMap<Identity, u32, FixedState>,
+    /// Seeded, unlike the others: names come from outside, and whoever chooses them must not choose collisions.
+    numbers: HashMap<Identity, u32, RandomState>,
     sources: Vec<SourceName>,
     carriers: HashMap<u32, Vec<u32>, FixedState>,
     carrier_pairs: HashSet<(u32, u32), FixedState>,

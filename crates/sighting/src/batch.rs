@@ -80,12 +80,13 @@ impl PartialEq for Batch {
     }
 }
 
-/// From spellings to identities: built while a batch is filled, not part of what it says.
+/// From spellings to identities: built while a batch is filled, not part of what it says. The hashes are seeded: names
+/// come from outside, and whoever chooses them must not choose collisions.
 #[derive(Clone, Debug, Default)]
 struct Lookup {
     /// Every spelling met, by kind: the hot path, one look-up and no canonical form.
-    written: [HashMap<Box<str>, Option<u32>, foldhash::fast::FixedState>; IdentityKind::ALL.len()],
-    canonical: HashMap<Identity, u32, foldhash::fast::FixedState>,
+    written: [HashMap<Box<str>, Option<u32>, foldhash::fast::RandomState>; IdentityKind::ALL.len()],
+    canonical: HashMap<Identity, u32, foldhash::fast::RandomState>,
     /// The last day on which each identity was noted as reporting, to skip repeats.
     last_reported: Vec<Option<Day>>,
 }
