@@ -9,6 +9,9 @@ use std::path::Path;
 /// Path from the root, with slashes, to text.
 type Tree = BTreeMap<String, String>;
 
+/// From files to what is wrong with them.
+type Rule = fn(&Tree) -> Vec<String>;
+
 /// Which of our crates a crate may name. Who is not listed may name nobody.
 const MAY_KNOW: [(&str, &[&str]); 6] = [
     ("crates/formats", &["sighting"]),
@@ -33,7 +36,7 @@ const LONGEST_LINE: usize = 150;
 fn the_repository_is_tidy() {
     let tree = repository();
     assert!(tree.len() > 100, "only {} files were found: is this the repository?", tree.len());
-    let rules: [(&str, fn(&Tree) -> Vec<String>); 7] = [
+    let rules: [(&str, Rule); 7] = [
         ("heads", heads),
         ("dependencies", dependencies),
         ("clock", clock),
@@ -361,7 +364,7 @@ fn each_rule_finds_its_fault() {
     check(lines, "a.md", "short\n", &"x".repeat(LONGEST_LINE + 1));
 }
 
-fn check(rule: fn(&Tree) -> Vec<String>, path: &str, good: &str, bad: &str) {
+fn check(rule: Rule, path: &str, good: &str, bad: &str) {
     let with = |text: &str| rule(&Tree::from([(path.to_owned(), text.to_owned())]));
     assert_eq!(with(good), Vec::<String>::new(), "{path}: {good}");
     assert!(!with(bad).is_empty(), "{path}: {bad}");
