@@ -5,6 +5,7 @@
 //! anything.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU32;
 
@@ -16,8 +17,7 @@ use sighting::{
 
 use crate::error::IndexError;
 use crate::ids::IdSet;
-use crate::joins::{self, Owner, Timeline};
-use crate::names::Names;
+use crate::joins::{self, Owner, Step, Timeline};
 use crate::row::{Key, Table};
 use crate::view::{CellView, OrganisationView};
 
@@ -160,40 +160,55 @@ impl Asking<'_> {
                 }
             })?;
         }
-        let names = self.view.names();
-        let mut timelines = Timelines::new(self.view);
+        let mut owners = Owners::new(self.view);
         for (identity, second) in seen {
-            devices.insert(joins::owner_at(&names, identity, second, &mut |name| {
-                timelines.of(name, self.scratch)
-            })?);
+            devices.insert(owners.at(identity, second, self.scratch)?);
         }
         Ok(())
     }
 }
 
-/// When which agent carried which name, read once each.
-struct Timelines<'a> {
+/// Who owns which identity's device at which moment; what was read for one answer helps the next. Names are locked for
+/// a step at a time and never while a page is read: batches that bring new ones wait for nobody.
+struct Owners<'a> {
     view: &'a OrganisationView,
-    known: HashMap<u32, Timeline, FixedState>,
+    timelines: HashMap<u32, Timeline, FixedState>,
 }
 
-impl<'a> Timelines<'a> {
-    fn new(view: &'a OrganisationView) -> Timelines<'a> {
-        Timelines { view, known: HashMap::default() }
+impl<'a> Owners<'a> {
+    fn new(view: &'a OrganisationView) -> Owners<'a> {
+        Owners { view, timelines: HashMap::default() }
     }
 
-    fn of(&mut self, name: u32, scratch: &mut Vec<u8>) -> Result<Timeline, IndexError> {
-        if let Some(known) = self.known.get(&name) {
-            return Ok(known.clone());
+    /// The owner's identity.
+    fn at(&mut self, id: u32, at: Second, scratch: &mut Vec<u8>) -> Result<u32, IndexError> {
+        if !self.view.joins.joined.contains(id) {
+            return Ok(id);
         }
-        let mut timeline = Timeline::new();
-        for (day, cell) in self.view.table(Table::Carriers) {
-            each_fact(cell, Key::of_number(name), scratch, &mut |agent, second| {
-                timeline.push((day.at(second), agent));
-            })?;
+        if let Owner::Fixed(owner) = self.view.joins.owner(id) {
+            return Ok(owner);
         }
-        self.known.insert(name, timeline.clone());
-        Ok(timeline)
+        let view = self.view;
+        let step_of = |current| Ok::<Step, IndexError>(joins::step(&view.names(), current));
+        let path = joins::path_at(id, step_of, |name| Ok(self.timeline(name, scratch)?.at(at)))?;
+        Ok(path.owner(&view.names()))
+    }
+
+    /// When which agent carried a name, read once.
+    fn timeline(&mut self, name: u32, scratch: &mut Vec<u8>) -> Result<&Timeline, IndexError> {
+        let view = self.view;
+        match self.timelines.entry(name) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let mut facts = Vec::new();
+                for (day, cell) in view.table(Table::Carriers) {
+                    each_fact(cell, Key::of_number(name), scratch, &mut |agent, second| {
+                        facts.push((day.at(second), agent));
+                    })?;
+                }
+                Ok(place.insert(Timeline::new(facts, &view.names())))
+            }
+        }
     }
 }
 
@@ -228,42 +243,24 @@ pub(crate) fn coverage(
     kept_since: Second,
     until: Second,
 ) -> Result<Coverage, IndexError> {
-    let names = view.names();
-    let mut sources = names.sources().to_vec();
+    let mut sources = view.names().sources().to_vec();
     sources.sort();
     let Some(window) = Window::new(kept_since, until) else {
         return Ok(Coverage { sources, ..Coverage::default() });
     };
     let mut scratch = Vec::new();
-    let mut timelines = Timelines::new(view);
+    let mut owners = Owners::new(view);
     let mut reporters = Vec::new();
     for (day, cell) in view.table(Table::Reporters).range(window.since().day()..=window.until().day()) {
         let mut identities = IdSet::default();
         each_fact(cell, Key::of_number(0), &mut scratch, &mut |identity, _| identities.insert(identity))?;
         let mut devices = IdSet::default();
         for identity in identities.iter() {
-            devices.insert(owner(view, &names, identity, day.last(), &mut timelines, &mut scratch)?);
+            devices.insert(owners.at(identity, day.last(), &mut scratch)?);
         }
         reporters.push((*day, devices.len() as u32));
     }
     Ok(Coverage { span: span(view, window)?, reporters, sources })
-}
-
-fn owner(
-    view: &OrganisationView,
-    names: &Names,
-    id: u32,
-    at: Second,
-    timelines: &mut Timelines<'_>,
-    scratch: &mut Vec<u8>,
-) -> Result<u32, IndexError> {
-    if !view.joins.joined.contains(id) {
-        return Ok(id);
-    }
-    match view.joins.owner(id) {
-        Owner::Fixed(owner) => Ok(owner),
-        Owner::Timed => joins::owner_at(names, id, at, &mut |name| timelines.of(name, scratch)),
-    }
 }
 
 /// The earliest and the latest sighting inside a window.
@@ -341,25 +338,27 @@ pub(crate) fn devices(
     view: &OrganisationView,
     key: Option<&DeviceKey>,
 ) -> Result<Vec<DeviceEntry>, IndexError> {
-    let names = view.names();
-    let (mut scratch, mut timelines) = (Vec::new(), Timelines::new(view));
-    let mut owner = |id| owner(view, &names, id, Second::MAX, &mut timelines, &mut scratch);
+    let (mut scratch, mut owners) = (Vec::new(), Owners::new(view));
+    let mut owner = |id| owners.at(id, Second::MAX, &mut scratch);
+    let number = |identity: &Identity| view.names().number(identity);
     let wanted = match key {
         None => None,
         Some(DeviceKey::Number(number)) => Some(*number),
-        Some(DeviceKey::Identity(identity)) => match names.number(identity) {
+        Some(DeviceKey::Identity(identity)) => match number(identity) {
             Some(id) => Some(owner(id)?),
             None => return Ok(Vec::new()),
         },
     };
+    let identity_count = view.names().identity_count();
     let mut members: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for id in 0..names.identity_count() {
+    for id in 0..identity_count {
         let owner = owner(id)?;
         if wanted.is_none_or(|wanted| wanted == owner) {
             members.entry(owner).or_default().push(id);
         }
     }
     let reported = last_reported(view)?;
+    let names = view.names();
     let identity = |id: u32| names.identity(id).cloned();
     let entries = members.into_iter().filter_map(|(owner, ids)| {
         let last_reported = ids.iter().filter_map(|id| reported.get(id)).max().copied();

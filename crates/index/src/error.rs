@@ -18,9 +18,7 @@ pub enum IndexError {
         cause: io::Error,
     },
     /// Bytes are not what was written.
-    #[error(
-        "{path} is damaged at byte {offset}: {what}; restore the file from a backup, or move it away and feed its days again"
-    )]
+    #[error("{path} is damaged at byte {offset}: {what}; {}", repair(path))]
     Corrupt {
         /// The file, relative to the data folder.
         path: String,
@@ -46,12 +44,32 @@ pub enum IndexError {
     Refused(String),
     /// An earlier write failed, so nothing more is written.
     #[error(
-        "the store stopped writing after an earlier failure ({0}); mend the cause and start again: nothing acknowledged is lost"
+        "the store stopped writing after an earlier failure ({0}); mend the cause, then stop the server (or whatever holds the folder) and start it again: nothing acknowledged is lost"
     )]
     Stopped(String),
 }
 
+/// What helps when a file of the folder is damaged or gone. Segments never change, so an old copy of one is as good as
+/// new; all other files only make sense together.
+fn repair(path: &str) -> &'static str {
+    if path.starts_with("segments/") {
+        "put back a copy of this file from a backup (segments never change), or restore the whole data folder; without \
+         a backup begin a new folder and take the logs in again"
+    } else {
+        "restore the whole data folder from a backup, and remove no file of it by itself: they only make sense together; \
+         without a backup begin a new folder and take the logs in again"
+    }
+}
+
 impl IndexError {
+    /// A file that the manifest names cannot be opened.
+    pub(crate) fn absent(path: &str, cause: io::Error) -> IndexError {
+        if cause.kind() == io::ErrorKind::NotFound {
+            return IndexError::corrupt(path, 0, "the file is not there, and the manifest names it");
+        }
+        IndexError::Io { path: path.to_owned(), cause }
+    }
+
     pub(crate) fn io(path: &str) -> impl FnOnce(io::Error) -> IndexError {
         move |cause| IndexError::Io { path: path.to_owned(), cause }
     }

@@ -11,7 +11,8 @@ use crate::store::{IndexStore, Options};
 const LOCK: &str = "lock";
 const MANIFEST: &str = "manifest";
 
-/// An open data folder. One process holds it at a time; the lock goes with the last of its parts.
+/// An open data folder. One process holds it at a time. The lock goes with this value: whoever took its store or its
+/// directory lets go of them first.
 pub struct DataFolder {
     path: PathBuf,
     store: Arc<IndexStore>,

@@ -6,29 +6,28 @@
 //! carriers joins its full name in the organisation's one domain. What an operator merged follows what it was merged
 //! into. Joins that close a circle belong to the least identity in it.
 
-use std::collections::{HashMap, HashSet};
-
-use foldhash::fast::FixedState;
 use sighting::{Identity, IdentityKind, Second};
 
 use crate::error::IndexError;
 use crate::ids::IdSet;
-use crate::names::Names;
+use crate::names::{Names, Touched};
 
 /// What is derived from the joins of an organisation, so that a question need not walk them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Joins {
     /// The version of the names it was derived from.
-    pub(crate) version: u64,
+    version: usize,
     /// Identities that may belong to another's device.
     pub(crate) joined: IdSet,
-    /// Joined identities whose owner is the same at every moment.
-    fixed: HashMap<u32, u32, FixedState>,
-    /// Joined identities whose owner depends on the moment.
-    timed: HashSet<u32, FixedState>,
+    /// For each identity up to the last joined one: its owner, itself, or [`TIMED`].
+    owners: Vec<u32>,
 }
 
+/// In place of an owner: it depends on the moment. No identity has this number.
+const TIMED: u32 = u32::MAX;
+
 /// Who owns an identity's device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
     /// Always the same.
     Fixed(u32),
@@ -36,82 +35,166 @@ pub(crate) enum Owner {
     Timed,
 }
 
-/// When which agent carried a name: (second, agent), in any order.
-pub(crate) type Timeline = Vec<(Second, u32)>;
-
 impl Joins {
-    /// Derives the joins of names.
-    pub(crate) fn derive(names: &Names) -> Joins {
-        let mut joins = Joins { version: names.joins_version, ..Joins::default() };
+    /// Whether nothing was joined since this was derived.
+    pub(crate) fn is_current(&self, names: &Names) -> bool {
+        self.version == names.joins_version()
+    }
+
+    /// Brings it up to date. Cost: that of what was touched; everything, if a domain or a merge was.
+    pub(crate) fn update(&mut self, names: &Names) {
+        let touched = names.touched_since(self.version);
+        let is_simple = names.merged().next().is_none();
+        let mut one_by_one = Vec::new();
+        for change in touched {
+            match change {
+                // Without merges only a short name leads to another name.
+                Touched::Identity(id) if is_simple => {
+                    one_by_one.extend([Some(*id), short_name(names, *id)].into_iter().flatten());
+                }
+                Touched::Identity(_) | Touched::All => {
+                    *self = Joins::derive(names);
+                    return;
+                }
+            }
+        }
+        for id in one_by_one {
+            self.judge(names, id);
+        }
+        self.version = names.joins_version();
+    }
+
+    fn derive(names: &Names) -> Joins {
+        let mut joins = Joins { version: names.joins_version(), ..Joins::default() };
         let short = (0..names.identity_count()).filter(|_| names.domain().is_some());
-        let candidates = names.carried().chain(names.merged()).chain(short);
-        for id in candidates {
-            if matches!(step(names, id), Step::None) || joins.fixed.contains_key(&id) {
-                continue;
-            }
-            joins.joined.insert(id);
-            match walk(names, id, &mut |_| Ok::<_, ()>(None)) {
-                Ok(Some(owner)) => drop(joins.fixed.insert(id, owner)),
-                Ok(None) | Err(()) => drop(joins.timed.insert(id)),
-            }
+        for id in names.carried().chain(names.merged()).chain(short) {
+            joins.judge(names, id);
         }
         joins
     }
 
-    /// Who owns a joined identity's device.
+    /// Finds out who owns one identity's device.
+    fn judge(&mut self, names: &Names, id: u32) {
+        if matches!(step(names, id), Step::None) {
+            return;
+        }
+        let place = id as usize;
+        if self.owners.len() <= place {
+            let len = self.owners.len() as u32;
+            self.owners.extend(len..=id);
+        }
+        self.joined.insert(id);
+        let walked = walk(id, |current| Ok::<_, ()>(step(names, current)), |_| Ok(None));
+        self.owners[place] = match walked {
+            Ok(Some(path)) => path.owner(names),
+            Ok(None) | Err(()) => TIMED,
+        };
+    }
+
+    /// Who owns an identity's device.
     pub(crate) fn owner(&self, id: u32) -> Owner {
-        if self.timed.contains(&id) {
-            Owner::Timed
-        } else {
-            Owner::Fixed(self.fixed.get(&id).copied().unwrap_or(id))
+        match self.owners.get(id as usize) {
+            Some(&TIMED) => Owner::Timed,
+            Some(&owner) => Owner::Fixed(owner),
+            None => Owner::Fixed(id),
         }
     }
 }
 
-/// The owner at a moment of an identity that depends on it. `timeline` tells when which agent carried a name.
-pub(crate) fn owner_at(
-    names: &Names,
-    id: u32,
-    at: Second,
-    timeline: &mut impl FnMut(u32) -> Result<Timeline, IndexError>,
-) -> Result<u32, IndexError> {
-    let owner = walk(names, id, &mut |name| Ok::<_, IndexError>(carrier_at(names, &timeline(name)?, at)))?;
-    Ok(owner.unwrap_or(id))
+/// Where a walk along joins ended.
+pub(crate) enum Path {
+    End(u32),
+    /// They close a circle of these.
+    Circle(Vec<u32>),
 }
 
-/// Follows joins to their end; `None` if `carrier` cannot tell.
-fn walk<E>(
-    names: &Names,
+impl Path {
+    /// A circle belongs to the least identity in it.
+    pub(crate) fn owner(self, names: &Names) -> u32 {
+        match self {
+            Path::End(id) => id,
+            Path::Circle(ids) => ids.into_iter().min_by_key(|id| names.identity(*id)).unwrap_or(TIMED),
+        }
+    }
+}
+
+/// When which agent carried a name, for look-ups by time.
+#[derive(Debug, Default)]
+pub(crate) struct Timeline {
+    /// Rising seconds, each with the agent that decides from then on.
+    changes: Vec<(Second, u32)>,
+}
+
+impl Timeline {
+    /// From facts in any order; agents of the same second: the greatest identity decides.
+    pub(crate) fn new(mut facts: Vec<(Second, u32)>, names: &Names) -> Timeline {
+        facts.sort_unstable();
+        facts.dedup();
+        facts.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| names.identity(a.1).cmp(&names.identity(b.1))));
+        let mut changes: Vec<(Second, u32)> = Vec::new();
+        for (second, agent) in facts {
+            match changes.last_mut() {
+                Some(last) if last.0 == second => last.1 = agent,
+                // The same agent again changes nothing from then on.
+                Some(last) if last.1 == agent => {}
+                _ => changes.push((second, agent)),
+            }
+        }
+        Timeline { changes }
+    }
+
+    /// Who carried the name at a moment; before its first carrier, that first one.
+    pub(crate) fn at(&self, at: Second) -> Option<u32> {
+        let behind = self.changes.partition_point(|(second, _)| *second <= at);
+        self.changes.get(behind.saturating_sub(1)).map(|(_, agent)| *agent)
+    }
+}
+
+/// Follows the joins of an identity at a moment, with `step_of` and, for names that several agents carried,
+/// `carrier_of`.
+pub(crate) fn path_at(
     id: u32,
-    carrier: &mut impl FnMut(u32) -> Result<Option<u32>, E>,
-) -> Result<Option<u32>, E> {
+    step_of: impl FnMut(u32) -> Result<Step, IndexError>,
+    carrier_of: impl FnMut(u32) -> Result<Option<u32>, IndexError>,
+) -> Result<Path, IndexError> {
+    Ok(walk(id, step_of, carrier_of)?.unwrap_or(Path::End(id)))
+}
+
+/// Follows joins to their end; `None` if `carrier_of` cannot tell.
+fn walk<E>(
+    id: u32,
+    mut step_of: impl FnMut(u32) -> Result<Step, E>,
+    mut carrier_of: impl FnMut(u32) -> Result<Option<u32>, E>,
+) -> Result<Option<Path>, E> {
     let mut path = vec![id];
     let mut current = id;
     loop {
-        let next = match step(names, current) {
-            Step::None => return Ok(Some(current)),
+        let next = match step_of(current)? {
+            Step::None => return Ok(Some(Path::End(current))),
             Step::To(next) => next,
-            Step::Timed => match carrier(current)? {
+            Step::Timed => match carrier_of(current)? {
                 Some(next) => next,
                 None => return Ok(None),
             },
         };
         if let Some(start) = path.iter().position(|visited| *visited == next) {
-            return Ok(path[start..].iter().copied().min_by_key(|id| names.identity(*id)));
+            return Ok(Some(Path::Circle(path.split_off(start))));
         }
         path.push(next);
         current = next;
     }
 }
 
-enum Step {
+/// One step along the joins.
+pub(crate) enum Step {
     None,
     To(u32),
     /// Several agents carried it.
     Timed,
 }
 
-fn step(names: &Names, id: u32) -> Step {
+/// Where the joins of an identity lead next.
+pub(crate) fn step(names: &Names, id: u32) -> Step {
     match names.carriers(id) {
         [] => {}
         [agent] => return Step::To(*agent),
@@ -127,9 +210,96 @@ fn full_name(names: &Names, id: u32) -> Option<u32> {
     names.number(&full)
 }
 
-fn carrier_at(names: &Names, timeline: &[(Second, u32)], at: Second) -> Option<u32> {
-    let newest = timeline.iter().map(|(second, _)| *second).filter(|second| *second <= at).max();
-    let deciding = newest.or_else(|| timeline.iter().map(|(second, _)| *second).min())?;
-    let agents = timeline.iter().filter(|(second, _)| *second == deciding).map(|(_, agent)| *agent);
-    agents.max_by_key(|agent| names.identity(*agent))
+/// The short name that a full one of the organisation's domain is waited for by.
+fn short_name(names: &Names, id: u32) -> Option<u32> {
+    let domain = names.domain()?;
+    let full = names.identity(id).filter(|identity| identity.kind() == IdentityKind::Fqdn)?;
+    let domain = domain.trim_end_matches('.').to_lowercase();
+    let short = full.name().strip_suffix(domain.as_str())?.strip_suffix('.')?;
+    names.number(&Identity::new(IdentityKind::HostName, short)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Entry;
+    use proptest::prelude::*;
+    use sighting::Identity;
+
+    fn identity(number: u32) -> Identity {
+        let (kind, name) = match number % 3 {
+            0 => (IdentityKind::AgentId, format!("a{number}")),
+            1 => (IdentityKind::Fqdn, format!("pc{}.example.org", number / 3)),
+            _ => (IdentityKind::HostName, format!("pc{}", number / 3)),
+        };
+        Identity::new(kind, &name).expect("a name")
+    }
+
+    #[derive(Clone, Debug)]
+    enum Change {
+        Identity(u32),
+        Carrier(u32, u32),
+        Merge(u32, u32),
+        Domain(bool),
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            6 => (0u32..30).prop_map(Change::Identity),
+            6 => (0u32..30, 0u32..30).prop_map(|(name, agent)| Change::Carrier(name, agent)),
+            1 => (0u32..30, 0u32..30).prop_map(|(from, into)| Change::Merge(from, into)),
+            1 => any::<bool>().prop_map(Change::Domain),
+        ]
+    }
+
+    fn make(names: &mut Names, change: &Change) {
+        let number = |names: &mut Names, id: u32| names.number_or_learn(&identity(id));
+        match change {
+            Change::Identity(id) => {
+                number(names, *id);
+            }
+            Change::Carrier(name, agent) => {
+                let (name, agent) = (number(names, name / 3 * 3 + 1), number(names, agent / 3 * 3));
+                names.carried_by(name, agent);
+            }
+            Change::Merge(from, into) => {
+                let (from, into) = (number(names, *from), number(names, *into));
+                names.learn(Entry::Merge { from, into });
+            }
+            Change::Domain(known) => names.learn(Entry::Domain(known.then(|| "example.org".to_owned()))),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn brought_up_to_date_is_derived_anew(changes in prop::collection::vec((change(), any::<bool>()), 1..60)) {
+            let (mut names, mut joins) = (Names::default(), Joins::default());
+            for (change, look) in &changes {
+                make(&mut names, change);
+                if *look {
+                    joins.update(&names);
+                }
+            }
+            joins.update(&names);
+            let anew = Joins::derive(&names);
+            prop_assert!(joins.is_current(&names));
+            for id in 0..names.identity_count() {
+                prop_assert_eq!(joins.owner(id), anew.owner(id), "{}", id);
+                prop_assert_eq!(joins.joined.contains(id), anew.joined.contains(id), "{}", id);
+            }
+        }
+    }
+
+    #[test]
+    fn who_carried_a_name_when() {
+        let mut names = Names::default();
+        let (a, b) = (names.number_or_learn(&identity(0)), names.number_or_learn(&identity(3)));
+        let facts = [(50, b), (20, a), (30, a), (50, a), (20, a), (70, a)];
+        let timeline =
+            Timeline::new(facts.map(|(second, agent)| (Second::new(second), agent)).to_vec(), &names);
+        for (second, agent) in [(0, a), (20, a), (49, a), (50, b), (69, b), (70, a), (99, a)] {
+            assert_eq!(timeline.at(Second::new(second)), Some(agent), "{second}");
+        }
+        assert_eq!(Timeline::default().at(Second::new(1)), None);
+    }
 }

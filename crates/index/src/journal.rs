@@ -2,8 +2,9 @@
 //! hold: the meaning of a frame's bytes (see `record`), and the decision when a journal may go.
 //!
 //! A frame is `magic, length, checksum, synced, payload`: `synced` is how much of the file was known durable when the
-//! frame was written. After a power cut the last file may end in torn frames, which no receipt covers; they are cut
-//! off. A broken frame that a later frame calls durable is damage, and is reported instead.
+//! frame was written, and the checksum covers the frame's place too, so that a payload cannot pass for a frame. After a
+//! power cut the last file may end in torn frames, which no receipt covers; they are cut off. A broken frame that a
+//! later frame calls durable is damage, and is reported instead.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +34,7 @@ pub(crate) fn number(name: &str) -> Option<u64> {
 /// One journal file, open for appending.
 pub(crate) struct Journal {
     file: Arc<dyn File>,
+    number: u64,
     path: String,
     state: Mutex<State>,
     synced: Condvar,
@@ -57,7 +59,7 @@ impl Journal {
         let path = path(number);
         let file = storage.create(&path).map_err(IndexError::io(&path))?;
         storage.sync_names(FOLDER).map_err(IndexError::io(FOLDER))?;
-        Ok(Journal { file, path, state: Mutex::default(), synced: Condvar::new() })
+        Ok(Journal { file, number, path, state: Mutex::default(), synced: Condvar::new() })
     }
 
     /// Appends a frame; `fill` writes the payload while no other frame can get in between. Not durable yet.
@@ -68,11 +70,11 @@ impl Journal {
         fill(&mut frame);
         let payload_bytes = frame.len() - FRAME_HEAD_BYTES;
         assert!(payload_bytes <= PAYLOAD_BYTES_MAX, "a batch is cut before it fills a frame");
-        let checksum = crc32fast::hash(&frame[FRAME_HEAD_BYTES..]);
         frame[..4].copy_from_slice(&FRAME_MAGIC);
         frame[4..8].copy_from_slice(&(payload_bytes as u32).to_le_bytes());
-        frame[8..12].copy_from_slice(&checksum.to_le_bytes());
         frame[12..20].copy_from_slice(&state.durable.to_le_bytes());
+        let checksum = checksum((self.number, state.written), &frame[12..]);
+        frame[8..12].copy_from_slice(&checksum.to_le_bytes());
         if let Err(error) = self.file.write_at(state.written, &frame) {
             return Err(self.fail(&mut state, error));
         }
@@ -127,34 +129,45 @@ impl Journal {
     }
 }
 
-/// Reads every payload of a journal in order. `last` says that the file may end in torn frames, which are cut off;
-/// returns the bytes cut.
+/// Reads every payload of a journal in order, and makes all that it read durable: whoever wrote it may have been killed
+/// before it was. `last` says that the file may end in torn frames, which are cut off; returns the bytes cut.
 pub(crate) fn replay(
     storage: &dyn Storage,
     number: u64,
     last: bool,
-    mut each: impl FnMut(&[u8]) -> Result<(), IndexError>,
+    mut each: impl FnMut(&[u8], u64) -> Result<(), IndexError>,
 ) -> Result<u64, IndexError> {
     let path = path(number);
     let file = storage.open(&path).map_err(IndexError::io(&path))?;
     let len = file.len().map_err(IndexError::io(&path))?;
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
     file.read_at(0, &mut bytes).map_err(IndexError::io(&path))?;
-    let mut at = 0;
-    while let Some(frame) = parse_frame(&bytes[at..]) {
-        each(frame.payload)?;
+    let (mut at, mut durable) = (0, 0);
+    while let Some(frame) = parse_frame(&bytes[at..], (number, at as u64)) {
+        each(frame.payload, at as u64)?;
+        durable = frame.synced;
         at += FRAME_HEAD_BYTES + frame.payload.len();
     }
     let cut = (bytes.len() - at) as u64;
-    if cut == 0 {
-        return Ok(0);
+    if cut > 0 {
+        if !last || durable_beyond(&bytes, at, number) {
+            return Err(IndexError::corrupt(&path, at as u64, "an acknowledged frame is broken"));
+        }
+        file.set_len(at as u64).map_err(IndexError::io(&path))?;
     }
-    if !last || durable_beyond(&bytes[at + 1..], at as u64) {
-        return Err(IndexError::corrupt(&path, at as u64, "an acknowledged frame is broken"));
-    }
-    file.set_len(at as u64).map_err(IndexError::io(&path))?;
-    file.sync().map_err(IndexError::io(&path))?;
+    make_durable(&*file, &path, &bytes[..at], durable)?;
     Ok(cut)
+}
+
+/// Syncs a file after what is not known to be durable was written once more: after a sync that failed, the system may
+/// take pages for clean that never reached the disk.
+fn make_durable(file: &dyn File, path: &str, bytes: &[u8], durable: u64) -> Result<(), IndexError> {
+    let tail = usize::try_from(durable).ok().and_then(|durable| bytes.get(durable..)).unwrap_or(bytes);
+    if !tail.is_empty() {
+        let offset = (bytes.len() - tail.len()) as u64;
+        file.write_at(offset, tail).map_err(IndexError::io(path))?;
+    }
+    file.sync().map_err(IndexError::io(path))
 }
 
 struct Frame<'a> {
@@ -162,19 +175,31 @@ struct Frame<'a> {
     payload: &'a [u8],
 }
 
-/// The frame at the front of `bytes`, if there is a whole and undamaged one.
-fn parse_frame(bytes: &[u8]) -> Option<Frame<'_>> {
+/// The checksum of a frame, from `synced` on, at its place: the number of the journal and the offset in it.
+fn checksum((number, offset): (u64, u64), synced_and_payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&number.to_le_bytes());
+    hasher.update(&offset.to_le_bytes());
+    hasher.update(synced_and_payload);
+    hasher.finalize()
+}
+
+/// The frame at the front of `bytes`, which lie at `place`, if there is a whole and undamaged one.
+fn parse_frame(bytes: &[u8], place: (u64, u64)) -> Option<Frame<'_>> {
     let mut reader = Reader::new(bytes);
     let magic: [u8; 4] = reader.array().ok()?;
     let payload_bytes = reader.u32().ok()? as usize;
-    let checksum = reader.u32().ok()?;
+    let expected = reader.u32().ok()?;
     let synced = reader.u64().ok()?;
     let payload = reader.take(payload_bytes).ok()?;
-    (magic == FRAME_MAGIC && crc32fast::hash(payload) == checksum).then_some(Frame { synced, payload })
+    let covered = bytes.get(12..FRAME_HEAD_BYTES + payload_bytes)?;
+    (magic == FRAME_MAGIC && checksum(place, covered) == expected).then_some(Frame { synced, payload })
 }
 
-/// Whether a whole frame later in the file says that `offset` had been durable before it was written.
-fn durable_beyond(bytes: &[u8], offset: u64) -> bool {
-    let candidates = bytes.windows(4).enumerate().filter(|(_, window)| *window == FRAME_MAGIC);
-    candidates.filter_map(|(at, _)| parse_frame(&bytes[at..])).any(|frame| frame.synced > offset)
+/// Whether a whole frame behind `at` says that what lies at `at` had been durable before it was written.
+fn durable_beyond(bytes: &[u8], at: usize, number: u64) -> bool {
+    let candidates = bytes.windows(4).enumerate().skip(at + 1).filter(|(_, window)| *window == FRAME_MAGIC);
+    candidates
+        .filter_map(|(place, _)| parse_frame(&bytes[place..], (number, place as u64)))
+        .any(|frame| frame.synced > at as u64)
 }

@@ -10,7 +10,8 @@ use crate::row::Table;
 use crate::segment::Cell;
 use crate::storage::Storage;
 
-const PATH: &str = "manifest";
+/// Its file.
+pub(crate) const PATH: &str = "manifest";
 const PATH_NEW: &str = "manifest.new";
 const MAGIC: [u8; 8] = *b"seenbyM\n";
 /// The version of the data folder: written here, refused if newer than known.

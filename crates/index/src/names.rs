@@ -2,8 +2,9 @@
 //! operator's joins, and how far each source was read. Numbers are given once, in order, and never again. Refuses to
 //! hold: sightings, the times of carrying (the `Carriers` table), files and locks.
 //!
-//! Every change is an [`Entry`]; the entries in order are both the names file and the names part of journal records,
-//! and each has a number of its own, so that a replay skips what it has seen.
+//! Every change is an [`Entry`]. Identities, sources and the operator's joins are numbered in one order, in the names
+//! part of journal records and in the names file, so that a replay skips what it has seen. Carriers and offsets have no
+//! numbers: taking them in again changes nothing, and in the journal they are the batch's own rows and offsets.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -93,14 +94,35 @@ pub(crate) struct Names {
     merges: HashMap<u32, u32, FixedState>,
     domain: Option<String>,
     offsets: BTreeMap<(u16, String), u64>,
-    /// Rises with every join that is learned: what was derived from joins is stale after it.
-    pub(crate) joins_version: u64,
-    /// Entries learned since the folder was made.
+    /// Identities whose owner may have changed, in the order of the changes: joins that were derived up to some place
+    /// in it are brought up to date from there.
+    joins_log: Vec<Touched>,
+    /// Numbered entries learned since the folder was made.
     learned: u64,
     /// Learned but not yet handed to a journal record.
     unjournalled: Vec<Entry>,
-    /// Learned but not yet in the names file.
+    /// In the journal but not in the names file: numbered entries and carriers, in order.
     unfiled: Vec<Entry>,
+    /// In the journal but not in the names file: how far sources were read, the newest of each key.
+    unfiled_offsets: BTreeMap<(u16, String), u64>,
+}
+
+/// What a change of joins can have touched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Touched {
+    /// This identity, and whatever leads to it.
+    Identity(u32),
+    /// Possibly every identity.
+    All,
+}
+
+/// What of the names is in finished journals and not yet in the names file, fixed at a moment when no batch was under
+/// way. What is learned later belongs to a later journal.
+pub(crate) struct Filing {
+    /// Numbered entries learned by then, those in the file included.
+    learned: u64,
+    entries: usize,
+    offsets: BTreeMap<(u16, String), u64>,
 }
 
 impl Names {
@@ -164,18 +186,25 @@ impl Names {
         self.offsets.get(&(self.source(source)?, key.to_owned())).copied()
     }
 
-    /// Notes how far a source was read; the batch's own record carries it, so no entry is due.
+    /// Notes how far a source was read; the batch's own record carries it.
     pub(crate) fn set_offset(&mut self, source: u16, key: String, position: u64) {
-        self.unfiled.push(Entry::Offset { source, key: key.clone(), position });
+        self.unfiled_offsets.insert((source, key.clone()), position);
         self.offsets.insert((source, key), position);
+    }
+
+    /// Notes that an agent carried a name at least once; the rows of the batch say when, and are in the journal.
+    pub(crate) fn carried_by(&mut self, name: u32, agent: u32) {
+        if !self.knows_carrier(name, agent) {
+            self.admit(Entry::Carrier { name, agent });
+            self.unfiled.push(Entry::Carrier { name, agent });
+        }
     }
 
     /// Learns something new: it must reach a journal record before anything that refers to it.
     pub(crate) fn learn(&mut self, entry: Entry) {
         self.admit(entry.clone());
         self.learned += 1;
-        self.unjournalled.push(entry.clone());
-        self.unfiled.push(entry);
+        self.unjournalled.push(entry);
     }
 
     /// The number of an identity, giving it one if it is new.
@@ -212,27 +241,45 @@ impl Names {
     /// Takes what a journal record must carry: the number of its first entry and the entries.
     pub(crate) fn take_unjournalled(&mut self) -> (u64, Vec<Entry>) {
         let entries = std::mem::take(&mut self.unjournalled);
+        self.unfiled.extend_from_slice(&entries);
         (self.learned - entries.len() as u64, entries)
     }
 
-    /// Takes what the names file lacks, behind the count of all entries learned so far.
-    pub(crate) fn take_unfiled(&mut self) -> (u64, Vec<Entry>) {
-        (self.learned, std::mem::take(&mut self.unfiled))
+    /// What the names file lacks of the journals so far. To be asked while no batch is under way.
+    pub(crate) fn filing(&self) -> Filing {
+        Filing {
+            learned: self.learned - self.unjournalled.len() as u64,
+            entries: self.unfiled.len(),
+            offsets: self.unfiled_offsets.clone(),
+        }
     }
 
-    /// Puts entries back whose filing failed.
-    pub(crate) fn put_back_unfiled(&mut self, mut entries: Vec<Entry>) {
-        entries.append(&mut self.unfiled);
-        self.unfiled = entries;
+    /// The entries of a filing, behind the count of numbered entries that the file then stands for.
+    pub(crate) fn entries_of(&self, filing: &Filing) -> (u64, Vec<Entry>) {
+        let mut entries = self.unfiled.get(..filing.entries).unwrap_or_default().to_vec();
+        let offset = |((source, key), position): (&(u16, String), &u64)| Entry::Offset {
+            source: *source,
+            key: key.clone(),
+            position: *position,
+        };
+        entries.extend(filing.offsets.iter().map(offset));
+        (filing.learned, entries)
     }
 
-    /// Takes in an entry of a journal record, unless the names file had it.
-    pub(crate) fn replay_journalled(&mut self, number: u64, entry: Entry) {
-        if number >= self.learned {
+    /// The filing is in the names file, and the manifest says so.
+    pub(crate) fn filed(&mut self, filing: &Filing) {
+        self.unfiled.drain(..filing.entries);
+        self.unfiled_offsets.retain(|key, position| filing.offsets.get(key) != Some(position));
+    }
+
+    /// Takes in an entry of a journal record, unless the names file had it. `false`: entries before it are missing.
+    pub(crate) fn replay_journalled(&mut self, number: u64, entry: Entry) -> bool {
+        if number == self.learned {
             self.admit(entry.clone());
             self.learned += 1;
             self.unfiled.push(entry);
         }
+        number < self.learned
     }
 
     /// Takes in an entry of the names file.
@@ -240,18 +287,35 @@ impl Names {
         self.admit(entry);
     }
 
-    /// Sets how many entries the names file stands for.
+    /// How many numbered entries were learned since the folder was made.
+    pub(crate) fn learned(&self) -> u64 {
+        self.learned
+    }
+
+    /// Sets how many numbered entries the names file stands for.
     pub(crate) fn set_learned(&mut self, learned: u64) {
         self.learned = learned;
+    }
+
+    /// How many changes of joins there were: what was derived from fewer is stale.
+    pub(crate) fn joins_version(&self) -> usize {
+        self.joins_log.len()
+    }
+
+    /// What the changes since a version touched.
+    pub(crate) fn touched_since(&self, version: usize) -> &[Touched] {
+        self.joins_log.get(version..).unwrap_or_default()
     }
 
     fn admit(&mut self, entry: Entry) {
         match entry {
             Entry::Identity(identity) => {
                 let number = self.identity_count();
-                if self.domain.is_some() && identity.kind() <= IdentityKind::HostName {
+                if self.domain.is_some()
+                    && matches!(identity.kind(), IdentityKind::Fqdn | IdentityKind::HostName)
+                {
                     // A new full name may be what a short one was waiting for, and the other way round.
-                    self.joins_version += 1;
+                    self.joins_log.push(Touched::Identity(number));
                 }
                 self.numbers.insert(identity.clone(), number);
                 self.identities.push(identity);
@@ -260,16 +324,16 @@ impl Names {
             Entry::Carrier { name, agent } => {
                 if self.carrier_pairs.insert((name, agent)) {
                     self.carriers.entry(name).or_default().push(agent);
-                    self.joins_version += 1;
+                    self.joins_log.push(Touched::Identity(name));
                 }
             }
             Entry::Merge { from, into } => {
                 self.merges.insert(from, into);
-                self.joins_version += 1;
+                self.joins_log.push(Touched::Identity(from));
             }
             Entry::Domain(domain) => {
                 self.domain = domain;
-                self.joins_version += 1;
+                self.joins_log.push(Touched::All);
             }
             Entry::Offset { source, key, position } => {
                 self.offsets.insert((source, key), position);

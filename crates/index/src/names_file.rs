@@ -7,7 +7,7 @@ use sighting::OrganisationId;
 
 use crate::codec::{CodecError, Reader, put_varint};
 use crate::error::IndexError;
-use crate::names::{Entry, Names};
+use crate::names::{Entry, Filing, Names};
 use crate::storage::Storage;
 
 /// The folder of names files.
@@ -18,22 +18,20 @@ pub(crate) fn path(organisation: OrganisationId) -> String {
     format!("{FOLDER}/{organisation}.names")
 }
 
-/// Appends what the file lacks behind its first `bytes` bytes and makes it durable; returns its new length.
+/// Appends a filing behind the first `bytes` bytes of the file and makes it durable; returns its new length. It counts
+/// once the manifest says so.
 pub(crate) fn file(
     storage: &dyn Storage,
     organisation: OrganisationId,
     bytes: u64,
     names: &RwLock<Names>,
+    filing: &Filing,
 ) -> Result<u64, IndexError> {
-    let (learned, entries) = names.write().unwrap_or_else(PoisonError::into_inner).take_unfiled();
+    let (learned, entries) = names.read().unwrap_or_else(PoisonError::into_inner).entries_of(filing);
     if entries.is_empty() {
         return Ok(bytes);
     }
-    let outcome = append(storage, organisation, bytes, &frame(learned, &entries));
-    if outcome.is_err() {
-        names.write().unwrap_or_else(PoisonError::into_inner).put_back_unfiled(entries);
-    }
-    outcome
+    append(storage, organisation, bytes, &frame(learned, &entries))
 }
 
 fn append(
@@ -55,7 +53,7 @@ fn append(
     Ok(at + frame.len() as u64)
 }
 
-/// Length and checksum of what follows: the count of entries ever learned, and these entries.
+/// Length and checksum of what follows: the count of numbered entries ever learned, and these entries.
 fn frame(learned: u64, entries: &[Entry]) -> Vec<u8> {
     let mut body = Vec::new();
     put_varint(&mut body, learned);
@@ -79,7 +77,12 @@ pub(crate) fn load(
         return Ok(names);
     }
     let path = path(organisation);
-    let file = storage.open(&path).map_err(IndexError::io(&path))?;
+    let file = storage.open(&path).map_err(|cause| IndexError::absent(&path, cause))?;
+    // Whoever wrote it may have been killed before it was durable; what is read must be.
+    file.sync().map_err(IndexError::io(&path))?;
+    if file.len().map_err(IndexError::io(&path))? < bytes {
+        return Err(IndexError::corrupt(&path, bytes, "the file is shorter than the manifest says"));
+    }
     let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
     file.read_at(0, &mut buffer).map_err(IndexError::io(&path))?;
     let mut reader = Reader::new(&buffer);

@@ -1,35 +1,40 @@
 //! Opens what a folder holds: the manifest's segments and names, then the journals, in order. Removes what no
 //! manifest names, and cuts torn frames off the last journal. Refuses to hold: anything done after the start.
+//!
+//! Whoever had the folder before may have been killed between a write and its sync. What is believed here is made
+//! durable first: nothing is built on bytes or names that the next power cut could take away.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use sighting::{Offset, OrganisationId};
+use sighting::{Day, Offset, OrganisationId};
 
 use crate::error::IndexError;
 use crate::journal;
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest};
 use crate::names_file;
-use crate::record::{self, CellRows, LearnedNames, Record};
-use crate::row::Run;
+use crate::record::{self, LearnedNames, Record};
+use crate::row::{Row, Run, Table};
 use crate::segment::Segment;
 use crate::storage::Storage;
 use crate::store::{Active, Options, Shared};
 use crate::upkeep;
 use crate::view::{OrganisationView, View};
 
+/// The folders of a store.
+const FOLDERS: [&str; 3] = [journal::FOLDER, upkeep::SEGMENTS, names_file::FOLDER];
+
 /// The store of a folder, ready for questions.
 pub(crate) fn recover(storage: Arc<dyn Storage>, options: Options) -> Result<Shared, IndexError> {
-    for folder in [journal::FOLDER, upkeep::SEGMENTS, names_file::FOLDER] {
+    for folder in FOLDERS {
         storage.make_folder(folder).map_err(IndexError::io(folder))?;
+    }
+    for folder in FOLDERS.into_iter().chain(["."]) {
+        storage.sync_names(folder).map_err(IndexError::io(folder))?;
     }
     let mut manifest = match Manifest::load(&*storage)? {
         Some(manifest) => manifest,
-        None => {
-            let manifest = Manifest { next_number: 1, journal_floor: 1, ..Manifest::default() };
-            storage.sync_names(".").map_err(IndexError::io("."))?;
-            manifest.store(&*storage)?;
-            manifest
-        }
+        None => first_manifest(&*storage)?,
     };
     remove_strays(&*storage, &manifest)?;
     let mut view = load_view(&*storage, &manifest)?;
@@ -37,13 +42,27 @@ pub(crate) fn recover(storage: Arc<dyn Storage>, options: Options) -> Result<Sha
     let active = Active::new(manifest.next_number);
     manifest.next_number += 1;
     let shared = Shared::new(storage, options, view, manifest, active);
-    shared.publish(|_| {});
+    shared.derive_joins();
     Ok(shared)
+}
+
+/// The manifest of a new folder. A folder that lost its manifest is not new: what is in it would all be taken for strays.
+fn first_manifest(storage: &dyn Storage) -> Result<Manifest, IndexError> {
+    for folder in FOLDERS {
+        let names = storage.list(folder).map_err(IndexError::io(folder))?;
+        if let Some(name) = names.first() {
+            let what = format!("it is not there, but {folder}/{name} is");
+            return Err(IndexError::corrupt(manifest::PATH, 0, what));
+        }
+    }
+    let manifest = Manifest { next_number: 1, journal_floor: 1, ..Manifest::default() };
+    manifest.store(storage)?;
+    Ok(manifest)
 }
 
 /// Removes segments that no manifest names and journals that are done with: left by a power cut between two steps.
 fn remove_strays(storage: &dyn Storage, manifest: &Manifest) -> Result<(), IndexError> {
-    let known: Vec<String> = manifest.segments.iter().map(|named| upkeep::path(named.number)).collect();
+    let known: HashSet<String> = manifest.segments.iter().map(|named| upkeep::path(named.number)).collect();
     for name in storage.list(upkeep::SEGMENTS).map_err(IndexError::io(upkeep::SEGMENTS))? {
         let path = format!("{}/{name}", upkeep::SEGMENTS);
         if name.ends_with(".segment") && !known.contains(&path) {
@@ -67,7 +86,7 @@ fn load_view(storage: &dyn Storage, manifest: &Manifest) -> Result<View, IndexEr
     }
     for named in &manifest.segments {
         let path = upkeep::path(named.number);
-        let file = storage.open(&path).map_err(IndexError::io(&path))?;
+        let file = storage.open(&path).map_err(|cause| IndexError::absent(&path, cause))?;
         let segment = Segment::open(file, path.clone(), named.number)?;
         if segment.cell != named.cell || segment.rows != named.rows {
             return Err(IndexError::corrupt(&path, 0, "the manifest says something else of this segment"));
@@ -89,56 +108,102 @@ fn replay_journals(
     let names = storage.list(journal::FOLDER).map_err(IndexError::io(journal::FOLDER))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| journal::number(name)).collect();
     numbers.sort_unstable();
+    let mut replay = Replay { view, rows: BTreeMap::new(), gaps: BTreeMap::new(), removed: Vec::new() };
     for number in &numbers {
         let last = Some(number) == numbers.last();
-        let mut removed = Vec::new();
-        let cut = journal::replay(storage, *number, last, |payload| {
-            let (organisation, record) = record::take(payload)
-                .map_err(|error| IndexError::corrupt(&journal::path(*number), 0, error.0))?;
-            if let Record::Remove = record {
-                removed.push(organisation);
-            }
-            apply(view, organisation, record, *number);
+        let path = journal::path(*number);
+        let cut = journal::replay(storage, *number, last, |payload, at| {
+            let (organisation, record) =
+                record::take(payload).map_err(|error| IndexError::corrupt(&path, at, error.0))?;
+            replay.take(organisation, record, (&path, at));
             Ok(())
         })?;
         if cut > 0 {
             tracing::info!(journal = number, bytes = cut, "cut off frames that no receipt covers");
         }
-        finish_removals(storage, manifest, view, &removed)?;
     }
+    let removed = replay.finish(numbers.last().copied().unwrap_or_default())?;
+    finish_removals(storage, manifest, view, &removed)?;
     let next = numbers.last().map_or(0, |last| last + 1);
     manifest.next_number = manifest.next_number.max(next);
     Ok(())
 }
 
-/// Takes a record into the view.
-fn apply(view: &mut View, organisation: OrganisationId, record: Record, generation: u64) {
-    match record {
-        Record::Append { names, source, offsets, cells } => {
-            let held = view.organisation_mut(organisation);
-            learn(held, names, source, offsets);
-            for CellRows { table, day, rows } in cells {
-                let runs = &mut held.cell_mut(table, day).runs;
-                runs.push(Arc::new(Run::from_sorted(rows, generation)));
-                // Many small batches would leave as many runs to search.
-                if runs.len() > 64 {
-                    let merged = Run::merged(runs);
-                    *runs = vec![Arc::new(merged)];
-                }
-            }
-        }
-        Record::Learn { names } => learn(view.organisation_mut(organisation), names, 0, Vec::new()),
-        Record::Remove => drop(view.organisations.remove(&organisation)),
-    }
+/// What the journals say, while they are read.
+struct Replay<'a> {
+    view: &'a mut View,
+    /// Rows of each cell, sorted once all are here: a journal may hold very many small batches.
+    rows: BTreeMap<(OrganisationId, Table, Day), Vec<Row>>,
+    /// Organisations whose records build on names that are not there, with the place where that showed. Only a removal
+    /// that follows explains it: the names file was removed already.
+    gaps: BTreeMap<OrganisationId, (String, u64)>,
+    removed: Vec<OrganisationId>,
 }
 
-fn learn(view: &OrganisationView, learned: LearnedNames, source: u16, offsets: Vec<Offset>) {
-    let mut names = view.names.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for (number, entry) in (learned.first..).zip(learned.entries) {
-        names.replay_journalled(number, entry);
+impl Replay<'_> {
+    fn take(&mut self, organisation: OrganisationId, record: Record, (path, at): (&str, u64)) {
+        match record {
+            Record::Append { names, source, offsets, cells } => {
+                self.learn(organisation, names, source, offsets, (path, at));
+                for cell in cells {
+                    if cell.table == Table::Carriers {
+                        self.carried(organisation, &cell.rows);
+                    }
+                    self.rows.entry((organisation, cell.table, cell.day)).or_default().extend(cell.rows);
+                }
+            }
+            Record::Learn { names } => self.learn(organisation, names, 0, Vec::new(), (path, at)),
+            Record::Remove => {
+                self.view.organisations.remove(&organisation);
+                self.rows.retain(|(whose, ..), _| *whose != organisation);
+                self.gaps.remove(&organisation);
+                self.removed.push(organisation);
+            }
+        }
     }
-    for offset in offsets {
-        names.set_offset(source, offset.key, offset.position);
+
+    fn learn(
+        &mut self,
+        organisation: OrganisationId,
+        learned: LearnedNames,
+        source: u16,
+        offsets: Vec<Offset>,
+        (path, at): (&str, u64),
+    ) {
+        let held = self.view.organisation_mut(organisation);
+        let mut names = held.names.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut is_whole = learned.first <= names.learned();
+        for (number, entry) in (learned.first..).zip(learned.entries) {
+            is_whole &= names.replay_journalled(number, entry);
+        }
+        for offset in offsets {
+            names.set_offset(source, offset.key, offset.position);
+        }
+        if !is_whole {
+            self.gaps.entry(organisation).or_insert_with(|| (path.to_owned(), at));
+        }
+    }
+
+    fn carried(&mut self, organisation: OrganisationId, rows: &[Row]) {
+        let held = self.view.organisation_mut(organisation);
+        let mut names = held.names.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for row in rows {
+            names.carried_by(row.key.number(), row.identity());
+        }
+    }
+
+    /// Puts the rows into the view as runs of the newest journal; answers which organisations were removed.
+    fn finish(self, generation: u64) -> Result<Vec<OrganisationId>, IndexError> {
+        if let Some((path, at)) = self.gaps.into_values().next() {
+            return Err(IndexError::corrupt(&path, at, "names are missing that this record builds on"));
+        }
+        for ((organisation, table, day), mut rows) in self.rows {
+            rows.sort();
+            rows.dedup();
+            let run = Run::from_sorted(rows, generation);
+            self.view.organisation_mut(organisation).cell_mut(table, day).runs.push(Arc::new(run));
+        }
+        Ok(self.removed)
     }
 }
 

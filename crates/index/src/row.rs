@@ -41,6 +41,11 @@ impl Key {
         Key { high: 0, low: u64::from(number) }
     }
 
+    /// The number that [`Key::of_number`] was made of.
+    pub(crate) fn number(self) -> u32 {
+        self.low as u32
+    }
+
     pub(crate) fn from_u128(value: u128) -> Key {
         Key { high: (value >> 64) as u64, low: value as u64 }
     }

@@ -7,7 +7,6 @@
 //! its lock. Questions take none of these: they load the current view.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -22,7 +21,6 @@ use sighting::{
 
 use crate::ask;
 use crate::error::IndexError;
-use crate::joins::Joins;
 use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::names::{Entry, Names};
@@ -150,14 +148,26 @@ impl Shared {
         let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&self.view.load());
         change(&mut view);
-        for organisation in view.organisations.values_mut() {
-            let version = organisation.names().joins_version;
-            if organisation.joins.version != version {
-                let joins = Joins::derive(&organisation.names());
-                Arc::make_mut(organisation).joins = Arc::new(joins);
-            }
-        }
         self.view.store(Arc::new(view));
+    }
+
+    /// Replaces the view by a copy with one organisation changed, its joins brought up to date.
+    fn publish_of(&self, organisation: OrganisationId, change: impl FnOnce(&mut OrganisationView)) {
+        self.publish(|view| {
+            let view = view.organisation_mut(organisation);
+            change(view);
+            view.update_joins();
+        });
+    }
+
+    /// Derives the joins of every organisation, at the start.
+    pub(crate) fn derive_joins(&self) {
+        self.publish(|view| {
+            let ids: Vec<OrganisationId> = view.organisations.keys().copied().collect();
+            for id in ids {
+                view.organisation_mut(id).update_joins();
+            }
+        });
     }
 
     fn gate(&self) -> RwLockReadGuard<'_, Active> {
@@ -182,13 +192,24 @@ impl Shared {
         self.live_rows.load(Ordering::Relaxed) >= self.options.live_rows_max
     }
 
-    /// Refuses to go on after a failure, and waits while memory is full and being emptied.
+    /// Refuses to go on after a failure. What must not build on a journal that failed asks under the gate: a failure is
+    /// noted before the gate is let go.
+    pub(crate) fn check(&self) -> Result<(), IndexError> {
+        Shared::check_signals(&self.signals())
+    }
+
+    fn check_signals(signals: &Signals) -> Result<(), IndexError> {
+        match &signals.failed {
+            Some(failure) => Err(IndexError::Stopped(failure.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits while memory is full and being emptied.
     fn admit(&self) -> Result<(), IndexError> {
         let mut signals = self.signals();
         loop {
-            if let Some(failure) = &signals.failed {
-                return Err(IndexError::Stopped(failure.clone()));
-            }
+            Shared::check_signals(&signals)?;
             if !(self.options.background && self.is_full() && signals.spilling) {
                 return Ok(());
             }
@@ -197,7 +218,7 @@ impl Shared {
     }
 
     /// Stops all writing: what was acknowledged is safe, nothing more is.
-    fn fail(&self, failure: &str) {
+    pub(crate) fn fail(&self, failure: &str) {
         tracing::error!(failure, "the store stopped writing");
         self.signals().failed.get_or_insert_with(|| failure.to_owned());
         self.signalled.notify_all();
@@ -213,14 +234,9 @@ impl Shared {
         }
     }
 
-    /// Writes segments now; a failure or a panic stops the store's writing and is not lost.
+    /// Writes segments now. A failure has stopped the store's writing by then, and is logged: it is not lost here.
     fn spill(&self) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| upkeep::spill(self)));
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.fail(&error.to_string()),
-            Err(_) => self.fail("writing segments panicked"),
-        }
+        let _ = upkeep::spill(self);
     }
 
     /// Whether these are still the names of the organisation; asked under the gate, which a removal closes.
@@ -293,6 +309,7 @@ impl IndexStore {
         record::put_cells(&mut body, numbered.source, batch.offsets(), &cells);
 
         let active = shared.gate();
+        shared.check()?;
         if !shared.is_current(batch.organisation(), &names) {
             // The organisation was removed meanwhile: its numbers mean nothing any more.
             drop(active);
@@ -310,9 +327,7 @@ impl IndexStore {
         journal.sync_to(position).inspect_err(|error| shared.fail(&error.to_string()))?;
 
         let rows: usize = cells.iter().map(|cell| cell.rows.len()).sum();
-        for offset in batch.offsets() {
-            write(&names).set_offset(numbered.source, offset.key.clone(), offset.position);
-        }
+        numbered.note(batch, &mut write(&names));
         let places = self.publish_runs(batch.organisation(), cells, active.number);
         let full = shared.live_rows.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64
             >= shared.options.live_rows_max;
@@ -336,8 +351,7 @@ impl IndexStore {
         generation: u64,
     ) -> Vec<(Table, Day)> {
         let places = cells.iter().map(|cell| (cell.table, cell.day)).collect();
-        self.shared.publish(|view| {
-            let view = view.organisation_mut(organisation);
+        self.shared.publish_of(organisation, |view| {
             for cell in cells {
                 let run = Run::from_sorted(cell.rows, generation);
                 view.cell_mut(cell.table, cell.day).runs.push(Arc::new(run));
@@ -356,7 +370,7 @@ impl IndexStore {
 
     /// Writes everything in memory into segments, now.
     pub fn flush(&self) -> Result<(), IndexError> {
-        upkeep::spill(&self.shared).inspect_err(|error| self.shared.fail(&error.to_string()))
+        upkeep::spill(&self.shared)
     }
 
     /// Figures for metrics.
@@ -390,6 +404,7 @@ impl IndexStore {
             return Ok(());
         }
         let active = shared.gate();
+        shared.check()?;
         if !shared.is_current(organisation, &names) {
             return Err(StoreError::Refused("the organisation was removed meanwhile".to_owned()));
         }
@@ -402,7 +417,7 @@ impl IndexStore {
         });
         let position = position.inspect_err(|error| shared.fail(&error.to_string()))?;
         journal.sync_to(position).inspect_err(|error| shared.fail(&error.to_string()))?;
-        shared.publish(|_| {});
+        shared.publish_of(organisation, |_| {});
         Ok(())
     }
 
@@ -461,31 +476,45 @@ pub struct Figures {
 
 /// The numbers of what a batch names.
 struct Numbered {
-    identities: Vec<u32>,
+    /// By the batch's own index; of what the batch only mentions, nothing is kept and no number is given.
+    identities: Vec<Option<u32>>,
     source: u16,
 }
 
 impl Numbered {
     fn new(batch: &Batch, names: &RwLock<Names>) -> Result<Numbered, IndexError> {
+        let used = || (0..).zip(batch.identities()).filter(|(index, _)| batch.is_used(*index));
+        let mut identities = vec![None; batch.identities().len()];
         let known = read(names);
-        let mut identities: Vec<Option<u32>> =
-            batch.identities().iter().map(|identity| known.number(identity)).collect();
+        for (index, identity) in used() {
+            identities[index as usize] = known.number(identity);
+        }
         drop(known);
         let mut names = write(names);
-        for (number, identity) in identities.iter_mut().zip(batch.identities()) {
-            number.get_or_insert_with(|| names.number_or_learn(identity));
+        for (index, identity) in used() {
+            identities[index as usize].get_or_insert_with(|| names.number_or_learn(identity));
         }
-        let identities: Vec<u32> = identities.into_iter().flatten().collect();
         let source = names
             .source_or_learn(batch.source())
             .ok_or_else(|| IndexError::Refused("an organisation has at most 32,768 sources".to_owned()))?;
+        Ok(Numbered { identities, source })
+    }
+
+    fn identity(&self, index: u32) -> u32 {
+        self.identities[index as usize].expect("what a batch uses has a number")
+    }
+
+    /// Notes in the names what the batch's journal record says with its rows and offsets.
+    fn note(&self, batch: &Batch, names: &mut Names) {
         for (name, agent) in distinct_carriers(batch) {
-            let (name, agent) = (identities[name as usize], identities[agent as usize]);
-            if name != agent && !names.knows_carrier(name, agent) {
-                names.learn(Entry::Carrier { name, agent });
+            let (name, agent) = (self.identity(name), self.identity(agent));
+            if name != agent {
+                names.carried_by(name, agent);
             }
         }
-        Ok(Numbered { identities, source })
+        for offset in batch.offsets() {
+            names.set_offset(self.source, offset.key.clone(), offset.position);
+        }
     }
 }
 
@@ -505,7 +534,7 @@ fn distinct_carriers(batch: &Batch) -> Vec<(u32, u32)> {
 
 /// A batch's rows by cell, sorted.
 fn cells_of(batch: &Batch, numbered: &Numbered) -> Vec<CellRows> {
-    let number = |index: u32| numbered.identities[index as usize];
+    let number = |index: u32| numbered.identity(index);
     let mut cells = Cells::default();
     for sighting in batch.sightings() {
         let (day, of_day) = (sighting.second.day(), sighting.second.of_day());
@@ -572,9 +601,8 @@ fn merge_runs(shared: &Shared, cell: Cell, generation: u64) {
     runs.sort_by_key(|run| run.rows().len());
     runs.truncate(RUNS_MERGED);
     let merged = Arc::new(Run::merged(&runs));
-    shared.publish(|view| {
-        let here = view.organisation_mut(cell.organisation).cell_mut(cell.table, cell.day);
-        replace_runs(here, &runs, merged);
+    shared.publish_of(cell.organisation, |view| {
+        replace_runs(view.cell_mut(cell.table, cell.day), &runs, merged);
     });
 }
 

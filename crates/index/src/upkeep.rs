@@ -4,15 +4,17 @@
 //! Each change follows one order: write the new file and sync it, replace the manifest, publish the view, unlink the
 //! old file. A power cut leaves either state whole, and files that no manifest names are removed at the next start.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use sighting::{Day, OrganisationId, Second};
 
 use crate::error::IndexError;
 use crate::journal;
 use crate::manifest::{Held, Manifest, Named};
+use crate::names::{Filing, Names};
 use crate::names_file;
 use crate::record;
 use crate::row::{Row, Run, Table};
@@ -32,13 +34,27 @@ pub(crate) fn path(number: u64) -> String {
 
 /// Writes everything in memory into segments, files the names, and lets the journals go.
 pub(crate) fn spill(shared: &Shared) -> Result<(), IndexError> {
-    let mut manifest = lock(shared);
-    empty_memory(shared, &mut manifest)?;
-    merge_segments(shared, &mut manifest)
+    with_manifest(shared, |manifest| {
+        empty_memory(shared, manifest)?;
+        merge_segments(shared, manifest)
+    })
+}
+
+/// Does work on the manifest, one at a time. A failure or a panic stops all writing before anybody else gets the
+/// manifest: what is on the disk then is known to a restart only.
+fn with_manifest(
+    shared: &Shared,
+    work: impl FnOnce(&mut Manifest) -> Result<(), IndexError>,
+) -> Result<(), IndexError> {
+    let mut manifest = shared.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.check()?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut manifest)))
+        .unwrap_or_else(|_| Err(IndexError::Stopped("changing the segments panicked".to_owned())));
+    outcome.inspect_err(|error| shared.fail(&error.to_string()))
 }
 
 fn empty_memory(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexError> {
-    let floor = rotate(shared, manifest);
+    let Rotated { floor, filings } = rotate(shared, manifest)?;
     let view = shared.view();
     let mut next = manifest.clone();
     let mut written: Vec<(Cell, Arc<Segment>)> = Vec::new();
@@ -54,14 +70,10 @@ fn empty_memory(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexErr
     if !written.is_empty() {
         sync_segment_names(shared)?;
     }
-    for (organisation, held) in &view.organisations {
-        let file_bytes = next
-            .organisations
-            .iter()
-            .find(|held| held.organisation == *organisation)
-            .map(|held| held.names_bytes);
-        let names_bytes =
-            names_file::file(&*shared.storage, *organisation, file_bytes.unwrap_or(0), &held.names)?;
+    for (organisation, names, filing) in &filings {
+        let known = next.organisations.iter().find(|held| held.organisation == *organisation);
+        let bytes = known.map_or(0, |held| held.names_bytes);
+        let names_bytes = names_file::file(&*shared.storage, *organisation, bytes, names, filing)?;
         next.organisations.retain(|held| held.organisation != *organisation);
         next.organisations.push(Held { organisation: *organisation, names_bytes });
     }
@@ -69,6 +81,9 @@ fn empty_memory(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexErr
     next.journal_floor = floor;
     next.store(&*shared.storage)?;
     *manifest = next;
+    for (_, names, filing) in &filings {
+        names.write().unwrap_or_else(PoisonError::into_inner).filed(filing);
+    }
     shared.publish(|view| {
         for (cell, segment) in &written {
             let held = view.organisation_mut(cell.organisation).cell_mut(cell.table, cell.day);
@@ -80,18 +95,29 @@ fn empty_memory(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexErr
     remove_journals(shared, old_floor, floor)
 }
 
-fn lock(shared: &Shared) -> MutexGuard<'_, Manifest> {
-    shared.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+/// The moment at which a new journal took over.
+struct Rotated {
+    /// The number of the new journal.
+    floor: u64,
+    /// What the older ones say of names.
+    filings: Vec<(OrganisationId, Arc<RwLock<Names>>, Filing)>,
 }
 
-/// Starts a new journal; every batch of the older ones is in the view when it returns. Gives the new number.
-fn rotate(shared: &Shared, manifest: &mut Manifest) -> u64 {
+/// Starts a new journal; every batch of the older ones is durable and in the view when it returns.
+fn rotate(shared: &Shared, manifest: &mut Manifest) -> Result<Rotated, IndexError> {
     let mut active = shared.close_gate();
+    shared.check()?;
     if active.is_used() {
         *active = Active::new(take_number(manifest));
     }
     shared.reset_live_rows();
-    active.number
+    let view = shared.view();
+    let filings = view
+        .organisations
+        .iter()
+        .map(|(organisation, view)| (*organisation, Arc::clone(&view.names), view.names().filing()))
+        .collect();
+    Ok(Rotated { floor: active.number, filings })
 }
 
 fn take_number(manifest: &mut Manifest) -> u64 {
@@ -254,20 +280,52 @@ impl Iterator for Merge {
     }
 }
 
-/// Frees whole days before `kept_since`. Of the carriers of those days each name keeps its newest: it still decides
-/// whose the name was when the kept days began.
+/// Deletes what lies before `kept_since`: whole days are unlinked, its own day is written anew if it holds anything
+/// older. Of the carriers of earlier days each name keeps its newest: it still decides whose the name was when the kept
+/// days began. Room is freed before any is taken.
 pub(crate) fn retain(
     shared: &Shared,
     organisation: OrganisationId,
     kept_since: Second,
 ) -> Result<(), IndexError> {
-    let mut manifest = lock(shared);
-    let first_kept = kept_since.day();
-    fold_old_carriers(shared, &mut manifest, organisation, first_kept)?;
-    let old = |cell: &Cell| {
+    with_manifest(shared, |manifest| {
+        if holds_older_in_memory(&shared.view(), organisation, kept_since) {
+            // The journal would bring it back.
+            empty_memory(shared, manifest)?;
+        }
+        drop_old_days(shared, manifest, organisation, kept_since.day())?;
+        fold_old_carriers(shared, manifest, organisation, kept_since.day())?;
+        cut_first_day(shared, manifest, organisation, kept_since)
+    })
+}
+
+fn holds_older_in_memory(view: &View, organisation: OrganisationId, kept_since: Second) -> bool {
+    let Some(view) = view.organisations.get(&organisation) else { return false };
+    let is_older = |day: &Day, cell: &CellView| match day.cmp(&kept_since.day()) {
+        Ordering::Less => !cell.runs.is_empty(),
+        Ordering::Equal => {
+            let mut rows = cell.runs.iter().flat_map(|run| run.rows());
+            rows.any(|row| row.of_day() < kept_since.of_day())
+        }
+        Ordering::Greater => false,
+    };
+    let sightings = view.table(Table::Sightings).range(..=kept_since.day());
+    let mut older = sightings.filter(|(day, cell)| is_older(day, cell));
+    older.next().is_some()
+        || view.table(Table::Reporters).range(..kept_since.day()).any(|(_, cell)| !cell.runs.is_empty())
+}
+
+fn drop_old_days(
+    shared: &Shared,
+    manifest: &mut Manifest,
+    organisation: OrganisationId,
+    first_kept: Day,
+) -> Result<(), IndexError> {
+    let old = |named: &Named| {
+        let cell = &named.cell;
         cell.organisation == organisation && cell.table != Table::Carriers && cell.day < first_kept
     };
-    drop_segments(shared, &mut manifest, old, |view| {
+    drop_segments(shared, manifest, old, |view| {
         if let Some(view) = view.organisations.get_mut(&organisation) {
             let view = Arc::make_mut(view);
             for table in [Table::Sightings, Table::Reporters] {
@@ -280,23 +338,67 @@ pub(crate) fn retain(
     })
 }
 
-/// Removes the segments of some cells: from the manifest, then from the view, then from the disk.
+/// Writes the sightings of the first kept day anew without those before its first kept second, if there are any.
+fn cut_first_day(
+    shared: &Shared,
+    manifest: &mut Manifest,
+    organisation: OrganisationId,
+    kept_since: Second,
+) -> Result<(), IndexError> {
+    let cell = Cell { organisation, table: Table::Sightings, day: kept_since.day() };
+    let first = kept_since.of_day();
+    let view = shared.view();
+    let held = view.organisations.get(&organisation).and_then(|view| view.table(cell.table).get(&cell.day));
+    let Some(here) = held else { return Ok(()) };
+    let (gone, cut): (Vec<_>, Vec<_>) = here
+        .segments
+        .iter()
+        .filter(|segment| segment.span.0 < first)
+        .cloned()
+        .partition(|segment| segment.span.1 < first);
+    if !gone.is_empty() {
+        let is_gone = |number: u64| gone.iter().any(|segment| segment.number == number);
+        drop_segments(
+            shared,
+            manifest,
+            |named| is_gone(named.number),
+            |view| {
+                let view = view.organisation_mut(organisation);
+                view.cell_mut(cell.table, cell.day).segments.retain(|segment| !is_gone(segment.number));
+                view.drop_empty();
+            },
+        )?;
+    }
+    if cut.is_empty() {
+        return Ok(());
+    }
+    replace(shared, manifest, cell, &cut, |rows| {
+        rows.filter(move |row| row.as_ref().map_or(true, |row| row.of_day() >= first))
+    })
+}
+
+/// Removes segments: from the manifest, then from the view, then from the disk.
 fn drop_segments(
     shared: &Shared,
     manifest: &mut Manifest,
-    gone: impl Fn(&Cell) -> bool,
+    gone: impl Fn(&Named) -> bool,
     change: impl FnOnce(&mut View),
 ) -> Result<(), IndexError> {
-    let numbers: Vec<u64> =
-        manifest.segments.iter().filter(|named| gone(&named.cell)).map(|named| named.number).collect();
+    let mut next = manifest.clone();
+    let numbers = take_segments(&mut next, gone);
     if !numbers.is_empty() {
-        let mut next = manifest.clone();
-        next.segments.retain(|named| !gone(&named.cell));
         next.store(&*shared.storage)?;
         *manifest = next;
     }
     shared.publish(change);
     unlink(shared, &numbers)
+}
+
+/// Takes segments out of a manifest; answers their numbers.
+fn take_segments(manifest: &mut Manifest, gone: impl Fn(&Named) -> bool) -> Vec<u64> {
+    let numbers = manifest.segments.iter().filter(|named| gone(named)).map(|named| named.number).collect();
+    manifest.segments.retain(|named| !gone(named));
+    numbers
 }
 
 /// Folds the segments of carriers before a day into one of the day before it, with the newest facts of each name.
@@ -361,14 +463,22 @@ fn keep_newest(newest: &mut BTreeMap<crate::row::Key, (Second, Vec<u32>)>, row: 
 
 /// Removes everything of an organisation. The journal says so first: what it holds of it must not come back.
 pub(crate) fn remove(shared: &Shared, organisation: OrganisationId) -> Result<(), IndexError> {
-    let mut manifest = lock(shared);
-    let active = shared.close_gate();
-    let journal = active.journal(&*shared.storage)?;
-    let position = journal.append(|frame| record::put_remove(frame, organisation))?;
-    journal.sync_to(position)?;
-    manifest.organisations.retain(|held| held.organisation != organisation);
-    let gone = |cell: &Cell| cell.organisation == organisation;
-    manifest.store(&*shared.storage)?;
-    drop_segments(shared, &mut manifest, gone, |view| drop(view.organisations.remove(&organisation)))?;
-    names_file::remove(&*shared.storage, organisation)
+    with_manifest(shared, |manifest| {
+        let active = shared.close_gate();
+        shared.check()?;
+        let journal = active.journal(&*shared.storage)?;
+        let position = journal.append(|frame| record::put_remove(frame, organisation))?;
+        journal.sync_to(position)?;
+        let gone = |named: &Named| named.cell.organisation == organisation;
+        let mut next = manifest.clone();
+        next.organisations.retain(|held| held.organisation != organisation);
+        let numbers = take_segments(&mut next, gone);
+        next.store(&*shared.storage)?;
+        *manifest = next;
+        shared.publish(|view| drop(view.organisations.remove(&organisation)));
+        // Batches may go on from here; what is left is nobody's any more.
+        drop(active);
+        unlink(shared, &numbers)?;
+        names_file::remove(&*shared.storage, organisation)
+    })
 }

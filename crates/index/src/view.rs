@@ -53,6 +53,14 @@ impl OrganisationView {
         Arc::make_mut(self.tables[table as usize].entry(day).or_default())
     }
 
+    /// Brings the joins up to date with the names.
+    pub(crate) fn update_joins(&mut self) {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.joins.is_current(&names) {
+            Arc::make_mut(&mut self.joins).update(&names);
+        }
+    }
+
     /// Forgets cells that hold nothing.
     pub(crate) fn drop_empty(&mut self) {
         for table in &mut self.tables {

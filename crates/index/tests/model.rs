@@ -70,6 +70,9 @@ fn check(steps: &[Step]) {
                 kept_since = kept_since.max(second(*day, *place));
                 for whose in 0..2 {
                     now(store.retain(organisation(whose), kept_since)).expect("the store retains");
+                    now(model.retain(organisation(whose), kept_since)).expect("the model retains");
+                    let nothing = now(store.outside(organisation(whose), kept_since)).expect("counted");
+                    assert_eq!(nothing.dropped, 0);
                 }
             }
             Step::Merge { whose, from, into } => {
@@ -89,6 +92,8 @@ fn check(steps: &[Step]) {
         }
     }
     assert_eq!(difference(&store, &model, kept_since), None);
+    // What retention deleted is gone for good, to whomever asks.
+    assert_eq!(difference(&store, &model, Second::MIN), None);
     for whose in 0..2 {
         let whose = organisation(whose);
         let mut devices = now(store.devices(whose, None)).expect("devices");

@@ -65,6 +65,8 @@ pub struct Batch {
     sightings: Vec<BatchSighting>,
     carriers: Vec<Carrier>,
     reporters: Vec<(u32, Day)>,
+    /// For each identity, whether a sighting, a fact or a report names it.
+    used: Vec<bool>,
     lookup: Lookup,
 }
 
@@ -102,6 +104,7 @@ impl Batch {
             sightings: Vec::new(),
             carriers: Vec::new(),
             reporters: Vec::new(),
+            used: Vec::new(),
             lookup: Lookup::default(),
         }
     }
@@ -126,6 +129,7 @@ impl Batch {
         }
         let index = u32::try_from(self.identities.len()).expect("a batch holds fewer than 2^32 identities");
         self.identities.push(identity.clone());
+        self.used.push(false);
         self.lookup.last_reported.push(None);
         self.lookup.canonical.insert(identity, index);
         index
@@ -133,6 +137,7 @@ impl Batch {
 
     /// Adds a sighting. `identity` is an index that this batch gave.
     pub fn sighted(&mut self, address: Address, identity: u32, second: Second) {
+        self.used[identity as usize] = true;
         self.sightings.push(BatchSighting { address, identity, second });
     }
 
@@ -141,6 +146,8 @@ impl Batch {
         // Records of one device come in bursts: the same fact twice in a row says nothing new.
         let fact = Carrier { name, agent, second };
         if self.carriers.last() != Some(&fact) {
+            self.used[name as usize] = true;
+            self.used[agent as usize] = true;
             self.carriers.push(fact);
         }
     }
@@ -151,6 +158,7 @@ impl Batch {
         let last = &mut self.lookup.last_reported[identity as usize];
         if *last != Some(day) {
             *last = Some(day);
+            self.used[identity as usize] = true;
             self.reporters.push((identity, day));
         }
     }
@@ -179,6 +187,12 @@ impl Batch {
     /// The distinct identities mentioned, in the order of their first mention.
     pub fn identities(&self) -> &[Identity] {
         &self.identities
+    }
+
+    /// Whether a sighting, a registry fact or a report names an identity. One that was only mentioned, such as an address
+    /// beside an agent's id, teaches nothing and is not kept.
+    pub fn is_used(&self, index: u32) -> bool {
+        self.used.get(index as usize).copied().unwrap_or_default()
     }
 
     /// The sightings, in the order of arrival, possibly repeated.

@@ -134,7 +134,7 @@ impl ModelStore {
         let mut organisations = self.held();
         let held = organisations.entry(batch.organisation()).or_default();
         let identity = |index: u32| &batch.identities()[index as usize];
-        for identity in batch.identities() {
+        for (_, identity) in (0..).zip(batch.identities()).filter(|(index, _)| batch.is_used(*index)) {
             held.mentioned(identity);
         }
         for sighting in batch.sightings() {
@@ -249,7 +249,7 @@ impl Store for ModelStore {
 
     async fn retain(&self, organisation: OrganisationId, kept_since: Second) -> Result<(), StoreError> {
         if let Some(held) = self.held().get_mut(&organisation) {
-            held.sightings.retain(|(_, second, ..)| second.day() >= kept_since.day());
+            held.sightings.retain(|(_, second, ..)| *second >= kept_since);
             held.reporters.retain(|(day, _)| *day >= kept_since.day());
         }
         Ok(())

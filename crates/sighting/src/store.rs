@@ -131,7 +131,9 @@ pub trait Store: Send + Sync {
         kept_since: Second,
     ) -> impl Future<Output = Result<Retained, StoreError>> + Send;
 
-    /// Frees the room of whole days before `kept_since`. Changes no answer: questions are clipped anyway.
+    /// Deletes the sightings before `kept_since` for good, and reports of earlier days. Changes no answer: questions are
+    /// clipped anyway. Cost: whole days go at once; the day of `kept_since` is written anew if it holds anything older,
+    /// so who only wants room freed passes the first second of a day.
     fn retain(
         &self,
         organisation: OrganisationId,

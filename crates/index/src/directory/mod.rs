@@ -17,6 +17,8 @@ use rows::{ApplicationRow, AuditRow, OrganisationRow, SigningKeyRow};
 
 /// The file of the directory.
 pub(crate) const PATH: &str = "directory.redb";
+/// The same while it is being made: a power cut must not leave half a database under the real name.
+const PATH_NEW: &str = "directory.new";
 
 /// Rows are JSON by key: few, read whole at the start, and a person with a dump can read them.
 const ORGANISATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("organisations");
@@ -35,18 +37,22 @@ pub struct FolderDirectory {
 impl FolderDirectory {
     /// Opens the directory, making it if it is missing.
     pub fn open(storage: &dyn Storage) -> Result<FolderDirectory, DirectoryError> {
-        let existed = storage.exists(PATH).map_err(unavailable)?;
-        let file = if existed { storage.open(PATH) } else { storage.create(PATH) }.map_err(unavailable)?;
-        if !existed {
-            storage.sync_names(".").map_err(unavailable)?;
-        }
-        let database = Database::builder().create_with_backend(Backend::new(file)).map_err(unavailable)?;
+        let is_new = !storage.exists(PATH).map_err(unavailable)?;
+        let file = if is_new { storage.create(PATH_NEW) } else { storage.open(PATH) }.map_err(unavailable)?;
+        let database =
+            Database::builder().create_with_backend(Backend::new(Arc::clone(&file))).map_err(unavailable)?;
         let write = database.begin_write().map_err(unavailable)?;
         for table in [ORGANISATIONS, APPLICATIONS, SIGNING_KEYS] {
             write.open_table(table).map_err(unavailable)?;
         }
         write.open_table(AUDIT).map_err(unavailable)?;
         write.commit().map_err(unavailable)?;
+        if is_new {
+            file.sync().map_err(unavailable)?;
+            storage.rename(PATH_NEW, PATH).map_err(unavailable)?;
+        }
+        // The process that gave the name may have been killed before it was durable.
+        storage.sync_names(".").map_err(unavailable)?;
         let book = load(&database)?;
         Ok(FolderDirectory { database, book: ArcSwap::from_pointee(book), committing: Mutex::new(()) })
     }

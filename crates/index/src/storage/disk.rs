@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,9 +22,13 @@ pub struct FolderLock {
 }
 
 impl Disk {
-    /// A folder, made with mode 0700 if it is missing.
+    /// A folder; one that is missing is made, and one that is empty is taken over, both with mode 0700.
     pub fn new(root: &Path) -> io::Result<Disk> {
         make_private_folder(root)?;
+        if fs::read_dir(root)?.next().is_none() {
+            fs::set_permissions(root, fs::Permissions::from_mode(PRIVATE))?;
+            sync_parents(root)?;
+        }
         Ok(Disk { root: root.to_owned() })
     }
 
@@ -49,8 +53,28 @@ impl Disk {
     }
 }
 
+/// Nobody but the owner.
+const PRIVATE: u32 = 0o700;
+
 fn make_private_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(path)
+}
+
+/// Makes the name of a new folder durable, and those of the folders above it, which may be as new. One that is not ours to
+/// read is not new.
+fn sync_parents(path: &Path) -> io::Result<()> {
+    for parent in fs::canonicalize(path)?.ancestors().skip(1) {
+        match fs::File::open(parent) {
+            // Some file systems have folders that cannot be synced and need not be.
+            Ok(folder) => match folder.sync_all() {
+                Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
+                _ => {}
+            },
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl Storage for Disk {

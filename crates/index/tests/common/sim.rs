@@ -1,5 +1,6 @@
 //! A disk in memory that keeps its promises and nothing more: what was not synced may be lost, torn or half renamed
-//! when the power goes. Refuses to hold: kindness.
+//! when the power goes, and a sync that failed takes what it should have written for clean, as real systems do. Refuses to
+//! hold: kindness.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +23,8 @@ struct State {
     pending_names: Vec<NameChange>,
     operations: u64,
     cut_before: Option<u64>,
+    /// This one operation fails, and the disk goes on.
+    fails: Option<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -106,6 +109,23 @@ impl Sim {
         self.state.lock().expect("not poisoned").cut_before = Some(operation);
     }
 
+    /// The process that worked here is dead and another begins: what was written is there, what was not synced is still
+    /// not durable.
+    pub fn next_process(&self) {
+        self.state.lock().expect("not poisoned").cut_before = None;
+    }
+
+    /// Lets operation number `operation` fail, once.
+    pub fn fail_once(&self, operation: u64) {
+        self.state.lock().expect("not poisoned").fails = Some(operation);
+    }
+
+    /// The length of a file.
+    pub fn len_of(&self, path: &str) -> usize {
+        let state = self.state.lock().expect("not poisoned");
+        state.files[state.names[path]].bytes.len()
+    }
+
     /// What the disk holds after the power came back: everything synced, and of the rest what the dice leave.
     pub fn after_power_cut(&self, dice: &mut Dice) -> Sim {
         let state = self.state.lock().expect("not poisoned");
@@ -157,12 +177,23 @@ impl Sim {
         self.state.lock().expect("not poisoned").names.keys().cloned().collect()
     }
 
+    /// A sync failed: its pages count as clean from now on and never reach the disk. Those of a power cut are left to it.
+    fn forget_pending(&self, file: usize) {
+        let mut state = self.state.lock().expect("not poisoned");
+        if state.cut_before.is_none() {
+            state.files[file].pending.clear();
+        }
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.state.lock().expect("not poisoned");
         if state.cut_before.is_some_and(|cut| state.operations >= cut) {
             return Err(io::Error::other("the power is off"));
         }
         state.operations += 1;
+        if state.fails == Some(state.operations - 1) {
+            return Err(io::Error::other("this operation fails"));
+        }
         change(&mut state)
     }
 }
@@ -274,11 +305,17 @@ impl File for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.change(|state| {
+        let synced = self.disk.change(|state| {
             let file = &mut state.files[self.file];
-            file.durable = file.bytes.clone();
-            file.pending.clear();
+            // What an earlier sync failed to write is not written by this one.
+            for write in std::mem::take(&mut file.pending) {
+                write.apply(&mut file.durable);
+            }
             Ok(())
-        })
+        });
+        if synced.is_err() {
+            self.disk.forget_pending(self.file);
+        }
+        synced
     }
 }

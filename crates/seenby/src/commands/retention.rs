@@ -57,8 +57,12 @@ pub(crate) async fn run(command: RetentionCommand, mut context: Context) -> Outc
             format!("'{name}' keeps sightings {}.", told(organisation.retention))
         }
         RetentionCommand::Set { retention, yes } => {
-            let since = retention.since(clock::now());
-            let before = house.store.outside(organisation.id, since).await?;
+            let now = clock::now();
+            let since = retention.since(now);
+            // What is outside already, and only waits for its room to be freed, is nobody's loss any more.
+            let gone = house.store.outside(organisation.id, organisation.retention.since(now)).await?.dropped;
+            let mut before = house.store.outside(organisation.id, since).await?;
+            before.dropped = before.dropped.saturating_sub(gone);
             if before.dropped > 0 {
                 confirm(
                     yes,
@@ -71,7 +75,13 @@ pub(crate) async fn run(command: RetentionCommand, mut context: Context) -> Outc
                 )?;
             }
             house.commit(Change::SetRetention(organisation.id, retention)).await?;
-            house.store.retain(organisation.id, since).await?;
+            house.store.retain(organisation.id, since).await.map_err(|error| {
+                anyhow::Error::from(error).context(format!(
+                    "'{name}' now keeps sightings {}; what is older is not seen any more, but was not deleted yet \
+                     (`seenby serve` does it every hour)",
+                    told(retention)
+                ))
+            })?;
             shown.retention_hours = hours(retention);
             shown.deleted = Some(before.dropped);
             shown.kept = Some(before.kept);

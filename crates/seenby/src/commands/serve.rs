@@ -204,7 +204,8 @@ async fn retain(store: AnyStore, directory: AnyDirectory) {
             }
         };
         for organisation in book.organisations.values() {
-            let (id, since) = (organisation.id, organisation.retention.since(clock::now()));
+            // Whole days only: nothing is written anew every hour, and questions are clipped anyway.
+            let (id, since) = (organisation.id, organisation.retention.since(clock::now()).day().first());
             let (store, runtime) = (store.clone(), tokio::runtime::Handle::current());
             // It unlinks files and syncs: not on a thread that answers questions.
             let freed = tokio::task::spawn_blocking(move || {

@@ -3,7 +3,9 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use crate::support::{Place, mde, now};
+use serde_json::json;
+
+use crate::support::{Place, csv, mde, now};
 
 /// Sightings whose answers tell of every one of them.
 fn log(lines: u64) -> Vec<u8> {
@@ -93,4 +95,26 @@ fn an_interrupt_ends_cleanly() {
     assert!(sighted > 0, "{counts}");
     let known: u64 = place.stats("198.51.100.20").0;
     assert!(known > 0, "what was counted is in the store");
+}
+
+/// What retention deleted is gone: a longer one does not bring it back, not even of the day of its first second, and
+/// setting it again has nothing to delete and nobody to ask.
+#[test]
+fn what_retention_deleted_stays_deleted() {
+    let place = Place::new();
+    let now = now();
+    let row = |hours: u64, address: &str| csv(now.minus(hours * 3_600 + 60), "pc-1", address);
+    let rows = [row(1, "198.51.100.1"), row(2, "198.51.100.2"), row(50, "198.51.100.3")];
+    place.ingest("a.csv", format!("time,device,ip\n{}", rows.concat()));
+    let set = place.run(["retention", "set", "2", "--yes", "--json"]).ends(0).json();
+    assert_eq!((&set["deleted"], &set["kept"]), (&json!(2), &json!(1)));
+    let again = place.run(["retention", "set", "2", "--json"]).ends(0).json();
+    assert_eq!((&again["deleted"], &again["kept"]), (&json!(0), &json!(1)));
+    place.run(["retention", "set", "720"]).ends(0);
+    for (address, code) in [("198.51.100.1", 0), ("198.51.100.2", 1), ("198.51.100.3", 1)] {
+        place.run(["stats", address]).ends(code);
+    }
+    // The same logs once more are taken in again.
+    assert_eq!(place.ingest("b.csv", format!("time,device,ip\n{}", rows.concat()))["sighted"], 3);
+    place.run(["stats", "198.51.100.3"]).ends(0);
 }
