@@ -31,7 +31,7 @@ const TIMED: u32 = u32::MAX;
 pub(crate) enum Owner {
     /// Always the same.
     Fixed(u32),
-    /// It depends on the moment: see [`owner_at`].
+    /// It depends on the moment: see [`path_at`].
     Timed,
 }
 
