@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use seenby_api::{Limits, Millis, Settings, State, new_secret, new_signing_key, router};
+use seenby_api::{Limits, Machine, Millis, Settings, State, new_secret, new_signing_key, router};
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
     Application, ApplicationId, Book, Organisation, OrganisationId, Permission, RETENTION_DEFAULT, Second,
@@ -44,11 +44,13 @@ fn directory() -> (Arc<ModelDirectory>, String) {
 }
 
 fn server(directory: &Arc<ModelDirectory>) -> axum::Router {
-    let settings =
-        Settings { limits: Limits { per_minute: u32::MAX, per_hour: u32::MAX }, ..Settings::default() };
-    let clock = Arc::new(|| Millis(NOW * 1_000));
-    let entropy = Arc::new(|bytes: &mut [u8]| bytes.fill(7));
-    router(State::new(Arc::new(ModelStore::new()), Arc::clone(directory), settings, clock, entropy))
+    let settings = Settings { limits: Limits::OFF, ..Settings::default() };
+    let machine = Machine {
+        wall: Arc::new(|| Millis(NOW * 1_000)),
+        steady: Arc::new(|| Millis(0)),
+        entropy: Arc::new(|bytes: &mut [u8]| bytes.fill(7)),
+    };
+    router(State::new(Arc::new(ModelStore::new()), Arc::clone(directory), settings, machine))
 }
 
 fn requests(criterion: &mut Criterion) {

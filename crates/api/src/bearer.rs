@@ -75,7 +75,7 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
         let shared = state.shared();
         shared
             .limiter
-            .take(organisation.id, application.id, shared.now())
+            .take(organisation.id, application.id, shared.steady())
             .map_err(ApiError::TooManyRequests)?;
         Ok(IpReader { organisation: organisation.clone() })
     }
@@ -90,19 +90,15 @@ impl Caller {
 /// Both the token and the book must have the permission: what was taken away is gone at once, what was given needs a
 /// new token, as everywhere that tokens carry roles.
 fn permitted(claims: &Claims, application: &Application, required: Permission) -> Result<(), ApiError> {
-    if claims.delegated {
-        return Err(ApiError::NoUser { required });
+    if let Some(scopes) = &claims.delegated {
+        return Err(ApiError::NoUser { required, scopes: scopes.clone() });
     }
     let named = claims.roles.iter().any(|role| role == required.name());
-    if named && application.permissions.contains(&required) {
+    let granted = application.permissions.contains(&required);
+    if named && granted {
         return Ok(());
     }
-    let held = application.permissions.iter().map(|permission| permission.name());
-    Err(ApiError::Forbidden {
-        required,
-        held: held.collect(),
-        stale: !named && !application.permissions.is_empty(),
-    })
+    Err(ApiError::Forbidden { required, roles: claims.roles.clone(), granted })
 }
 
 /// The one token of a request, where it belongs.

@@ -15,6 +15,9 @@ use crate::state::{Shared, State};
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The scheme of every connection that this server accepts itself. What a client writes before `://` in an absolute
+/// request target is only its word.
+const SCHEME: &str = "http";
 /// DNS names have at most 253 characters; a port and brackets need a few more.
 const HOST_BYTES_MAX: usize = 264;
 
@@ -34,10 +37,9 @@ fn base(shared: &Shared, parts: &Parts) -> String {
     let is_trusted = |peer| shared.settings.trusted_proxies.iter().any(|proxy| proxy.contains(peer));
     let forwarded = peer.map(Address::from).is_some_and(is_trusted);
     let header = |name: &HeaderName| first_value(&parts.headers, name).filter(|_| forwarded);
-    let scheme = header(&FORWARDED_PROTO)
-        .filter(|scheme| ["http", "https"].contains(scheme))
-        .or(parts.uri.scheme_str())
-        .unwrap_or("http");
+    let forwarded_scheme = header(&FORWARDED_PROTO)
+        .and_then(|scheme| ["http", "https"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known)));
+    let scheme = forwarded_scheme.unwrap_or(SCHEME);
     let host = header(&FORWARDED_HOST)
         .or(parts.uri.authority().map(axum::http::uri::Authority::as_str))
         .or(first_value(&parts.headers, &HOST))

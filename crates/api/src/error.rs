@@ -55,15 +55,17 @@ pub enum ApiError {
     Forbidden {
         /// What the route needs.
         required: Permission,
-        /// What the application has.
-        held: Vec<&'static str>,
-        /// Whether the token is older than the permission.
-        stale: bool,
+        /// What the token has.
+        roles: Vec<String>,
+        /// Whether the application has the permission now, and only the token does not.
+        granted: bool,
     },
     /// 403: the token speaks for a user, and no user of this server has the right.
     NoUser {
         /// What the route needs.
         required: Permission,
+        /// The scopes that the token has, separated by blanks.
+        scopes: String,
     },
     /// 404: the address is not in the kept data.
     ResourceNotFound {
@@ -135,10 +137,11 @@ impl ApiError {
             }
             ApiError::BadRequest { problem } => (*problem).to_owned(),
             ApiError::Unauthorized(refusal) => unauthorized(*refusal).to_owned(),
-            ApiError::Forbidden { required, held, stale } => forbidden(*required, held, *stale),
-            ApiError::NoUser { required } => format!(
-                "This token speaks for a user. {} for users needs a role with View Data, and no role of this server names the user. Use a token of an application.",
-                required.name()
+            ApiError::Forbidden { required, roles, granted } => forbidden(*required, roles, *granted),
+            ApiError::NoUser { required, scopes } => format!(
+                "This token speaks for a user. API required scopes: {}, and a role with View Data; token scopes: {}, and no role of this server names the user. Use a token of an application.",
+                required.name(),
+                listed(scopes.split_ascii_whitespace())
             ),
             ApiError::ResourceNotFound { text, kept_since } => format!(
                 "No device of the organization opened a connection to {} in the kept data (since {kept_since}).",
@@ -211,12 +214,24 @@ fn unauthorized(refusal: TokenRefusal) -> &'static str {
     }
 }
 
-fn forbidden(required: Permission, held: &[&str], stale: bool) -> String {
-    let required = required.name();
-    let held = if held.is_empty() { "none".to_owned() } else { held.join(",") };
-    let remedy =
-        if stale { "Get a new token" } else { "Give the application the permission and get a new token" };
-    format!("Missing application roles. API required roles: {required}, application roles: {held}. {remedy}.")
+fn forbidden(required: Permission, roles: &[String], granted: bool) -> String {
+    let has_it = roles.iter().any(|role| role == required.name());
+    let remedy = match (granted, has_it) {
+        (true, _) => "Get a new token: this one is older than the permission.",
+        (false, true) => "The permission was taken away from the application since this token was made.",
+        (false, false) => "Give the application the permission and get a new token.",
+    };
+    format!(
+        "Missing application roles. API required roles: {}, application roles: {}. {remedy}",
+        required.name(),
+        listed(roles.iter().map(String::as_str))
+    )
+}
+
+/// What a token has, as a message shows it.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(shown).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(",") }
 }
 
 /// A caller's text as a message may repeat it.
@@ -288,6 +303,14 @@ impl Failure {
     /// The error that a response carries, if it is one.
     pub(crate) fn of(response: &mut Response) -> Option<Arc<Failure>> {
         response.extensions_mut().remove::<Carried>().map(|carried| carried.0)
+    }
+
+    /// The same in the shape that clients of the token endpoint read; a layer knows only the API's.
+    pub(crate) fn for_oauth(self: Arc<Failure>) -> Arc<Failure> {
+        match &*self {
+            Failure::Api(error) => Arc::new(Failure::OAuth(OAuthError::from(error.clone()))),
+            Failure::OAuth(_) => self,
+        }
     }
 
     /// The response as the client gets it.

@@ -5,17 +5,19 @@
 //! organisation of the application that asks: some clients know no other path.
 
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State as Held};
 use axum::http::header::{CACHE_CONTROL, PRAGMA};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use sighting::{Application, Book, Directory, OrganisationId, Second, Store, Uuid};
 
 use crate::form::Form;
 use crate::oauth::OAuthError;
 use crate::secret::sha256;
+use crate::settings::Settings;
 use crate::state::{Shared, State};
 use crate::token::{Grant, LIFETIME_S, Shape};
 
@@ -69,7 +71,7 @@ async fn token<S: Store, D: Directory>(
 ) -> Result<Response, OAuthError> {
     let (parts, body) = request.into_parts();
     let shared = state.shared();
-    let form = Form::parse(&read(body, shared.settings.form_bytes_max).await?, &parts.headers)?;
+    let form = Form::parse(&read(body, &shared.settings).await?, &parts.headers)?;
     let book =
         state.open()?.directory.book().await.map_err(|error| OAuthError::Unavailable(error.to_string()))?;
     let now_s = shared.now().0 / 1_000;
@@ -95,9 +97,16 @@ async fn token<S: Store, D: Directory>(
     Ok(granted(shape, &token, &resource, now_s))
 }
 
-async fn read(body: Body, bytes_max: usize) -> Result<Vec<u8>, OAuthError> {
-    let bytes = to_bytes(body, bytes_max).await.map_err(|_| OAuthError::TooLarge)?;
-    Ok(bytes.into())
+/// The whole body, within its bounds of size and time.
+async fn read(body: Body, settings: &Settings) -> Result<Vec<u8>, OAuthError> {
+    let reading = Limited::new(body, settings.form_bytes_max).collect();
+    let read =
+        tokio::time::timeout(settings.form_timeout, reading).await.map_err(|_| OAuthError::SlowBody)?;
+    match read {
+        Ok(whole) => Ok(whole.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => Err(OAuthError::TooLarge),
+        Err(_) => Err(OAuthError::BrokenBody),
+    }
 }
 
 fn check_grant_type(form: &Form) -> Result<(), OAuthError> {

@@ -1,6 +1,6 @@
-//! The list of all layers around the routes, outermost first: compression, observation (request id, log, metrics,
-//! errors rendered), panic guard, timeout, host check, drain. Refuses to hold: who may ask and how often: those belong
-//! to a route.
+//! The list of all layers around the routes, outermost first: bodies taken off answers to HEAD, compression, observation
+//! (request id, log, metrics, errors rendered), panic guard, timeout, host check, drain. Refuses to hold: who may ask and
+//! how often: those belong to a route.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::bearer::{Holder, Noted, Principal};
 use crate::error::{ApiError, Failure, shown};
-use crate::routes::CalledUri;
+use crate::routes::{CalledUri, TOKEN_V1, TOKEN_V2};
 use crate::state::Shared;
 
 /// The response header that carries the request id; an error's `target` and the log line have the same.
@@ -41,6 +41,7 @@ pub(crate) fn all<S: Clone + Send + Sync + 'static>(routes: Router<S>, shared: &
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(from_fn_with_state(of(), observe))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(from_fn(without_body_for_head))
 }
 
 /// Gives the request its id, renders the error if there is one, and leaves one log line and the metrics.
@@ -48,7 +49,8 @@ async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Ne
     let request_id = new_request_id(&shared);
     let noted = Noted::default();
     request.extensions_mut().insert(noted.clone());
-    let method = request.method().clone();
+    // A method is any word that a client makes up.
+    let method = shown(request.method().as_str());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let path =
@@ -56,7 +58,10 @@ async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Ne
     // A stopwatch, not a clock: it decides nothing and is only shown.
     let started = tokio::time::Instant::now();
     let mut response = next.run(request).await;
-    let failure = Failure::of(&mut response);
+    let failure = Failure::of(&mut response).map(|failure| match route {
+        TOKEN_V1 | TOKEN_V2 => failure.for_oauth(),
+        _ => failure,
+    });
     if let Some(failure) = &failure {
         count_refusal(&shared, failure);
         response = rendered(failure, &response, &shared, &request_id);
@@ -68,13 +73,13 @@ async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Ne
     shared.metrics.answered(route, status, elapsed.as_secs_f64());
     let line = Line { request_id: &request_id, method: &method, path: &path, route, status, elapsed };
     line.log(noted.0.get(), failure.as_deref());
-    head_only(response, &method)
+    response
 }
 
 /// What the log says of every request.
 struct Line<'a> {
     request_id: &'a str,
-    method: &'a Method,
+    method: &'a str,
     path: &'a str,
     route: &'a str,
     status: u16,
@@ -84,7 +89,6 @@ struct Line<'a> {
 impl Line<'_> {
     fn log(&self, principal: Option<&Principal>, failure: Option<&Failure>) {
         let Line { request_id, method, path, route, status, elapsed } = self;
-        let method = method.as_str();
         let elapsed_us = elapsed.as_micros() as u64;
         let organisation = principal.map(|principal| principal.organisation.to_string());
         let application = principal.map(|principal| match principal.holder {
@@ -137,9 +141,11 @@ fn rendered(failure: &Failure, empty: &Response, shared: &Shared, request_id: &s
     response
 }
 
-/// The answer to HEAD is that to GET without its body, errors included.
-fn head_only(mut response: Response, method: &Method) -> Response {
-    if method != Method::HEAD {
+/// The answer to HEAD is that to GET without its body, errors and compression included.
+async fn without_body_for_head(request: Request, next: Next) -> Response {
+    let is_head = request.method() == Method::HEAD;
+    let mut response = next.run(request).await;
+    if !is_head {
         return response;
     }
     let length = response.body().size_hint().exact().filter(|length| *length > 0);
@@ -178,7 +184,8 @@ async fn drain(Held(shared): Held<Arc<Shared>>, request: Request, next: Next) ->
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let whole = drained(body, shared.settings.drained_bytes_max).await;
+    let draining = drained(body, shared.settings.drained_bytes_max);
+    let whole = tokio::time::timeout(shared.settings.drain_timeout, draining).await.unwrap_or_default();
     let mut response = next.run(Request::from_parts(parts, Body::empty())).await;
     if !whole {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -41,5 +41,5 @@ pub use routes::router;
 pub use secret::{PlainSecret, new_secret};
 pub use serve::serve;
 pub use settings::{Limits, Settings, UnknownIp};
-pub use state::{Clock, Entropy, Millis, State};
+pub use state::{Clock, Entropy, Machine, Millis, State};
 pub use token::TokenRefusal;

@@ -4,7 +4,8 @@
 //! grants, and what is counted (the route says).
 //!
 //! A grant at millisecond t counts until t + 60,000 (3,600,000), that moment excluded. One application's log holds at
-//! most `per_hour` moments of 8 bytes, and logs older than an hour are dropped.
+//! most `per_hour` moments of 8 bytes (without that limit `per_minute`, without any nothing), and logs older than an hour
+//! are dropped. The moments are those of a steady clock: the wall clock may be set.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -115,22 +116,23 @@ impl Log {
     fn take(&mut self, limits: Limits, now: u64) -> Result<(), Refused> {
         // Callers read the clock before they get the lock; the log stays sorted all the same.
         let now = self.0.back().map_or(now, |newest| now.max(*newest));
-        while self.0.front().is_some_and(|oldest| oldest + Quota::Hour.span_ms() <= now) {
+        let longest = if limits.per_hour.is_some() { Quota::Hour } else { Quota::Minute };
+        while self.0.front().is_some_and(|oldest| oldest + longest.span_ms() <= now) {
             self.0.pop_front();
         }
-        let minute = self.free_at(Quota::Minute, limits.per_minute, now);
-        let hour = self.free_at(Quota::Hour, limits.per_hour, now);
-        let (quota, calls_max, free_at) = if hour >= minute {
-            (Quota::Hour, limits.per_hour, hour)
-        } else {
-            (Quota::Minute, limits.per_minute, minute)
-        };
-        match free_at {
+        let both = [(Quota::Minute, limits.per_minute), (Quota::Hour, limits.per_hour)];
+        let refusing = both.into_iter().filter_map(|(quota, calls_max)| {
+            let calls_max = calls_max?;
+            Some((self.free_at(quota, calls_max, now)?, quota, calls_max))
+        });
+        // The one that holds out longest; of two equal ones the longer.
+        match refusing.max_by_key(|(free_at, ..)| *free_at) {
+            None if limits == Limits::OFF => Ok(()),
             None => {
                 self.0.push_back(now);
                 Ok(())
             }
-            Some(free_at) => {
+            Some((free_at, quota, calls_max)) => {
                 let retry_after_s = (free_at - now).div_ceil(1_000).max(1);
                 Err(Refused { quota, calls_max, retry_after_s })
             }
@@ -168,8 +170,10 @@ mod tests {
         }
 
         fn would_grant(&self, limits: Limits, at: u64) -> bool {
-            self.within(60_000, at) < limits.per_minute as usize
-                && self.within(3_600_000, at) < limits.per_hour as usize
+            let fits = |span, calls_max: Option<u32>| {
+                calls_max.is_none_or(|calls_max| self.within(span, at) < calls_max as usize)
+            };
+            fits(60_000, limits.per_minute) && fits(3_600_000, limits.per_hour)
         }
 
         fn take(&mut self, limits: Limits, at: u64) -> Result<(), u64> {
@@ -186,8 +190,8 @@ mod tests {
         #[test]
         fn as_the_definition_says(
             steps in prop::collection::vec(prop_oneof![0..50u64, 0..3_000u64, 0..200_000u64], 1..400),
-            per_minute in 1..12u32,
-            per_hour in 1..40u32,
+            per_minute in prop::option::weighted(0.9, 1..12u32),
+            per_hour in prop::option::weighted(0.9, 1..40u32),
         ) {
             let limits = Limits { per_minute, per_hour };
             let (limiter, mut naive, mut now) = (Limiter::new(limits), Naive::default(), 1_700_000_000_000);
@@ -235,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_a_refusal_says() {
-        let limiter = Limiter::new(Limits { per_minute: 2, per_hour: 3 });
+        let limiter = Limiter::new(Limits { per_minute: Some(2), per_hour: Some(3) });
         let take = |now| {
             limiter.take(ORGANISATION, APPLICATION, Millis(now)).map_err(|r| (r.quota, r.retry_after_s))
         };
@@ -247,18 +251,33 @@ mod tests {
         // A clock that steps back stands still instead.
         assert_eq!(take(10), Err((Quota::Hour, 3_540)));
         assert_eq!(take(3_600_000), Ok(()));
-        let none = Limiter::new(Limits { per_minute: 0, per_hour: 0 });
+        let none = Limiter::new(Limits { per_minute: Some(0), per_hour: Some(0) });
         assert!(none.take(ORGANISATION, APPLICATION, Millis(0)).is_err());
     }
 
     #[test]
     fn applications_and_organisations_are_counted_apart() {
-        let limiter = Limiter::new(Limits { per_minute: 1, per_hour: 10 });
+        let limiter = Limiter::new(Limits { per_minute: Some(1), per_hour: Some(10) });
         for id in 0..1_000 {
             let other = OrganisationId(Uuid::from_u128(id));
             assert!(limiter.take(other, APPLICATION, Millis(0)).is_ok());
             assert!(limiter.take(other, ApplicationId(Uuid::from_u128(1)), Millis(0)).is_ok());
         }
+    }
+
+    #[test]
+    fn what_no_limit_needs_is_not_remembered() {
+        let held = |limits| {
+            let limiter = Limiter::new(limits);
+            for now in (0..7_200_000).step_by(1_000) {
+                let _ = limiter.take(ORGANISATION, APPLICATION, Millis(now));
+            }
+            let shards = limiter.shards.iter().map(|shard| shard.lock().expect("whole"));
+            shards.map(|shard| shard.values().map(|log| log.0.len()).sum::<usize>()).sum::<usize>()
+        };
+        assert_eq!(held(Limits::OFF), 0);
+        assert_eq!(held(Limits { per_minute: Some(1_000), per_hour: None }), 60);
+        assert_eq!(held(Limits { per_minute: None, per_hour: Some(5_000) }), 3_600);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub struct Metrics {
     seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
     over_limit: Family<Limited, Counter>,
     refused_tokens: Family<Because, Counter>,
+    turned_away: Counter,
 }
 
 impl Metrics {
@@ -51,9 +52,10 @@ impl Metrics {
             seconds: Family::new_with_constructor(histogram),
             over_limit: Family::default(),
             refused_tokens: Family::default(),
+            turned_away: Counter::default(),
         };
         metrics.register(|registry| {
-            let Metrics { requests, seconds, over_limit, refused_tokens, .. } = &metrics;
+            let Metrics { requests, seconds, over_limit, refused_tokens, turned_away, .. } = &metrics;
             registry.register("seenby_http_requests", "Requests by route and status", requests.clone());
             registry.register("seenby_http_request_seconds", "Time to the answer by route", seconds.clone());
             registry.register("seenby_limit_refusals", "Calls over a limit", over_limit.clone());
@@ -61,6 +63,11 @@ impl Metrics {
                 "seenby_token_refusals",
                 "Requests without a valid token",
                 refused_tokens.clone(),
+            );
+            registry.register(
+                "seenby_connections_turned_away",
+                "Connections over the bound, told to come back later",
+                turned_away.clone(),
             );
         });
         metrics
@@ -88,6 +95,10 @@ impl Metrics {
 
     pub(crate) fn over_limit(&self, quota: Quota) {
         self.over_limit.get_or_create(&Limited { limit: quota.label() }).inc();
+    }
+
+    pub(crate) fn turned_away(&self) {
+        self.turned_away.inc();
     }
 
     pub(crate) fn token_refused(&self, refusal: TokenRefusal) {

@@ -26,6 +26,12 @@ pub enum OAuthError {
     Repeated(&'static str),
     /// The form is larger than the server reads.
     TooLarge,
+    /// The body ended in the middle or was cut wrongly.
+    BrokenBody,
+    /// The body did not arrive in time.
+    SlowBody,
+    /// The request contradicts itself.
+    BadRequest(&'static str),
     /// The grant is not one that this server gives.
     UnsupportedGrant(String),
     /// There is no such organisation.
@@ -55,6 +61,7 @@ impl OAuthError {
             OAuthError::NoSecret | OAuthError::WrongSecret(_) | OAuthError::ExpiredSecret(_) => {
                 StatusCode::UNAUTHORIZED
             }
+            OAuthError::SlowBody => StatusCode::REQUEST_TIMEOUT,
             OAuthError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             OAuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -67,6 +74,9 @@ impl OAuthError {
             OAuthError::Missing(_)
             | OAuthError::Repeated(_)
             | OAuthError::TooLarge
+            | OAuthError::BrokenBody
+            | OAuthError::SlowBody
+            | OAuthError::BadRequest(_)
             | OAuthError::UnknownTenant(_) => "invalid_request",
             OAuthError::UnsupportedGrant(_) => "unsupported_grant_type",
             OAuthError::UnknownApplication(_) => "unauthorized_client",
@@ -84,7 +94,11 @@ impl OAuthError {
     pub fn number(&self) -> u32 {
         match self {
             OAuthError::Missing(_) => 900_144,
-            OAuthError::Repeated(_) | OAuthError::TooLarge => 90_013,
+            OAuthError::Repeated(_)
+            | OAuthError::TooLarge
+            | OAuthError::BrokenBody
+            | OAuthError::SlowBody
+            | OAuthError::BadRequest(_) => 90_013,
             OAuthError::UnsupportedGrant(_) => 70_003,
             OAuthError::UnknownTenant(_) => 90_002,
             OAuthError::UnknownApplication(_) => 700_016,
@@ -104,6 +118,9 @@ impl OAuthError {
             OAuthError::Missing(name) => format!("The request body must contain the parameter '{name}'."),
             OAuthError::Repeated(name) => format!("The parameter '{name}' must be sent once."),
             OAuthError::TooLarge => "The request body is too large.".to_owned(),
+            OAuthError::BrokenBody => "The request body did not arrive whole. Send it again.".to_owned(),
+            OAuthError::SlowBody => "The request body did not arrive in time. Send it again.".to_owned(),
+            OAuthError::BadRequest(problem) => (*problem).to_owned(),
             OAuthError::UnsupportedGrant(grant) => {
                 format!("The grant type '{}' is not given here. Use client_credentials.", shown(grant))
             }
@@ -191,12 +208,15 @@ impl IntoResponse for OAuthError {
     }
 }
 
-/// A directory that is not open or cannot be read, said in this endpoint's words.
+/// What went wrong before this endpoint was reached, said in its words.
 impl From<ApiError> for OAuthError {
     fn from(error: ApiError) -> OAuthError {
         match error {
+            ApiError::BadRequest { problem } => OAuthError::BadRequest(problem),
             ApiError::Unavailable { cause } => OAuthError::Unavailable(cause),
             ApiError::NotReady => OAuthError::Unavailable("the store is not open yet".to_owned()),
+            ApiError::TimedOut => OAuthError::Unavailable("the answer took too long".to_owned()),
+            ApiError::Internal { cause } => OAuthError::Internal(cause),
             other => OAuthError::Internal(other.message()),
         }
     }

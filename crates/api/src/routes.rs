@@ -17,6 +17,10 @@ use crate::called::Called;
 use crate::state::State;
 use crate::{discovery, issuer, layers, probes, stats, view};
 
+/// The token endpoint in its two forms; its errors have OAuth's shape, those of the layers too.
+pub(crate) const TOKEN_V2: &str = "/{tenant}/oauth2/v2.0/token";
+pub(crate) const TOKEN_V1: &str = "/{tenant}/oauth2/token";
+
 /// The service of a state: every route and every layer. A wrong method on a known route is 405 with `Allow`, an
 /// unknown route is 404, both with an empty body.
 pub fn router<S: Store + 'static, D: Directory + 'static>(state: State<S, D>) -> Router {
@@ -30,15 +34,14 @@ fn routes<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
     Router::new()
         // the contract
         .route("/api/ips/{ip}/stats", get(stats::stats))
-        .route("/api/ips/{ip}/{prefix}/stats", get(stats::stats))
         .route("/api", get(service_document))
         .route("/api/$metadata", get(view::metadata))
         // what clients test their connection with
         .route("/api/alerts", get(alerts))
         .route("/api/machines", get(machines))
         // the built-in issuer
-        .route("/{tenant}/oauth2/v2.0/token", post(issuer::token_v2))
-        .route("/{tenant}/oauth2/token", post(issuer::token_v1))
+        .route(TOKEN_V2, post(issuer::token_v2))
+        .route(TOKEN_V1, post(issuer::token_v1))
         .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery::document_v2))
         .route("/{tenant}/.well-known/openid-configuration", get(discovery::document_v1))
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys))
@@ -86,7 +89,8 @@ fn normalise(mut request: Request) -> Request {
     request
 }
 
-/// The one form of a path: lower case, without version and last slash; `None` if it is in it.
+/// The one form of a path: lower case, without version and last slash, a raw prefix length (`/api/ips/10.0.0.0/8/stats`)
+/// as part of its address; `None` if it is in it.
 fn normal_path(path: &str) -> Option<String> {
     let mut normal = path.to_ascii_lowercase().replace("%24", "$");
     while normal.len() > 1 && normal.ends_with('/') {
@@ -97,7 +101,17 @@ fn normal_path(path: &str) -> Option<String> {
     {
         normal = format!("/api{rest}");
     }
+    if let Some((address, prefix)) = prefixed(&normal) {
+        normal = format!("/api/ips/{address}%2f{prefix}/stats");
+    }
     (normal != path).then_some(normal)
+}
+
+/// The address and the prefix length of a question for a network, which is refused with its reason.
+fn prefixed(path: &str) -> Option<(&str, &str)> {
+    let (address, prefix) = path.strip_prefix("/api/ips/")?.strip_suffix("/stats")?.split_once('/')?;
+    let is_number = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some((address, prefix))
 }
 
 fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
@@ -124,6 +138,8 @@ mod tests {
             ("/api/v1.0/", Some("/api")),
             ("/api/%24metadata", Some("/api/$metadata")),
             ("/api/v1.00/x", None),
+            ("/api/ips/10.0.0.0/8/stats", Some("/api/ips/10.0.0.0%2f8/stats")),
+            ("/api/ips/10.0.0.0/machines/stats", None),
             ("/", None),
             ("//", Some("/")),
             ("*", None),

@@ -15,18 +15,23 @@ pub enum UnknownIp {
     Zero,
 }
 
-/// How many calls of the counted route one application of one organisation gets. 0 grants none.
+/// How many calls of the counted route one application of one organisation gets; `None` is any number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Calls in any 60 seconds.
-    pub per_minute: u32,
+    pub per_minute: Option<u32>,
     /// Calls in any 3,600 seconds.
-    pub per_hour: u32,
+    pub per_hour: Option<u32>,
+}
+
+impl Limits {
+    /// As many as anybody likes.
+    pub const OFF: Limits = Limits { per_minute: None, per_hour: None };
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { per_minute: 100, per_hour: 1_500 }
+        Limits { per_minute: Some(100), per_hour: Some(1_500) }
     }
 }
 
@@ -54,12 +59,18 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long a connection may take to send the head of its next request; also how long it may stay idle.
     pub header_timeout: Duration,
+    /// How long a peer may leave an answer unread before its connection is cut.
+    pub write_timeout: Duration,
+    /// How long a body that no route wants may take to arrive; its connection is closed after the answer then.
+    pub drain_timeout: Duration,
     /// How long open requests may go on after the shutdown signal.
     pub shutdown_timeout: Duration,
-    /// Connections served at once; the next one waits in the kernel's queue.
+    /// Connections served at once; further ones are told to come back later (503).
     pub connections_max: usize,
     /// The largest form that the token endpoint reads, in bytes.
     pub form_bytes_max: usize,
+    /// How long that form may take to arrive.
+    pub form_timeout: Duration,
     /// How much of a needless body is read and thrown away, in bytes; a connection with more is closed.
     pub drained_bytes_max: usize,
 }
@@ -77,9 +88,13 @@ impl Default for Settings {
             extra_resources: Vec::new(),
             request_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(30),
-            shutdown_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(5),
+            // Below the 10 s after which container managers kill.
+            shutdown_timeout: Duration::from_secs(8),
             connections_max: 4_096,
             form_bytes_max: 64 * 1024,
+            form_timeout: Duration::from_secs(20),
             drained_bytes_max: 64 * 1024,
         }
     }

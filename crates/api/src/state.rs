@@ -28,11 +28,22 @@ impl Millis {
     }
 }
 
-/// Tells the moment. It should never go back: a limiter takes a step back for a clock that stands still.
+/// Tells a moment.
 pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
 /// Fills a buffer with unpredictable bytes.
 pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// What this side takes from the machine that it runs on.
+#[derive(Clone)]
+pub struct Machine {
+    /// The wall clock: windows, tokens.
+    pub wall: Clock,
+    /// A clock that is never set and only goes forward, from any beginning: call limits.
+    pub steady: Clock,
+    /// Randomness: secrets, ids.
+    pub entropy: Entropy,
+}
 
 /// Where the server is reached when neither a public URL nor a listening address is known (tests, the command line).
 const URL_UNBOUND: &str = "http://localhost";
@@ -57,8 +68,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) checked: CheckedTokens,
     pub(crate) metrics: Metrics,
-    clock: Clock,
-    entropy: Entropy,
+    machine: Machine,
     bound: OnceLock<SocketAddr>,
     stopping: AtomicBool,
 }
@@ -78,21 +88,15 @@ impl<S, D> fmt::Debug for State<S, D> {
 
 impl<S: Store, D: Directory> State<S, D> {
     /// A server that is ready at once.
-    pub fn new(
-        store: Arc<S>,
-        directory: Arc<D>,
-        settings: Settings,
-        clock: Clock,
-        entropy: Entropy,
-    ) -> State<S, D> {
-        let state = State::starting(settings, clock, entropy);
+    pub fn new(store: Arc<S>, directory: Arc<D>, settings: Settings, machine: Machine) -> State<S, D> {
+        let state = State::starting(settings, machine);
         state.set_ready(store, directory);
         state
     }
 
     /// A server whose store is still being opened: it listens, answers 503 with `Retry-After`, and says so in
     /// `/readyz`, until [`State::set_ready`].
-    pub fn starting(settings: Settings, clock: Clock, entropy: Entropy) -> State<S, D> {
+    pub fn starting(settings: Settings, machine: Machine) -> State<S, D> {
         let shared = Shared {
             resources: Resources::new(&settings.extra_resources),
             limiter: Limiter::new(settings.limits),
@@ -100,8 +104,7 @@ impl<S: Store, D: Directory> State<S, D> {
             checked: CheckedTokens::default(),
             metrics: Metrics::new(),
             settings,
-            clock,
-            entropy,
+            machine,
             bound: OnceLock::new(),
             stopping: AtomicBool::new(false),
         };
@@ -132,12 +135,16 @@ impl<S, D> State<S, D> {
 
 impl Shared {
     pub(crate) fn now(&self) -> Millis {
-        (self.clock)()
+        (self.machine.wall)()
+    }
+
+    pub(crate) fn steady(&self) -> Millis {
+        (self.machine.steady)()
     }
 
     pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        (self.entropy)(&mut bytes);
+        (self.machine.entropy)(&mut bytes);
         bytes
     }
 

@@ -103,8 +103,8 @@ pub(crate) struct Claims {
     pub(crate) application: ApplicationId,
     /// The application permissions by their names.
     pub(crate) roles: Vec<String>,
-    /// Whether it speaks for a user, whatever its roles say.
-    pub(crate) delegated: bool,
+    /// The scopes that it has for a user, where it speaks for one, whatever its roles say.
+    pub(crate) delegated: Option<String>,
     kid: String,
     not_before: u64,
     expires: u64,
@@ -162,7 +162,7 @@ struct WrittenClaims {
     appid: Option<String>,
     #[serde(default)]
     roles: Vec<String>,
-    scp: Option<IgnoredAny>,
+    scp: Option<serde_json::Value>,
     idtyp: Option<String>,
 }
 
@@ -200,11 +200,13 @@ fn believed(shared: &Shared, written: WrittenClaims, kid: String) -> Result<Clai
     if !shared.is_resource(&written.aud) {
         return Err(TokenRefusal::Audience);
     }
+    let scopes = written.scp.as_ref().map(|scopes| scopes.as_str().unwrap_or_default().to_owned());
+    let is_for_itself = written.idtyp.as_deref() == Some("app");
     Ok(Claims {
         organisation: OrganisationId(organisation),
         application: ApplicationId(application),
         roles: written.roles,
-        delegated: written.scp.is_some() || written.idtyp.as_deref() != Some("app"),
+        delegated: scopes.or_else(|| (!is_for_itself).then(String::new)),
         kid,
         not_before: written.nbf,
         expires: written.exp,

@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicU64;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use common::{ACME, NOW, READER, SEEN, TestApp, book, clock, entropy, form, get};
+use common::{ACME, NOW, POWERLESS, READER, SEEN, TestApp, book, forged, form, get, machine};
 use proptest::prelude::*;
 use seenby_api::{ApiError, Limits, Quota, Refused, Settings, State, TokenRefusal, router};
+use serde_json::json;
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
     Answer, Batch, Coverage, DeviceEntry, DeviceKey, OrganisationId, Permission, Question, Receipt,
@@ -22,14 +23,22 @@ async fn a_hundred_a_minute_then_the_message() {
     let app = TestApp::new().await;
     let token = app.token(READER).await;
     let path = format!("/api/ips/{SEEN}/stats");
+    // What does not count, however often: refused callers, connection tests, documents.
+    let powerless = app.token(POWERLESS).await;
+    for _ in 0..40 {
+        assert_eq!(app.anonymous(&path).await.status, 401);
+        assert_eq!(app.with_token(&format!("{token}x"), &path).await.status, 401);
+        assert_eq!(app.with_token(&powerless, &path).await.status, 403);
+        assert_eq!(app.with_token(&forged(&json!({"roles": []})), &path).await.status, 403);
+        assert_eq!(app.with_token(&token, "/api/ips/1.1.1.1/machines/stats").await.status, 404);
+        for path in ["/api/alerts", "/api/machines", "/api/$metadata"] {
+            assert_eq!(app.with_token(&token, path).await.status, 200);
+        }
+    }
     for call in 0..100 {
         // Whatever a call answers, it counts; these three count alike.
         let path = [&*path, "/api/ips/x/stats", "/api/ips/203.0.113.77/stats"][call % 3];
         assert_ne!(app.with_token(&token, path).await.status, 429);
-    }
-    // What does not count: refused callers, connection tests, documents.
-    for path in ["/api/alerts", "/api/machines", "/api/$metadata"] {
-        assert_eq!(app.with_token(&token, path).await.status, 200);
     }
     app.pass_ms(500);
     insta::assert_snapshot!(app.with_token(&token, &path).await.show(), @r#"
@@ -48,6 +57,22 @@ async fn a_hundred_a_minute_then_the_message() {
     app.pass_ms(59_499);
     assert_eq!(app.with_token(&token, &path).await.header("retry-after"), "1");
     app.pass_ms(1);
+    assert_eq!(app.with_token(&token, &path).await.status, 200);
+}
+
+#[tokio::test]
+async fn setting_the_clock_gives_no_calls_and_takes_none() {
+    let settings =
+        Settings { limits: Limits { per_minute: Some(2), per_hour: Some(100) }, ..Settings::default() };
+    let app = TestApp::with(settings).await;
+    let token = app.token(READER).await;
+    let path = format!("/api/ips/{SEEN}/stats");
+    assert_eq!(app.with_token(&token, &path).await.status, 200);
+    app.set_wall_s(NOW + 120);
+    assert_eq!(app.with_token(&token, &path).await.status, 200);
+    assert_eq!(app.with_token(&token, &path).await.header("retry-after"), "60");
+    app.set_wall_s(NOW - 120);
+    app.steady_ms.fetch_add(60_000, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(app.with_token(&token, &path).await.status, 200);
 }
 
@@ -87,7 +112,7 @@ async fn exact_with_sixty_four_callers_at_once() {
 #[tokio::test]
 async fn a_server_that_is_starting_says_so() {
     let now_ms = Arc::new(AtomicU64::new(u64::from(NOW) * 1_000));
-    let state = State::starting(Settings::default(), clock(&now_ms), entropy());
+    let state = State::starting(Settings::default(), machine(&now_ms, &now_ms));
     let ask = async |method: &str, path: &str| {
         let request = Request::builder().method(method).uri(path).body(Body::from(form(READER)));
         let response = router(state.clone()).oneshot(request.expect("a request")).await.expect("infallible");
@@ -150,8 +175,8 @@ fn every_error_has_its_row() {
         ),
         (ApiError::BadRequest { problem: "A problem." }, 400, "BadRequest"),
         (ApiError::Unauthorized(TokenRefusal::Signature), 401, "Unauthorized"),
-        (ApiError::Forbidden { required, held: vec![], stale: false }, 403, "Forbidden"),
-        (ApiError::NoUser { required }, 403, "Forbidden"),
+        (ApiError::Forbidden { required, roles: vec![], granted: false }, 403, "Forbidden"),
+        (ApiError::NoUser { required, scopes: String::new() }, 403, "Forbidden"),
         (
             ApiError::ResourceNotFound { text: "1.1.1.1".into(), kept_since: Second::MIN },
             404,
@@ -222,8 +247,8 @@ async fn faults_of_the_store_are_not_told() {
         [(Broken::Unavailable, 503), (Broken::Corrupt, 500), (Broken::Panics, 500), (Broken::Hangs, 503)]
     {
         let directory = Arc::clone(&app.directory);
-        let state =
-            State::new(Arc::new(broken), directory, Settings::default(), clock(&app.now_ms), entropy());
+        let machine = machine(&app.now_ms, &app.steady_ms);
+        let state = State::new(Arc::new(broken), directory, Settings::default(), machine);
         let request =
             get(&format!("/api/ips/{SEEN}/stats")).header("authorization", format!("Bearer {token}"));
         let response =
@@ -239,7 +264,7 @@ async fn faults_of_the_store_are_not_told() {
 }
 
 fn never_limited() -> Settings {
-    Settings { limits: Limits { per_minute: u32::MAX, per_hour: u32::MAX }, ..Settings::default() }
+    Settings { limits: Limits::OFF, ..Settings::default() }
 }
 
 proptest! {

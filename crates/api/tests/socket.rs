@@ -91,6 +91,92 @@ async fn one_connection_from_token_to_shutdown() {
     assert!(app.anonymous("/readyz").await.text().contains("shutting down"));
 }
 
+/// What a client gets that says at once that it has nothing more to ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_half_closed_connection_gets_its_answer() {
+    let app = TestApp::new().await;
+    let server = start(&app).await;
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("written");
+        stream.shutdown().await.expect("half closed");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("read");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    }
+    server.stop.send(()).expect("still serving");
+}
+
+/// A peer that never reads is cut, however much it is owed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_does_not_read_is_cut() {
+    let settings = Settings { write_timeout: Duration::from_millis(200), ..Settings::default() };
+    let app = TestApp::with(settings).await;
+    let server = start(&app).await;
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    let request = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n".repeat(100);
+    let asking = async {
+        // The kernel's buffers take a few megabytes before anybody has to wait.
+        while stream.write_all(&request).await.is_ok() {}
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.expect("the server closes the connection");
+    server.stop.send(()).expect("still serving");
+}
+
+/// Over the bound a peer is told so, and those inside are served on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_says_so() {
+    let app = TestApp::with(Settings { connections_max: 1, ..Settings::default() }).await;
+    let server = start(&app).await;
+    let alive = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut inside = TcpStream::connect(server.address).await.expect("connected");
+    assert!(ask(&mut inside, alive).await.0.starts_with("http/1.1 200"));
+    let mut outside = TcpStream::connect(server.address).await.expect("connected");
+    let (head, body) = ask(&mut outside, alive).await;
+    assert!(head.starts_with("http/1.1 503") && head.contains("retry-after: 5"), "{head}");
+    assert!(body.contains("ServiceUnavailable"), "{body}");
+    assert!(ask(&mut inside, alive).await.0.starts_with("http/1.1 200"));
+    let text = app.anonymous("/metrics").await.text();
+    assert!(text.contains("seenby_connections_turned_away_total 1"), "{text}");
+    server.stop.send(()).expect("still serving");
+}
+
+/// Half a head does not hold a shutdown up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_request_does_not_hold_a_shutdown_up() {
+    let app = TestApp::new().await;
+    let Server { address, stop, served } = start(&app).await;
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHo").await.expect("written");
+    let mut other = TcpStream::connect(address).await.expect("connected");
+    assert!(ask(&mut other, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").await.0.starts_with("http/1.1 200"));
+    stop.send(()).expect("still serving");
+    // Far below the shutdown timeout of 8 s.
+    let ended = tokio::time::timeout(Duration::from_secs(5), served).await.expect("in time");
+    ended.expect("no panic").expect("no error");
+}
+
+/// Errors that layers make at the token endpoint have OAuth's shape too, and a client's fault is not called the server's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oauth_clients_get_errors_that_they_can_read() {
+    let settings = Settings { form_timeout: Duration::from_millis(100), ..Settings::default() };
+    let app = TestApp::with(settings).await;
+    let server = start(&app).await;
+    for (head, body, status) in [
+        ("Host: a\r\nHost: b\r\nContent-Length: 0", "", 400),
+        ("Host: h\r\nContent-Length: 100", "grant_type=", 408),
+        ("Host: h\r\nTransfer-Encoding: chunked", "zz\r\n", 400),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        let request = format!("POST /{ACME}/oauth2/token HTTP/1.1\r\n{head}\r\n\r\n{body}");
+        let (head, body) = ask(&mut stream, &request).await;
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(body["error"], "invalid_request", "{body}");
+    }
+    server.stop.send(()).expect("still serving");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_requests_and_slow_heads_end_the_connection() {
     let settings = Settings { header_timeout: Duration::from_millis(200), ..Settings::default() };

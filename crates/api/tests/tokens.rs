@@ -113,7 +113,10 @@ async fn no_hostile_token_is_believed() {
         ("rs256 in lower case", with_header(&json!({"alg": "rs256"}))),
         ("no algorithm", with_header(&json!({"alg": null}))),
         ("a number as algorithm", with_header(&json!({"alg": 256}))),
-        ("two algorithms", signed(r#"{"typ":"JWT","alg":"none","alg":"RS256","kid":"x"}"#, &claims)),
+        (
+            "two algorithms",
+            signed(&good_header().to_string().replacen('{', "{\"alg\":\"none\",", 1), &claims),
+        ),
         ("no type", with_header(&json!({"typ": null}))),
         ("another type", with_header(&json!({"typ": "JWE"}))),
         ("no kid", with_header(&json!({"kid": null}))),
@@ -171,14 +174,12 @@ async fn no_hostile_token_is_believed() {
                 &claims.replacen('{', &format!("{{\"deep\":{},", &deep[..6_000]), 1),
             ),
         ),
-        ("a deep header", unsigned(&format!("{{\"alg\":{deep}}}"), &claims)),
-        ("a null byte", "a\u{7f}b".into()),
+        ("a deep header", signed(&format!("{{\"alg\":{}}}", &deep[..6_000]), &claims)),
     ];
     assert!(tokens.len() >= 40);
     for (name, token) in tokens {
         let request = get(&path()).header("authorization", format!("Bearer {token}"));
-        let Ok(request) = request.body(Body::empty()) else { continue };
-        let reply = app.send(request).await;
+        let reply = app.send(request.body(Body::empty()).expect("a request")).await;
         assert_eq!(reply.status, 401, "{name}: {}", reply.text());
         assert_eq!(reply.code(), "Unauthorized", "{name}");
         assert_eq!(reply.header("www-authenticate"), "Bearer", "{name}");
@@ -225,14 +226,19 @@ async fn requests_that_carry_their_token_wrongly() {
 async fn permissions_are_those_of_the_token_and_of_the_book() {
     let app = TestApp::new().await;
     for (token, said) in [
-        (app.token(POWERLESS).await, "application roles: none"),
+        (app.token(POWERLESS).await, "application roles: none. Give the application the permission"),
         // Roles that the book does not know of.
-        (forged(&json!({"azp": POWERLESS.to_string()})), "application roles: none"),
-        (forged(&json!({"roles": []})), "application roles: Ip.Read.All. Get a new token."),
-        (forged(&json!({"roles": ["ip.read.all"]})), "application roles: Ip.Read.All. Get a new token."),
-        (forged(&json!({"scp": "Ip.Read.All"})), "View Data"),
-        (forged(&json!({"idtyp": "user"})), "View Data"),
-        (forged(&json!({"idtyp": null})), "View Data"),
+        (
+            forged(&json!({"azp": POWERLESS.to_string()})),
+            "application roles: Ip.Read.All. The permission was taken",
+        ),
+        (forged(&json!({"roles": []})), "application roles: none. Get a new token"),
+        (forged(&json!({"roles": ["ip.read.all"]})), "application roles: ip.read.all. Get a new token"),
+        (forged(&json!({"roles": ["a\u{1b}", "b"]})), r"application roles: a\u{1b},b. Get a new token"),
+        (forged(&json!({"scp": "Ip.Read.All"})), "View Data; token scopes: Ip.Read.All,"),
+        (forged(&json!({"scp": ["x"]})), "View Data; token scopes: none,"),
+        (forged(&json!({"idtyp": "user"})), "View Data; token scopes: none,"),
+        (forged(&json!({"idtyp": null})), "View Data; token scopes: none,"),
     ] {
         let reply = app.with_token(&token, &path()).await;
         assert_eq!((reply.status.as_u16(), reply.code().as_str()), (403, "Forbidden"));

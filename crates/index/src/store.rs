@@ -379,6 +379,7 @@ impl IndexStore {
         let mut figures = Figures {
             appended: self.shared.appended.load(Ordering::Relaxed),
             organisations: view.organisations.len() as u64,
+            is_stopped: self.shared.check().is_err(),
             ..Figures::default()
         };
         for (_, cell) in view.cells() {
@@ -472,6 +473,8 @@ pub struct Figures {
     pub segment_rows: u64,
     /// Bytes of filters and page indexes in memory.
     pub index_bytes: u64,
+    /// Whether a failure stopped all writing; questions are answered all the same.
+    pub is_stopped: bool,
 }
 
 /// The numbers of what a batch names.

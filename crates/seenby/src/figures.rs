@@ -48,6 +48,12 @@ impl Collector for StoreFigures {
                 Some(&Unit::Bytes),
                 figures.index_bytes,
             ),
+            (
+                "seenby_store_stopped",
+                "1 if a failure stopped all writing: mend its cause and start the server again",
+                None,
+                u64::from(figures.is_stopped),
+            ),
         ] {
             metric(name, help, unit, &ConstGauge::new(value))?;
         }

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
-use seenby_api::{Clock, Entropy, Millis, Settings, State, new_secret, new_signing_key, router};
+use seenby_api::{Clock, Entropy, Machine, Millis, Settings, State, new_secret, new_signing_key, router};
 use serde_json::{Value, json};
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
@@ -92,6 +92,8 @@ pub struct TestApp {
     pub store: Arc<ModelStore>,
     pub directory: Arc<ModelDirectory>,
     pub now_ms: Arc<AtomicU64>,
+    /// The clock that nobody sets.
+    pub steady_ms: Arc<AtomicU64>,
 }
 
 /// What came back, decompressed by nobody.
@@ -143,6 +145,11 @@ pub fn clock(now_ms: &Arc<AtomicU64>) -> Clock {
     Arc::new(move || Millis(now_ms.load(Ordering::SeqCst)))
 }
 
+/// Two clocks and the randomness of [`entropy`].
+pub fn machine(now_ms: &Arc<AtomicU64>, steady_ms: &Arc<AtomicU64>) -> Machine {
+    Machine { wall: clock(now_ms), steady: clock(steady_ms), entropy: entropy() }
+}
+
 /// Counts up: no two buffers are the same.
 pub fn entropy() -> Entropy {
     let next = AtomicU64::new(1);
@@ -172,13 +179,20 @@ impl TestApp {
         sighted(&store, OTHER, ELSEWHERE, &[("x", NOW - 10)]).await;
         let directory = Arc::new(ModelDirectory::new(book()));
         let now_ms = Arc::new(AtomicU64::new(u64::from(NOW) * 1_000));
-        let state =
-            State::new(Arc::clone(&store), Arc::clone(&directory), settings, clock(&now_ms), entropy());
-        TestApp { router: router(state.clone()), state, store, directory, now_ms }
+        let steady_ms = Arc::new(AtomicU64::new(0));
+        let machine = machine(&now_ms, &steady_ms);
+        let state = State::new(Arc::clone(&store), Arc::clone(&directory), settings, machine);
+        TestApp { router: router(state.clone()), state, store, directory, now_ms, steady_ms }
     }
 
     pub fn pass_ms(&self, ms: u64) {
         self.now_ms.fetch_add(ms, Ordering::SeqCst);
+        self.steady_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the clock of the machine.
+    pub fn set_wall_s(&self, second: u32) {
+        self.now_ms.store(u64::from(second) * 1_000, Ordering::SeqCst);
     }
 
     pub async fn commit(&self, change: Change) {

@@ -122,15 +122,25 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
     start_logging(&context.settings, if args.exit { "warn" } else { "info" })?;
     let stop = Stop::on_signals()?;
     let listener = listen(([127, 0, 0, 1], 0).into()).await?;
-    let server = Server::new(house, listener, &context.settings).await?;
+    let server = Server::new(listener, &context.settings)?;
     let url = server.url();
-    note(&format!("Ready after {:.1} s.", begun_at.elapsed().as_secs_f64()));
+    let opening = async { Ok(house) };
     if !args.exit {
-        show(&url, &credentials, &fleet, &folder, &mut context.output)?;
-        server.run(stop).await?;
+        let ready = || {
+            note(&format!("Ready after {:.1} s.", begun_at.elapsed().as_secs_f64()));
+            show(&url, &credentials, &fleet, &folder, &mut context.output)
+        };
+        server.run(opening, stop, ready).await?;
         return Ok(Exit::Done);
     }
-    let running = tokio::spawn(server.run(stop));
+    let (is_ready, ready) = tokio::sync::oneshot::channel();
+    let running = tokio::spawn(server.run(opening, stop, || {
+        // Whoever waits for it may have given up.
+        let _ = is_ready.send(());
+        Ok(())
+    }));
+    ready.await.context("the server did not start")?;
+    note(&format!("Ready after {:.1} s.", begun_at.elapsed().as_secs_f64()));
     let answered = ask(&url, &credentials, fleet.rich_address()).await?;
     running.abort();
     check(&answered, &fleet)?;

@@ -12,6 +12,7 @@ use sighting::{Actor, Change, Directory as _, Store as _};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use super::Context;
@@ -28,8 +29,8 @@ const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Answer GET /api/ips/{ip}/stats over HTTP
 ///
-/// The first line of standard output is the address it listens on; logs go to standard error. Other commands on the
-/// same data folder go through the running server.
+/// The first line of standard output is the address it listens on, printed once it is ready (before that it answers 503);
+/// logs go to standard error. Other commands on the same data folder go through the running server.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  seenby serve\n  seenby serve --listen 127.0.0.1:0         a free port\n  seenby serve --listen 0.0.0.0:8787        on every network: put TLS in front of it"
@@ -44,46 +45,37 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     start_logging(&context.settings, "info")?;
     let listener = listen(args.listen.unwrap_or(context.settings.listen)).await?;
-    let house = House::hold(&context.data_dir()?).await?;
     let stop = Stop::on_signals()?;
-    let server = Server::new(house, listener, &context.settings).await?;
-    context.output.line(server.url())?;
-    server.run(stop).await?;
+    let path = context.data_dir()?;
+    let opening = async {
+        // A journal may have to be replayed first: not on a thread that answers.
+        let runtime = tokio::runtime::Handle::current();
+        let opened = tokio::task::spawn_blocking(move || runtime.block_on(House::hold(&path)));
+        opened.await.context("the data folder was not opened")?
+    };
+    let server = Server::new(listener, &context.settings)?;
+    let url = server.url();
+    server.run(opening, stop, || context.output.line(url)).await?;
     Ok(Exit::Done)
 }
 
-/// Everything that serves, ready to run.
+/// What serves: it listens from the start, and says that it is not ready until its data folder is open.
 pub(crate) struct Server {
-    house: House,
     listener: TcpListener,
     address: SocketAddr,
-    control: control::Listening,
     state: api::State<AnyStore, AnyDirectory>,
 }
 
 impl Server {
-    /// Prepares a server over a folder that this process holds.
-    pub(crate) async fn new(
-        house: House,
-        listener: TcpListener,
-        settings: &Settings,
-    ) -> Result<Server, Failure> {
-        make_signing_key(&house).await?;
+    /// Prepares a server on a listener.
+    pub(crate) fn new(listener: TcpListener, settings: &Settings) -> Result<Server, Failure> {
         let address = listener.local_addr().context("the listening address is not known")?;
-        let control = control::Listening::bind(&house.path)
-            .with_context(|| format!("the control socket in {} cannot be made", shown(&house.path)))
-            .exit_with(Exit::Unavailable)?;
-        let state = api::State::new(
-            Arc::new(house.store.clone()),
-            Arc::new(house.directory.clone()),
-            api_settings(settings),
-            Arc::new(|| api::Millis(clock::now_millis())),
-            Arc::new(fill_random),
-        );
-        if let AnyStore::Folder(store) = &house.store {
-            figures::register(state.metrics(), store);
-        }
-        Ok(Server { house, listener, address, control, state })
+        let machine = api::Machine {
+            wall: Arc::new(|| api::Millis(clock::now_millis())),
+            steady: Arc::new(|| api::Millis(clock::steady_millis())),
+            entropy: Arc::new(fill_random),
+        };
+        Ok(Server { listener, address, state: api::State::starting(api_settings(settings), machine) })
     }
 
     /// `http://127.0.0.1:8787`.
@@ -91,30 +83,91 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Serves until it is told to stop, then finishes what has begun.
-    pub(crate) async fn run(self, stop: Stop) -> Result<(), Failure> {
-        let Server { house, listener, address, control, state } = self;
+    /// Listens at once, answers questions once the folder is open (then it calls `ready`), and goes on until it is told to
+    /// stop; then it finishes what has begun, unless it is told again.
+    pub(crate) async fn run(
+        self,
+        opening: impl Future<Output = Result<House, Failure>>,
+        mut stop: Stop,
+        ready: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Server { listener, address, state } = self;
         let (stopping, stopped) = watch::channel(false);
+        let mut serving = tokio::spawn(api::serve(listener, state.clone(), is_told(stopped.clone())));
+        let open = tokio::select! {
+            house = opening => Some(Open::new(house?, &state, stopped).await?),
+            signal = stop.signalled() => {
+                tracing::info!(signal, "stopping before the data folder was open");
+                None
+            }
+        };
+        if let Some(open) = &open {
+            tracing::info!(%address, folder = %shown(&open.house.path), "listening");
+            ready()?;
+            let signal = stop.signalled().await;
+            tracing::info!(signal, "stopping");
+        }
+        // Nobody listens any more if this fails, which is what it asks for.
+        let _ = stopping.send(true);
+        let served = tokio::select! {
+            served = &mut serving => served.context("the server failed")?,
+            signal = stop.signalled() => {
+                tracing::warn!(signal, "stopping at once");
+                serving.abort();
+                Ok(())
+            }
+        };
+        if let Some(open) = open {
+            open.close().await?;
+        }
+        served.context("the server failed")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// An open data folder with what works on it beside the HTTP side.
+struct Open {
+    house: House,
+    controlled: JoinHandle<()>,
+    retaining: JoinHandle<()>,
+}
+
+impl Open {
+    async fn new(
+        house: House,
+        state: &api::State<AnyStore, AnyDirectory>,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<Open, Failure> {
+        make_signing_key(&house).await?;
+        let control = control::Listening::bind(&house.path)
+            .with_context(|| format!("the control socket in {} cannot be made", shown(&house.path)))
+            .exit_with(Exit::Unavailable)?;
+        if let AnyStore::Folder(store) = &house.store {
+            figures::register(state.metrics(), store);
+        }
+        state.set_ready(Arc::new(house.store.clone()), Arc::new(house.directory.clone()));
         let controlled = tokio::spawn({
             let (store, directory, folder) =
                 (house.store.clone(), house.directory.clone(), house.path.clone());
             async move { control::serve(control, &folder, store, directory, stopped).await }
         });
         let retaining = tokio::spawn(retain(house.store.clone(), house.directory.clone()));
-        tracing::info!(%address, folder = %shown(&house.path), "listening");
-        let signal = async move {
-            let name = stop.signalled().await;
-            tracing::info!(signal = name, "stopping");
-        };
-        let served = api::serve(listener, state, signal).await;
-        retaining.abort();
-        // Nobody listens any more if this fails, which is what it asks for.
-        let _ = stopping.send(true);
-        controlled.await.context("the control socket failed")?;
-        served.context("the server failed")?;
-        tracing::info!("stopped");
+        Ok(Open { house, controlled, retaining })
+    }
+
+    /// Once the HTTP side has ended. The control socket has been told by the same signal.
+    async fn close(self) -> Result<(), Failure> {
+        self.retaining.abort();
+        self.controlled.await.context("the control socket failed")?;
         Ok(())
     }
+}
+
+/// Ready when the server is told to stop.
+async fn is_told(mut stopped: watch::Receiver<bool>) {
+    // An error means that nobody is left who could tell: that is the end as well.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// What ends a server.
@@ -131,7 +184,8 @@ impl Stop {
         Ok(Stop { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    async fn signalled(mut self) -> &'static str {
+    /// The next one.
+    async fn signalled(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
@@ -180,10 +234,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         unknown_ip: if written.unknown_is_zero { api::UnknownIp::Zero } else { api::UnknownIp::NotFound },
         legacy_prevalence: written.legacy_prevalence,
         first_seen: written.first_seen,
-        limits: api::Limits {
-            per_minute: written.calls_per_minute.unwrap_or(u32::MAX),
-            per_hour: written.calls_per_hour.unwrap_or(u32::MAX),
-        },
+        limits: api::Limits { per_minute: written.calls_per_minute, per_hour: written.calls_per_hour },
         public_url: written.public_url.clone(),
         trusted_proxies: written.trusted_proxies.clone(),
         extra_resources: written.extra_resources.clone(),
@@ -227,7 +278,7 @@ pub(crate) fn start_logging(settings: &Settings, usual: &str) -> Result<(), Fail
     let wanted = std::env::var("SEENBY_LOG").ok().filter(|filter| !filter.is_empty());
     let wanted = wanted.or_else(|| settings.log_filter.clone()).unwrap_or_else(|| usual.to_owned());
     let filter = EnvFilter::try_new(&wanted).map_err(|error| {
-        Failure::usage(format!("log.level (or SEENBY_LOG) is '{wanted}', which is no filter ({error}); type info, or info,api=debug"))
+        Failure::usage(format!("log.level (or SEENBY_LOG) is '{wanted}', which is no filter ({error}); type info, or info,seenby_api=debug"))
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match settings.log_format {

@@ -8,5 +8,6 @@ mod durability;
 mod hostile_names;
 mod samples;
 mod served;
+mod starting;
 mod support;
 mod wrong_command_lines;
