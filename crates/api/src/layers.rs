@@ -3,7 +3,10 @@
 //! how often: those belong to a route.
 
 use std::any::Any;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,7 +17,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Frame};
 use sighting::Uuid;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -148,11 +151,30 @@ async fn without_body_for_head(request: Request, next: Next) -> Response {
     if !is_head {
         return response;
     }
-    let length = response.body().size_hint().exact().filter(|length| *length > 0);
-    if let Some(length) = length {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    match response.body().size_hint().exact() {
+        Some(length) => {
+            if length > 0 {
+                response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            response.map(|_| Body::empty())
+        }
+        None => response.map(|_| Body::new(OfUnknownLength)),
     }
-    response.map(|_| Body::empty())
+}
+
+/// Nothing, without saying so before: a compressed answer has no length in its head, and neither has that to HEAD.
+struct OfUnknownLength;
+
+impl hyper::body::Body for OfUnknownLength {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
 }
 
 /// One request may fail; the service stays, and the client learns nothing of why.
