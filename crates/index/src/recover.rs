@@ -15,7 +15,7 @@ use crate::manifest::{self, Manifest};
 use crate::names_file;
 use crate::record::{self, LearnedNames, Record};
 use crate::row::{Row, Run, Table};
-use crate::segment::Segment;
+use crate::segment::{Handles, Segment};
 use crate::storage::Storage;
 use crate::store::{Active, Options, Shared};
 use crate::upkeep;
@@ -37,11 +37,12 @@ pub(crate) fn recover(storage: Arc<dyn Storage>, options: Options) -> Result<Sha
         None => first_manifest(&*storage)?,
     };
     remove_strays(&*storage, &manifest)?;
-    let mut view = load_view(&*storage, &manifest)?;
+    let handles = Handles::new(Arc::clone(&storage), options.open_files_max);
+    let mut view = load_view(&*storage, &handles, &manifest)?;
     replay_journals(&*storage, &mut manifest, &mut view)?;
     let active = Active::new(manifest.next_number);
     manifest.next_number += 1;
-    let shared = Shared::new(storage, options, view, manifest, active);
+    let shared = Shared::new(storage, handles, options, view, manifest, active);
     shared.derive_joins();
     Ok(shared)
 }
@@ -78,7 +79,7 @@ fn remove_strays(storage: &dyn Storage, manifest: &Manifest) -> Result<(), Index
     Ok(())
 }
 
-fn load_view(storage: &dyn Storage, manifest: &Manifest) -> Result<View, IndexError> {
+fn load_view(storage: &dyn Storage, handles: &Arc<Handles>, manifest: &Manifest) -> Result<View, IndexError> {
     let mut view = View::default();
     for held in &manifest.organisations {
         let names = names_file::load(storage, held.organisation, held.names_bytes)?;
@@ -87,7 +88,7 @@ fn load_view(storage: &dyn Storage, manifest: &Manifest) -> Result<View, IndexEr
     for named in &manifest.segments {
         let path = upkeep::path(named.number);
         let file = storage.open(&path).map_err(|cause| IndexError::absent(&path, cause))?;
-        let segment = Segment::open(file, path.clone(), named.number)?;
+        let segment = Segment::open(handles, file, path.clone(), named.number)?;
         if segment.cell != named.cell || segment.rows != named.rows {
             return Err(IndexError::corrupt(&path, 0, "the manifest says something else of this segment"));
         }

@@ -26,7 +26,7 @@ use crate::manifest::Manifest;
 use crate::names::{Entry, Names};
 use crate::record::{self, CellRows};
 use crate::row::{Key, Row, Run, Table};
-use crate::segment::Cell;
+use crate::segment::{Cell, Handles};
 use crate::storage::Storage;
 use crate::upkeep;
 use crate::view::{CellView, OrganisationView, View};
@@ -40,12 +40,14 @@ pub struct Options {
     /// Whether a thread of its own writes segments. Without it the append that fills memory does, which tests
     /// use to have one order of events.
     pub background: bool,
+    /// Files of segments that are open at once; further ones are opened when they are asked.
+    pub open_files_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
         // 6 M rows are 144 MB: with as many waiting and room to sort, far below the 1.5 GB of the promise.
-        Options { live_rows_max: 6_000_000, background: true }
+        Options { live_rows_max: 6_000_000, background: true, open_files_max: 512 }
     }
 }
 
@@ -58,6 +60,7 @@ pub struct IndexStore {
 /// What the store and its thread share.
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) handles: Arc<Handles>,
     pub(crate) options: Options,
     view: ArcSwap<View>,
     /// Held while a new view is made of the old one.
@@ -118,6 +121,7 @@ impl Active {
 impl Shared {
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
+        handles: Arc<Handles>,
         options: Options,
         view: View,
         manifest: Manifest,
@@ -127,6 +131,7 @@ impl Shared {
             view.cells().flat_map(|(_, cell)| &cell.runs).map(|run| run.rows().len() as u64).sum();
         Shared {
             storage,
+            handles,
             options,
             view: ArcSwap::from_pointee(view),
             publishing: Mutex::new(()),

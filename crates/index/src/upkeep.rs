@@ -145,7 +145,7 @@ fn write_segment(
     }
     let rows = writer.finish()?;
     manifest.segments.push(Named { number, cell, rows });
-    Ok(Arc::new(Segment::open(file, path, number)?))
+    Ok(Arc::new(Segment::open(&shared.handles, file, path, number)?))
 }
 
 fn sync_segment_names(shared: &Shared) -> Result<(), IndexError> {
@@ -214,9 +214,11 @@ fn replace<I: Iterator<Item = Result<Row, IndexError>>>(
     unlink(shared, &gone)
 }
 
+/// Removes segments that no view shows any more; questions that still hold one read on.
 fn unlink(shared: &Shared, numbers: &[u64]) -> Result<(), IndexError> {
     for number in numbers {
         let path = path(*number);
+        shared.handles.keep_open(*number).map_err(IndexError::io(&path))?;
         shared.storage.remove(&path).map_err(IndexError::io(&path))?;
     }
     Ok(())

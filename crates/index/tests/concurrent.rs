@@ -105,7 +105,7 @@ fn check(store: &IndexStore) {
 #[test]
 fn many_hands_at_once() {
     let root = tempfile::tempdir().expect("a folder");
-    let options = Options { live_rows_max: 1_500, background: true };
+    let options = Options { live_rows_max: 1_500, background: true, open_files_max: 3 };
     let folder = DataFolder::open(root.path(), options.clone()).expect("opens");
     let store = folder.store();
     let (done, is_done) = (AtomicU32::new(0), AtomicBool::new(false));

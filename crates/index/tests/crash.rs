@@ -13,7 +13,10 @@ use sighting::model::ModelStore;
 use sighting::{RegistryChange, Second, Store, StoreError};
 
 fn open(disk: &Sim) -> Result<IndexStore, seenby_index::IndexError> {
-    IndexStore::open(Arc::new(disk.clone()), Options { live_rows_max: 30, background: false })
+    IndexStore::open(
+        Arc::new(disk.clone()),
+        Options { live_rows_max: 30, background: false, open_files_max: 2 },
+    )
 }
 
 /// One step of the work, the same for store and model.

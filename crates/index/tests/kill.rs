@@ -33,7 +33,7 @@ fn numbered(address: u32) -> Address {
 }
 
 fn open(path: &str) -> DataFolder {
-    let options = Options { live_rows_max: 2_000, background: true };
+    let options = Options { live_rows_max: 2_000, background: true, ..Options::default() };
     DataFolder::open(path.as_ref(), options).expect("the folder opens")
 }
 

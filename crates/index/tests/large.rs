@@ -15,8 +15,11 @@ use sighting::{
 };
 
 fn open(disk: &Sim) -> IndexStore {
-    IndexStore::open(Arc::new(disk.clone()), Options { live_rows_max: 1 << 30, background: false })
-        .expect("opens")
+    IndexStore::open(
+        Arc::new(disk.clone()),
+        Options { live_rows_max: 1 << 30, background: false, ..Options::default() },
+    )
+    .expect("opens")
 }
 
 fn agent(number: u64) -> Identity {

@@ -42,7 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn open(disk: &Sim) -> IndexStore {
-    let options = Options { live_rows_max: 60, background: false };
+    let options = Options { live_rows_max: 60, background: false, open_files_max: 2 };
     IndexStore::open(Arc::new(disk.clone()), options).expect("the folder opens")
 }
 

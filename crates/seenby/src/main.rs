@@ -32,8 +32,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Every segment is an open file, and long retention makes thousands; the usual soft limit of 1,024 is for programs
-/// that use `select`.
+/// Every connection is an open file, and so are hundreds of segments; the usual soft limit of 1,024 is for programs that
+/// use `select`.
 fn raise_open_files_max() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

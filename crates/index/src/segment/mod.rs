@@ -8,6 +8,7 @@
 
 mod block;
 mod filter;
+mod handles;
 mod page;
 mod reader;
 mod writer;
@@ -16,6 +17,7 @@ use sighting::{Day, OrganisationId};
 
 use crate::row::Table;
 
+pub(crate) use handles::Handles;
 pub(crate) use reader::Segment;
 pub(crate) use writer::SegmentWriter;
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::filter::{self, Filter};
+use super::handles::{Handle, Handles};
 use super::writer::{ENTRY_BYTES, Entry};
 use super::{Cell, HEADER_BYTES, Kind, MAGIC, TRAILER_BYTES, VERSION, block, page};
 use crate::codec::{CodecError, Reader};
@@ -14,7 +15,7 @@ use crate::storage::File;
 
 /// One open segment.
 pub(crate) struct Segment {
-    file: Arc<dyn File>,
+    handle: Arc<Handle>,
     path: String,
     /// Its number: part of its file name, unique in the folder for ever.
     pub(crate) number: u64,
@@ -34,7 +35,12 @@ impl std::fmt::Debug for Segment {
 
 impl Segment {
     /// Reads header, trailer, filter and page index.
-    pub(crate) fn open(file: Arc<dyn File>, path: String, number: u64) -> Result<Segment, IndexError> {
+    pub(crate) fn open(
+        handles: &Arc<Handles>,
+        file: Arc<dyn File>,
+        path: String,
+        number: u64,
+    ) -> Result<Segment, IndexError> {
         let len = file.len().map_err(IndexError::io(&path))?;
         if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
             return Err(IndexError::corrupt(&path, 0, "the file is shorter than its header and trailer"));
@@ -51,7 +57,8 @@ impl Segment {
         let index = read_checked(&*file, &path, trailer.index, len)?;
         let entries =
             parse_index(&index).map_err(|error| IndexError::corrupt(&path, trailer.index.offset, error.0))?;
-        Ok(Segment { file, path, number, cell, rows: trailer.rows, span: trailer.span, filter, entries })
+        let handle = handles.handle(number, path.clone(), file);
+        Ok(Segment { handle, path, number, cell, rows: trailer.rows, span: trailer.span, filter, entries })
     }
 
     /// Bytes held in memory for it.
@@ -186,7 +193,7 @@ impl Segment {
 
     fn read_page(&self, entry: &Entry, scratch: &mut Vec<u8>) -> Result<(), IndexError> {
         scratch.resize(entry.bytes as usize, 0);
-        self.file.read_at(entry.offset, scratch).map_err(IndexError::io(&self.path))?;
+        self.read_at(entry.offset, scratch)?;
         let checked = scratch
             .split_first_chunk::<4>()
             .is_some_and(|(sum, body)| crc32fast::hash(body).to_le_bytes() == *sum);
@@ -199,7 +206,7 @@ impl Segment {
 
     fn read_head(&self, entry: &Entry) -> Result<block::Head, IndexError> {
         let mut bytes = [0; block::HEAD_BYTES];
-        self.file.read_at(entry.offset, &mut bytes).map_err(IndexError::io(&self.path))?;
+        self.read_at(entry.offset, &mut bytes)?;
         let head = block::Head::parse(&bytes).map_err(|error| self.corrupt(entry, error))?;
         if block::HEAD_BYTES + head.set_bytes + head.times_bytes != entry.bytes as usize {
             return Err(self.corrupt(entry, CodecError("a block's parts do not fill it")));
@@ -209,9 +216,7 @@ impl Segment {
 
     fn read_set(&self, entry: &Entry, head: &block::Head, scratch: &mut Vec<u8>) -> Result<(), IndexError> {
         scratch.resize(head.set_bytes, 0);
-        self.file
-            .read_at(entry.offset + block::HEAD_BYTES as u64, scratch)
-            .map_err(IndexError::io(&self.path))?;
+        self.read_at(entry.offset + block::HEAD_BYTES as u64, scratch)?;
         if crc32fast::hash(scratch) != head.set_checksum {
             return Err(self.corrupt(entry, CodecError("the checksum of a block's set is wrong")));
         }
@@ -225,14 +230,17 @@ impl Segment {
         scratch: &mut Vec<u8>,
     ) -> Result<(), IndexError> {
         scratch.resize(head.set_bytes + head.times_bytes, 0);
-        self.file
-            .read_at(entry.offset + block::HEAD_BYTES as u64, scratch)
-            .map_err(IndexError::io(&self.path))?;
+        self.read_at(entry.offset + block::HEAD_BYTES as u64, scratch)?;
         let (set, times) = scratch.split_at(head.set_bytes);
         if crc32fast::hash(set) != head.set_checksum || crc32fast::hash(times) != head.times_checksum {
             return Err(self.corrupt(entry, CodecError("the checksum of a block is wrong")));
         }
         Ok(())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), IndexError> {
+        let read = self.handle.file().and_then(|file| file.read_at(offset, buffer));
+        read.map_err(IndexError::io(&self.path))
     }
 
     fn corrupt(&self, entry: &Entry, error: CodecError) -> IndexError {
