@@ -33,6 +33,8 @@ pub(crate) struct Scale {
     memory_records: u64,
     /// Sightings in the store that is opened again.
     restart_sightings: u64,
+    /// Batches in the journal of the store that was fed by a slow stream.
+    small_batches: u64,
     /// Questions for rare and for unseen addresses; a hundredth of it for the hot one.
     questions: u32,
 }
@@ -42,6 +44,7 @@ const FULL: Scale = Scale {
     file_runs: 5,
     memory_records: 100_000_000,
     restart_sightings: 20_000_000,
+    small_batches: 20_000,
     questions: 200_000,
 };
 
@@ -51,6 +54,7 @@ const QUICK: Scale = Scale {
     file_runs: 2,
     memory_records: 5_000_000,
     restart_sightings: 20_000_000,
+    small_batches: 5_000,
     questions: 20_000,
 };
 
@@ -66,6 +70,7 @@ fn main() -> anyhow::Result<()> {
     load::measure(&program, work.path(), &scale, &mut results)?;
     look_up::measure(work.path(), &scale, &mut results)?;
     restart::measure(&program, work.path(), &scale, &mut results)?;
+    restart::measure_small_batches(&program, work.path(), &scale, &mut results)?;
     memory::measure(&program, work.path(), &scale, &mut results)?;
     results.show();
     results.write(&target.join("bench/results.json"))
