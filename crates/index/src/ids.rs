@@ -30,6 +30,15 @@ impl IdSet {
         self.chunk(id >> CHUNK_BITS)[bit as usize / 64] |= 1 << (bit % 64);
     }
 
+    /// Adds the numbers of one word: bit `n` of `word` is number `64 * index + n`.
+    #[inline]
+    pub(crate) fn insert_word(&mut self, index: u32, word: u64) {
+        if self.chunks.is_empty() {
+            self.grow();
+        }
+        self.chunk(index / CHUNK_WORDS as u32)[index as usize % CHUNK_WORDS] |= word;
+    }
+
     /// Adds a bitmap given as little-endian words, the first of which starts at `base`, a multiple of 64.
     pub(crate) fn insert_words(&mut self, base: u32, words: &[u8]) {
         if self.chunks.is_empty() {
@@ -149,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_a_set(inserted in vec(number(), 0..200), removed in vec(number(), 0..50), base in 0u32..3_000, words in vec(any::<u64>(), 0..40), other in vec(number(), 0..100)) {
+        fn behaves_like_a_set(inserted in vec(number(), 0..200), removed in vec(number(), 0..50), base in 0u32..3_000, words in vec(any::<u64>(), 0..40), single in vec((0u32..3_000, any::<u64>()), 0..5), other in vec(number(), 0..100)) {
             let mut set = IdSet::default();
             let mut model = BTreeSet::new();
             for id in inserted {
@@ -163,6 +172,10 @@ mod tests {
                 for (index, word) in words.iter().enumerate() {
                     model.extend(Bits(*word).map(|bit| base + index as u32 * 64 + bit));
                 }
+            }
+            for (index, word) in single {
+                set.insert_word(index, word);
+                model.extend(Bits(word).map(|bit| index * 64 + bit));
             }
             for id in removed {
                 set.remove(id);
