@@ -10,4 +10,5 @@ mod hostile_names;
 mod samples;
 mod served;
 mod support;
+mod typed;
 mod wrong_command_lines;
