@@ -1,12 +1,20 @@
 //! The command line as typed. Refuses to hold: what it means where that needs the settings file, the environment of
 //! the data folder or an organisation (`commands::Context`).
 
+use std::borrow::Cow;
+use std::error::Error as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use sighting::escape;
 
 use crate::commands::{app, demo, device, ingest, init, org, retention, serve, stats};
+use crate::exit::Exit;
+use crate::output;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -39,10 +47,13 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The data folder; made when it is missing
-    #[arg(long, global = true, env = "SEENBY_DATA", value_name = "FOLDER")]
+    #[arg(long, global = true, env = "SEENBY_DATA", hide_env_values = true, value_name = "FOLDER")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Whether the data folder was typed, and not the environment's.
+    #[arg(skip)]
+    pub(crate) data_dir_is_typed: bool,
     /// The settings file (TOML)
-    #[arg(long, global = true, env = "SEENBY_SETTINGS", value_name = "FILE")]
+    #[arg(long, global = true, env = "SEENBY_SETTINGS", hide_env_values = true, value_name = "FILE")]
     pub(crate) settings: Option<PathBuf>,
     /// Whose data, by name or GUID; needed only where there are several organisations
     #[arg(long, global = true, value_name = "NAME|GUID")]
@@ -61,23 +72,68 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     Demo(demo::DemoArgs),
     /// Organisations: whose devices they are
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  seenby org list\n  seenby org add Contoso")]
     Org(org::OrgCommand),
     /// Applications: who may ask over HTTP
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  seenby app list\n  seenby app add playbooks --permission Ip.Read.All"
+    )]
     App(app::AppCommand),
     /// Retention: how long sightings are kept
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  seenby retention show\n  seenby retention set 2160")]
     Retention(retention::RetentionCommand),
     /// Devices: what is counted, and which names belong together
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  seenby device list\n  seenby device show pc-17")]
     Device(device::DeviceCommand),
+}
+
+/// The command line of this process, or what is wrong with it; help and version are such answers too.
+pub(crate) fn read() -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os()).map_err(quote_as_text)?;
+    let mut cli =
+        Cli::from_arg_matches(&matches).map_err(|error| quote_as_text(error.format(&mut command)))?;
+    cli.global.data_dir_is_typed = matches.value_source("data_dir") == Some(ValueSource::CommandLine);
+    Ok(cli)
+}
+
+/// Escapes what was typed where an error quotes it.
+fn quote_as_text(mut error: clap::Error) -> clap::Error {
+    let quoted: Vec<_> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in quoted {
+        let escaped = match value {
+            ContextValue::String(text) => ContextValue::String(escape(&text).into_owned()),
+            ContextValue::Strings(texts) => {
+                ContextValue::Strings(texts.iter().map(|text| escape(text).into_owned()).collect())
+            }
+            _ => continue,
+        };
+        let before = error.insert(kind, escaped);
+        if before.as_ref() != error.get(kind) {
+            // A tip quotes it between its styles, where it cannot be told apart from them.
+            error.remove(ContextKind::Suggested);
+        }
+    }
+    error
+}
+
+/// Prints help, version or what is wrong, and gives the code to end with.
+pub(crate) fn answer(error: &clap::Error) -> ExitCode {
+    // The words of a value's own parser cannot be exchanged. Where they would do harm, styles are given up.
+    let words = error.source().map(ToString::to_string).unwrap_or_default();
+    if matches!(escape(&words), Cow::Owned(_)) {
+        error.render().to_string().lines().for_each(output::note);
+    } else {
+        // Nobody reading it is no reason for another code.
+        let _ = error.print();
+    }
+    u8::try_from(error.exit_code()).map_or(Exit::WrongCommandLine.into(), ExitCode::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

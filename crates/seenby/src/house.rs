@@ -1,7 +1,7 @@
 //! An opened data folder with its organisations: found, created when missing, or reached through the server that
 //! holds it. Refuses to hold: files of the folder (the index has those) and the commands' own work.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,12 +16,18 @@ use sighting::{
 use crate::clock;
 use crate::control::{self, ConnectError, Remote};
 use crate::exit::{Exit, ExitWith as _, Failure};
+use crate::hint;
+use crate::output::note;
 use crate::store::{AnyDirectory, AnyStore};
 
-/// How long to wait for another process to let go of the folder or to begin to listen: another short command, or a
-/// server that is still replaying its journal. A guess: longer than both take, short enough to wait for.
-const WAIT_MAX: Duration = Duration::from_secs(5);
-/// How often to look again.
+/// How long to wait for another process to let go of the folder or to begin to listen: other short commands, or a
+/// server that is still replaying its journal. A guess: some fifty commands at once, short enough to wait for.
+const WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long a server waits for another server that answers. One that was told to end is gone by then.
+const SERVER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// After how long somebody at a terminal is told what they wait for.
+const WAIT_UNTOLD_MAX: Duration = Duration::from_secs(1);
+/// How often to look again. The same for all who wait, so that nobody's chance shrinks with waiting.
 const WAIT_STEP: Duration = Duration::from_millis(20);
 
 /// The organisation that the first command on a missing folder makes.
@@ -35,6 +41,8 @@ pub(crate) struct House {
     pub(crate) directory: AnyDirectory,
     /// Where it lies.
     pub(crate) path: PathBuf,
+    /// This process made it.
+    is_new: bool,
     /// Holds the lock, when this process does.
     _folder: Option<DataFolder>,
 }
@@ -44,43 +52,54 @@ impl House {
     /// in a new one.
     pub(crate) async fn open(path: &Path) -> Result<House, Failure> {
         let house = House::reach(path)?;
-        house.make_default().await?;
+        if house.make_default().await? {
+            note(&format!(
+                "note: made a new data folder {} with the organisation '{DEFAULT_NAME}'",
+                shown(&hint::absolute(path))
+            ));
+        }
         Ok(house)
     }
 
-    /// Opens a folder for a server: this process must hold it.
+    /// Opens a folder for a server: this process must hold it. That it is a new one is told in the server's log.
     pub(crate) async fn hold(path: &Path) -> Result<House, Failure> {
-        let house = wait(|last| match open_folder(path) {
-            Err(Unopened::Locked) if !last => None,
-            Err(Unopened::Locked) => Some(Err(Failure::unavailable(format!(
-                "another seenby process holds {}: stop it first, or name another folder with --data-dir",
-                shown(path)
-            )))),
+        let house = wait(path, |waited| match open_folder(path) {
+            Ok((folder, is_new)) => Some(Ok(House::of_folder(folder, is_new, path))),
             Err(Unopened::Failed(failure)) => Some(Err(failure)),
-            Ok(folder) => Some(Ok(House::of_folder(folder, path))),
+            Err(Unopened::Locked) if is_held_for_good(path, waited) => {
+                Some(Err(Failure::unavailable(format!(
+                    "another seenby process holds {}: stop it first, or name another folder with --data-dir",
+                    shown(path)
+                ))))
+            }
+            Err(Unopened::Locked) => None,
         })?;
-        house.make_default().await?;
+        if house.make_default().await? {
+            // A warning, because a folder that was mistyped is a server without data.
+            tracing::warn!(folder = %shown(&hint::absolute(path)), "made a new data folder");
+        }
         Ok(house)
     }
 
     /// Opens a folder in which there may be no organisation yet.
     pub(crate) fn reach(path: &Path) -> Result<House, Failure> {
-        wait(|last| match open_folder(path) {
-            Ok(folder) => Some(Ok(House::of_folder(folder, path))),
+        wait(path, |waited| match open_folder(path) {
+            Ok((folder, is_new)) => Some(Ok(House::of_folder(folder, is_new, path))),
             Err(Unopened::Failed(failure)) => Some(Err(failure)),
             Err(Unopened::Locked) => match Remote::connect(path) {
                 Ok(remote) => Some(Ok(House::of_server(remote, path))),
-                Err(ConnectError::NobodyListens(_)) if !last => None,
+                Err(ConnectError::NobodyListens(_)) if waited < WAIT_MAX => None,
                 Err(error) => Some(Err(unreachable(path, &error))),
             },
         })
     }
 
-    fn of_folder(folder: DataFolder, path: &Path) -> House {
+    fn of_folder(folder: DataFolder, is_new: bool, path: &Path) -> House {
         House {
             store: AnyStore::Folder(folder.store()),
             directory: AnyDirectory::Folder(folder.directory()),
             path: path.to_owned(),
+            is_new,
             _folder: Some(folder),
         }
     }
@@ -91,16 +110,20 @@ impl House {
             store: AnyStore::Remote(Arc::clone(&remote)),
             directory: AnyDirectory::Remote(remote),
             path: path.to_owned(),
+            is_new: false,
             _folder: None,
         }
     }
 
-    async fn make_default(&self) -> Result<(), Failure> {
-        if self.directory.book().await?.organisations.is_empty() {
-            let organisation = new_organisation(DEFAULT_NAME, None, RETENTION_DEFAULT)?;
-            self.commit(Change::AddOrganisation(organisation)).await?;
+    /// Gives a new folder its organisation; says whether it did. One that was there and has none is left so: its
+    /// operator removed the last.
+    async fn make_default(&self) -> Result<bool, Failure> {
+        if !self.is_new || !self.book().await?.organisations.is_empty() {
+            return Ok(false);
         }
-        Ok(())
+        let organisation = new_organisation(DEFAULT_NAME, None, RETENTION_DEFAULT)?;
+        self.commit(Change::AddOrganisation(organisation)).await?;
+        Ok(true)
     }
 
     /// Everything the directory holds now.
@@ -127,6 +150,7 @@ impl House {
 pub(crate) fn choose<'a>(book: &'a Book, named: Option<&str>) -> Result<&'a Organisation, Failure> {
     let mut all = book.organisations.values();
     match (named, all.next(), all.next()) {
+        (Some(_), None, _) => Err(no_organisation()),
         (Some(named), ..) => book.organisation(named).ok_or_else(|| {
             Failure::usage(format!(
                 "there is no organisation '{}'; there are: {}",
@@ -135,9 +159,7 @@ pub(crate) fn choose<'a>(book: &'a Book, named: Option<&str>) -> Result<&'a Orga
             ))
         }),
         (None, Some(only), None) => Ok(only),
-        (None, None, _) => {
-            Err(Failure::usage("there is no organisation; make one with `seenby org add NAME`"))
-        }
+        (None, None, _) => Err(no_organisation()),
         (None, Some(_), Some(_)) => Err(Failure::usage(format!(
             "there are several organisations; say which with --organisation NAME: {}",
             names(book)
@@ -145,10 +167,24 @@ pub(crate) fn choose<'a>(book: &'a Book, named: Option<&str>) -> Result<&'a Orga
     }
 }
 
+fn no_organisation() -> Failure {
+    Failure::usage(format!(
+        "there is no organisation; make one with `{}`",
+        hint::run("org add NAME").about_none()
+    ))
+}
+
 fn names(book: &Book) -> String {
     let names: Vec<String> =
-        book.organisations.values().map(|organisation| format!("'{}'", escape(&organisation.name))).collect();
+        by_name(book).map(|organisation| format!("'{}'", escape(&organisation.name))).collect();
     names.join(", ")
+}
+
+/// The organisations in the order of their names, as people look for them.
+pub(crate) fn by_name(book: &Book) -> impl Iterator<Item = &Organisation> {
+    let mut all: Vec<&Organisation> = book.organisations.values().collect();
+    all.sort_by_key(|organisation| organisation.name.to_lowercase());
+    all.into_iter()
 }
 
 /// An organisation that is about to be added.
@@ -181,9 +217,11 @@ enum Unopened {
     Failed(Failure),
 }
 
-fn open_folder(path: &Path) -> Result<DataFolder, Unopened> {
+/// The folder, and whether it was made just now.
+fn open_folder(path: &Path) -> Result<(DataFolder, bool), Unopened> {
+    let is_new = !DataFolder::exists(path);
     match DataFolder::open(path, index::Options::default()) {
-        Ok(folder) => Ok(folder),
+        Ok(folder) => Ok((folder, is_new)),
         Err(OpenError::Locked { .. }) => Err(Unopened::Locked),
         Err(error) => {
             let exit = if is_forbidden(&error) { Exit::NotAllowed } else { Exit::Unavailable };
@@ -205,23 +243,56 @@ fn unreachable(path: &Path, error: &ConnectError) -> Failure {
     match error {
         ConnectError::NobodyListens(_) => Failure::unavailable(format!(
             "another seenby process holds {folder} and does not answer: if it is an ingest, wait for it, or start \
-             `seenby serve` first (then every command goes through it)"
+             `{}` first (then every command goes through it)",
+            hint::run("serve").about_none()
         )),
+        ConnectError::Silent(process) => Failure::unavailable(silent(&folder, *process)),
         ConnectError::Incompatible(message) => Failure::unavailable(format!("{folder} is held: {message}")),
         ConnectError::NotAllowed(message) => Failure::not_allowed(format!("{folder} is held: {message}")),
     }
 }
 
-/// Tries until there is a result; the last try must give one. There is no event to wait for: the other process may
-/// let go of the folder or begin to listen, whichever comes first.
-fn wait<T>(mut attempt: impl FnMut(bool) -> Option<Result<T, Failure>>) -> Result<T, Failure> {
+/// A server is there, and its process was stopped or has no time.
+fn silent(folder: &str, process: Option<u32>) -> String {
+    match process {
+        Some(process) => format!(
+            "the server that holds {folder} (process {process}) does not answer: if it was stopped, \
+             `kill -CONT {process}` lets it go on; if it is busy, run this again"
+        ),
+        None => format!(
+            "the server that holds {folder} does not answer: if it was stopped, `kill -CONT` with its process id \
+             lets it go on; if it is busy, run this again"
+        ),
+    }
+}
+
+/// Whether a server need not wait any longer for whoever holds the folder.
+fn is_held_for_good(path: &Path, waited: Duration) -> bool {
+    waited >= WAIT_MAX || (waited >= SERVER_WAIT_MAX && Remote::connect(path).is_ok())
+}
+
+/// Tries until there is a result, which there must be after [`WAIT_MAX`]. There is no event to wait for: the other
+/// process may let go of the folder or begin to listen, whichever comes first.
+fn wait<T>(
+    path: &Path,
+    mut attempt: impl FnMut(Duration) -> Option<Result<T, Failure>>,
+) -> Result<T, Failure> {
     let begun_at = Instant::now();
+    let mut is_told = !io::stderr().is_terminal();
     loop {
-        let last = begun_at.elapsed() >= WAIT_MAX;
-        if let Some(result) = attempt(last) {
+        let waited = begun_at.elapsed();
+        if let Some(result) = attempt(waited) {
             return result;
         }
-        assert!(!last, "the last attempt gives a result");
+        assert!(waited < WAIT_MAX, "the last attempt gives a result");
+        if !is_told && waited >= WAIT_UNTOLD_MAX {
+            note(&format!(
+                "Waiting for another seenby process, which holds {}, for up to {} s.",
+                shown(path),
+                WAIT_MAX.as_secs()
+            ));
+            is_told = true;
+        }
         std::thread::park_timeout(WAIT_STEP);
     }
 }

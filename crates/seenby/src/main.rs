@@ -8,6 +8,7 @@ mod control;
 mod defang;
 mod exit;
 mod figures;
+mod hint;
 mod house;
 mod ingest;
 mod output;
@@ -16,13 +17,16 @@ mod store;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     // Whatever this program makes is its user's alone: the data folder, its files, the control socket.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     raise_open_files_max();
-    match commands::run(cli::Cli::parse()) {
+    let cli = match cli::read() {
+        Ok(cli) => cli,
+        Err(error) => return cli::answer(&error),
+    };
+    hint::remember(&cli.global);
+    match commands::run(cli) {
         Ok(exit) => exit.into(),
         Err(failure) if failure.is_broken_pipe() => exit::Exit::Done.into(),
         Err(failure) => {

@@ -6,11 +6,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use sighting::{LocalNetworks, Network};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::{Exit, ExitWith as _, Failure};
 use crate::house::shown;
+
+/// The most threads that decode: each holds buffers of megabytes, and one thread reads for all of them.
+const INGEST_THREADS_MAX: usize = 256;
 
 /// The settings file as written. Every key is optional; one that is not listed here is refused.
 #[derive(Deserialize, Default, Debug)]
@@ -34,7 +40,19 @@ struct Config {
 struct ServeConfig {
     /// Address and port of `seenby serve`; only a loopback address may stand here, another must be given with
     /// `--listen`, where whoever types it sees it.
+    #[serde(deserialize_with = "listen")]
     listen: SocketAddr,
+}
+
+/// An address and a port; what is neither is told what to write.
+fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "'{}' is no address with a port; write it as 127.0.0.1:8787 or [::1]:8787",
+            sighting::escape(&text)
+        ))
+    })
 }
 
 impl Default for ServeConfig {
@@ -103,7 +121,7 @@ struct IngestConfig {
     local_networks: Option<Vec<String>>,
     /// Count loopback, link-local, multicast, broadcast and unspecified remotes too.
     keep_special_remotes: bool,
-    /// Threads that decode; unset, one for every processor.
+    /// Threads that decode, from 1 to 256; unset, one for every processor.
     threads: Option<usize>,
 }
 
@@ -113,7 +131,7 @@ struct IngestConfig {
 struct LogConfig {
     /// `text` or `json`.
     format: LogFormat,
-    /// Least level (usually `info`), or a filter such as `info,api=debug`; the environment variable `SEENBY_LOG` wins.
+    /// Least level (usually `info`), or a filter such as `info,seenby_api=debug`; the environment variable `SEENBY_LOG` wins.
     level: Option<String>,
 }
 
@@ -198,8 +216,12 @@ impl Settings {
             None => LocalNetworks::Unstated,
             Some(texts) => LocalNetworks::Listed(networks("ingest.local_networks", texts)?),
         };
-        let threads = config.ingest.threads.unwrap_or_else(processors);
-        anyhow::ensure!(threads > 0, "ingest.threads is 0; leave it out to use every processor");
+        let threads = config.ingest.threads.unwrap_or_else(|| processors().min(INGEST_THREADS_MAX));
+        anyhow::ensure!(
+            (1..=INGEST_THREADS_MAX).contains(&threads),
+            "ingest.threads is {threads}; write a number from 1 to {INGEST_THREADS_MAX}, or leave it out to use every \
+             processor"
+        );
         Ok(Settings {
             data_dir: config.data_dir,
             listen,
@@ -208,7 +230,7 @@ impl Settings {
             keep_special_remotes: config.ingest.keep_special_remotes,
             ingest_threads: threads,
             log_format: config.log.format,
-            log_filter: config.log.level,
+            log_filter: config.log.level.map(log_filter).transpose()?,
         })
     }
 }
@@ -245,6 +267,19 @@ fn public_url(url: &str) -> anyhow::Result<String> {
         sighting::escape(url)
     );
     Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// A filter of the log. A word alone must be a level: as the name of a part of the program, which the filter's own
+/// parser takes it for, it would silence everything else.
+fn log_filter(text: String) -> anyhow::Result<String> {
+    let mut words = text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
+    let is_sound = words.all(|word| word.parse::<LevelFilter>().is_ok()) && EnvFilter::try_new(&text).is_ok();
+    anyhow::ensure!(
+        is_sound,
+        "log.level is '{}'; write error, warn, info, debug or trace, or a filter such as info,seenby_api=debug",
+        sighting::escape(&text)
+    );
+    Ok(text)
 }
 
 fn networks(key: &str, texts: &[String]) -> anyhow::Result<Vec<Network>> {

@@ -166,6 +166,9 @@ pub enum ChangeError {
     /// A name is empty, too long or holds control characters.
     #[error("a name has 1 to 255 bytes and no control characters")]
     BadName,
+    /// A name reads as a GUID, so that it could be mistaken for the id of something else.
+    #[error("the name '{0}' looks like a GUID, which is what ids look like; take another name")]
+    NameLikeId(String),
 }
 
 impl Book {
@@ -276,7 +279,14 @@ fn same(a: &str, b: &str) -> bool {
 fn check_name(name: &str) -> Result<(), ChangeError> {
     let fits =
         !name.trim().is_empty() && name.len() <= crate::NAME_BYTES_MAX && !name.chars().any(char::is_control);
-    if fits { Ok(()) } else { Err(ChangeError::BadName) }
+    if !fits {
+        return Err(ChangeError::BadName);
+    }
+    // Whatever is named by a name may be named by its id: a name that reads as one would stand for two things.
+    match Uuid::try_parse(name.trim()) {
+        Ok(_) => Err(ChangeError::NameLikeId(name.to_owned())),
+        Err(_) => Ok(()),
+    }
 }
 
 /// A sentence for the audit log: what changed, without secrets.
@@ -344,4 +354,53 @@ pub trait Directory: Send + Sync {
         &self,
         entries_max: usize,
     ) -> impl Future<Output = Result<Vec<AuditEntry>, DirectoryError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RETENTION_DEFAULT;
+
+    const GUIDS: [&str; 4] = [
+        "11111111-2222-4333-8444-555555555555",
+        "AAAAAAAA-2222-4333-8444-555555555555",
+        "11111111222243338444555555555555",
+        "{11111111-2222-4333-8444-555555555555}",
+    ];
+
+    fn organisation(number: u128, name: &str) -> Organisation {
+        Organisation {
+            id: OrganisationId(Uuid::from_u128(number)),
+            name: name.to_owned(),
+            retention: RETENTION_DEFAULT,
+            source_tenants: Vec::new(),
+        }
+    }
+
+    fn application(number: u128, name: &str) -> Application {
+        Application {
+            id: ApplicationId(Uuid::from_u128(number)),
+            organisation: OrganisationId(Uuid::from_u128(1)),
+            name: name.to_owned(),
+            permissions: Vec::new(),
+            secrets: Vec::new(),
+            created_at: Second::new(0),
+        }
+    }
+
+    /// A name or an id finds one thing: no name may look like another's id.
+    #[test]
+    fn a_name_that_looks_like_an_id_is_refused() {
+        let mut book = Book::default();
+        book.apply(&Change::AddOrganisation(organisation(1, "Contoso"))).expect("new");
+        for name in GUIDS {
+            let refused = Err(ChangeError::NameLikeId(name.to_owned()));
+            assert_eq!(book.apply(&Change::AddOrganisation(organisation(2, name))), refused);
+            let id = OrganisationId(Uuid::from_u128(1));
+            assert_eq!(book.apply(&Change::RenameOrganisation(id, name.to_owned())), refused);
+            assert_eq!(book.apply(&Change::AddApplication(application(3, name))), refused);
+        }
+        book.apply(&Change::AddApplication(application(3, "11111111-2222"))).expect("a name");
+        assert_eq!((book.organisations.len(), book.applications.len()), (1, 1));
+    }
 }

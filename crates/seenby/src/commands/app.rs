@@ -1,5 +1,7 @@
 //! `seenby app`: the applications that may ask over HTTP. Refuses to hold: tokens (the HTTP room) and people.
 
+use std::collections::BTreeSet;
+
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
@@ -8,6 +10,7 @@ use sighting::{Application, ApplicationId, Book, Change, Organisation, Permissio
 use super::{Context, confirm};
 use crate::clock;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::hint::{self, quote};
 use crate::house::{House, random_uuid};
 use crate::output::{counted, table};
 
@@ -24,6 +27,7 @@ pub(crate) enum AppCommand {
         permissions: Vec<String>,
     },
     /// List the applications
+    #[command(after_help = "Example:\n  seenby app list --json")]
     List,
     /// Make a new secret; the old ones go on for a while
     #[command(after_help = "Example:\n  seenby app rotate playbooks --overlap-hours 2")]
@@ -31,11 +35,12 @@ pub(crate) enum AppCommand {
         /// Its name or client id
         #[arg(value_name = "NAME|CLIENT-ID")]
         application: String,
-        /// How long the old secrets are still accepted, in hours
-        #[arg(long, value_name = "HOURS", default_value_t = 24)]
+        /// How long the old secrets are still accepted, in hours; 0 ends them at once
+        #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = parse_overlap, allow_negative_numbers = true)]
         overlap_hours: u32,
     },
     /// Remove an application; its tokens stop working at once; asks first
+    #[command(after_help = "Example:\n  seenby app remove playbooks")]
     Remove {
         /// Its name or client id
         #[arg(value_name = "NAME|CLIENT-ID")]
@@ -86,23 +91,25 @@ pub(crate) async fn run(command: AppCommand, mut context: Context) -> Outcome {
     match command {
         AppCommand::List => list(&house, &organisation, &mut context).await,
         AppCommand::Add { name, permissions } => {
-            let permissions: Vec<Permission> =
+            let permissions: BTreeSet<Permission> =
                 permissions.iter().filter_map(|name| Permission::from_name(name)).collect();
-            let credentials = add(&house, &organisation, &name, permissions.clone()).await?;
-            if permissions.is_empty() {
+            let may_nothing = permissions.is_empty();
+            let credentials = add(&house, &organisation, &name, permissions.into_iter().collect()).await?;
+            if may_nothing {
                 crate::output::note("It may do nothing yet; --permission Ip.Read.All lets it read.");
             }
-            show(&format!("Added application '{}'.", escape(&name)), &credentials, &mut context)
+            let sentence = format!("Added application '{}'.", escape(&name));
+            show(&sentence, &credentials, &mut context).map_err(|failure| lost(&name, &failure))
         }
         AppCommand::Rotate { application, overlap_hours } => {
             let application = find(&*house.book().await?, &organisation, &application)?;
             let credentials = rotate(&house, &application, overlap_hours).await?;
-            let sentence = format!(
-                "'{}' has a new secret; the old ones are accepted for {} more.",
-                escape(&application.name),
-                counted(overlap_hours.into(), "hour")
-            );
-            show(&sentence, &credentials, &mut context)
+            let old = match overlap_hours {
+                0 => "the old one ended now".to_owned(),
+                hours => format!("the old ones are accepted for {} more", counted(hours.into(), "hour")),
+            };
+            let sentence = format!("'{}' has a new secret; {old}.", escape(&application.name));
+            show(&sentence, &credentials, &mut context).map_err(|failure| lost(&application.name, &failure))
         }
         AppCommand::Remove { application, yes } => {
             let application = find(&*house.book().await?, &organisation, &application)?;
@@ -170,9 +177,10 @@ pub(crate) async fn rotate(
 fn find(book: &Book, organisation: &Organisation, named: &str) -> Result<Application, Failure> {
     book.application(organisation.id, named).cloned().ok_or_else(|| {
         Failure::usage(format!(
-            "'{}' has no application '{}'; `seenby app list` shows all",
+            "'{}' has no application '{}'; `{}` shows all",
             escape(&organisation.name),
-            escape(named)
+            escape(named),
+            hint::run("app list")
         ))
     })
 }
@@ -190,11 +198,29 @@ fn show(sentence: &str, credentials: &Credentials, context: &mut Context) -> Out
     Ok(Exit::Done)
 }
 
+/// A secret that nobody saw. It is in force all the same, so this is no success, whoever stopped reading.
+fn lost(name: &str, failure: &Failure) -> Failure {
+    Failure::unavailable(format!(
+        "the new secret of '{}' could not be printed ({:#}) and is lost; make another with `{}`",
+        escape(name),
+        failure.cause,
+        hint::run(format!("app rotate {}", quote(name)))
+    ))
+}
+
+/// Whole hours as typed.
+fn parse_overlap(text: &str) -> Result<u32, String> {
+    let advice = "type a whole number of hours, such as 24, or 0 to end the old secrets at once";
+    text.parse().map_err(|_| advice.to_owned())
+}
+
 async fn list(house: &House, organisation: &Organisation, context: &mut Context) -> Outcome {
     let book = house.book().await?;
-    let applications = book.applications.values().filter(|it| it.organisation == organisation.id);
+    let mut applications: Vec<&Application> =
+        book.applications.values().filter(|it| it.organisation == organisation.id).collect();
+    applications.sort_by_key(|application| application.name.to_lowercase());
     if context.global.json {
-        context.output.json(&applications.map(shown).collect::<Vec<_>>())?;
+        context.output.json(&applications.into_iter().map(shown).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     let mut rows = table(&["name", "client id", "permissions", "secrets", "made"]);

@@ -19,6 +19,7 @@ use super::serve::{Server, Stop, listen, start_logging};
 use super::{Context, app, ask_http, ingest};
 use crate::clock;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
+use crate::hint;
 use crate::house::{House, shown};
 use crate::ingest::{Input, Plan};
 use crate::output::{Output, counted, grouped, note};
@@ -26,7 +27,7 @@ use crate::output::{Output, counted, grouped, note};
 /// See it work: a simulated fleet of 1,000 devices, its logs, the server and a question to paste
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Everything is kept in ./demo-data (or --data-dir); remove that folder to be rid of it."
+    after_help = "Everything is kept in ./demo-data (or --data-dir; SEENBY_DATA is not used); remove that folder to be\nrid of it.\n\nExamples:\n  seenby demo\n  seenby demo --exit --fresh --devices 100 --days 7"
 )]
 pub(crate) struct DemoArgs {
     /// Ask once over HTTP, print the answer and end
@@ -102,7 +103,7 @@ impl Marker {
 
 /// Runs the command.
 pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
-    let folder = context.global.data_dir.clone().unwrap_or_else(|| PathBuf::from(FOLDER));
+    let folder = folder(&context);
     let known = prepare(&folder, &args)?;
     introduce(&folder, known, &args);
     let begun_at = Instant::now();
@@ -149,18 +150,30 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// The folder that was typed, else the demo's own: `SEENBY_DATA` is where real data are.
+fn folder(context: &Context) -> PathBuf {
+    let typed = context.global.data_dir.clone().filter(|_| context.global.data_dir_is_typed);
+    typed.unwrap_or_else(|| PathBuf::from(FOLDER))
+}
+
 /// Looks at what is there; removes an earlier demo if that was asked for. Never touches another folder.
 fn prepare(folder: &Path, args: &DemoArgs) -> Result<Option<Marker>, Failure> {
     let is_empty = match fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
-        Err(error) => return Err(Failure::usage(format!("{}: {error}", shown(folder)))),
+        Err(error) => {
+            let message = format!("{}: {error}; name another folder with --data-dir", shown(folder));
+            return Err(match error.kind() {
+                std::io::ErrorKind::PermissionDenied => Failure::not_allowed(message),
+                _ => Failure::unavailable(message),
+            });
+        }
     };
     if is_empty {
         return Ok(None);
     }
     if !folder.join(MARKER).exists() {
-        return Err(Failure::usage(format!(
+        return Err(Failure::unavailable(format!(
             "{} is there and is not a demo's: name another folder with --data-dir, or remove it yourself",
             shown(folder)
         )));
@@ -173,11 +186,14 @@ fn prepare(folder: &Path, args: &DemoArgs) -> Result<Option<Marker>, Failure> {
     let is_same = (marker.devices, marker.days) == (args.devices, args.days);
     if !is_same || clock::now().unix().saturating_sub(marker.until) > AGE_SECONDS_MAX {
         return Err(Failure::usage(format!(
-            "{} holds a demo of {} over {} that ended {}; run `seenby demo --fresh` to begin anew",
+            "{} holds a demo of {} over {} that ended {}; run `{}` to begin anew",
             shown(folder),
             counted(marker.devices.into(), "device"),
             counted(marker.days.into(), "day"),
-            Second::new(marker.until)
+            Second::new(marker.until),
+            hint::run(format!("demo --fresh --devices {} --days {}", args.devices, args.days))
+                .about_none()
+                .on(folder)
         )));
     }
     Ok(Some(marker))
@@ -299,7 +315,7 @@ fn show(
     output.line("")?;
     output.line("Or on the command line:")?;
     output.line("")?;
-    output.line(format!("seenby stats --data-dir {} {}", shown(folder), fleet.rare_address()))?;
+    output.line(hint::run(format!("stats {}", fleet.rare_address())).about_none().on(folder).to_string())?;
     output.line("")?;
     output.line("Ctrl-C ends the server.")
 }

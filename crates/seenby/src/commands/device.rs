@@ -10,6 +10,7 @@ use sighting::{
 
 use super::{Context, confirm};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::hint;
 use crate::house::House;
 use crate::output::{align_right, table};
 
@@ -17,16 +18,17 @@ use crate::output::{align_right, table};
 #[derive(Subcommand, Debug)]
 pub(crate) enum DeviceCommand {
     /// List the devices
+    #[command(after_help = "Example:\n  seenby device list --json")]
     List,
     /// Show one device and every name that belongs to it
-    #[command(after_help = NAMING)]
+    #[command(after_help = format!("{NAMING}\n\nExamples:\n  seenby device show pc-17.corp.example.org\n  seenby device show 12"))]
     Show {
-        /// Any of its names, or #NUMBER as listed
+        /// Any of its names, or its number as listed
         #[arg(value_name = "DEVICE")]
         device: String,
     },
     /// Say that two devices are one, for the past too; asks first
-    #[command(after_help = NAMING)]
+    #[command(after_help = format!("{NAMING}\n\nExample:\n  seenby device merge host_name:pc-17 12"))]
     Merge {
         /// The device that becomes part of the other
         from: String,
@@ -45,7 +47,7 @@ pub(crate) enum DeviceCommand {
 }
 
 const NAMING: &str = "A device is named by any name it reported under (agent id, host name, MAC, address), by a kind and a name\n\
-    (agent_id:…, fqdn:…, host_name:…, mac:…, address:…), or by its number as listed: '#12'.";
+    (agent_id:…, fqdn:…, host_name:…, mac:…, address:…), or by its number as listed: 12 or '#12'.";
 
 /// One name as JSON.
 #[derive(Serialize)]
@@ -91,19 +93,21 @@ pub(crate) async fn run(command: DeviceCommand, mut context: Context) -> Outcome
             list(&devices, &mut context)
         }
         DeviceCommand::Show { device } => {
-            let device = find(&house, &organisation, &device).await?;
-            show(&device, &mut context)
+            let found = find(&house, &organisation, &device).await?;
+            let found = found.ok_or_else(|| unknown(&organisation, &device, Exit::NotSeen))?;
+            show(&found, &mut context)
         }
         DeviceCommand::Merge { from, into, yes } => {
-            let from = find(&house, &organisation, &from).await?;
-            let into = find(&house, &organisation, &into).await?;
+            let from = find_to_merge(&house, &organisation, &from).await?;
+            let into = find_to_merge(&house, &organisation, &into).await?;
             if from.number == into.number {
                 return Err(Failure::usage(format!("the two are one device already: {}", told(&from))));
             }
             confirm(
                 yes,
                 &format!(
-                    "{} becomes part of {}, in every answer about the past too. Merge them?",
+                    "{} becomes part of {}, in every answer about the past too. There is no command yet that takes \
+                     this back. Merge them?",
                     told(&from),
                     told(&into)
                 ),
@@ -196,20 +200,37 @@ fn told(device: &DeviceEntry) -> String {
 }
 
 /// The device that a person means.
-async fn find(house: &House, organisation: &Organisation, typed: &str) -> Result<DeviceEntry, Failure> {
+async fn find(
+    house: &House,
+    organisation: &Organisation,
+    typed: &str,
+) -> Result<Option<DeviceEntry>, Failure> {
     for key in keys(typed) {
         if let Some(device) = find_key(house, organisation, key).await? {
-            return Ok(device);
+            return Ok(Some(device));
         }
     }
-    Err(Failure {
-        exit: Exit::NotSeen,
-        cause: anyhow::anyhow!(
-            "'{}' has no device '{}'; `seenby device list` shows all",
-            escape(&organisation.name),
-            escape(typed)
-        ),
-    })
+    Ok(None)
+}
+
+/// The same for a command that needs one: a name that is nobody's makes no sense there.
+async fn find_to_merge(
+    house: &House,
+    organisation: &Organisation,
+    typed: &str,
+) -> Result<DeviceEntry, Failure> {
+    let found = find(house, organisation, typed).await?;
+    found.ok_or_else(|| unknown(organisation, typed, Exit::WrongCommandLine))
+}
+
+fn unknown(organisation: &Organisation, typed: &str, exit: Exit) -> Failure {
+    let cause = anyhow::anyhow!(
+        "'{}' has no device '{}'; `{}` shows all",
+        escape(&organisation.name),
+        escape(typed),
+        hint::run("device list")
+    );
+    Failure { exit, cause }
 }
 
 async fn find_key(
@@ -220,10 +241,12 @@ async fn find_key(
     Ok(house.store.devices(organisation.id, Some(key)).await?.into_iter().next())
 }
 
-/// What a text may mean: a number, a kind and a name, else a name of any kind, the strongest first.
+/// What a text may mean: a number as listed, a kind and a name, else a name of any kind, the strongest first. Digits
+/// alone are a number before they are a name; the name has its kind to be told by.
 fn keys(typed: &str) -> Vec<DeviceKey> {
-    if let Some(number) = typed.strip_prefix('#').and_then(|digits| digits.parse().ok()) {
-        return vec![DeviceKey::Number(number)];
+    let number = |digits: &str| digits.parse().ok().map(DeviceKey::Number);
+    if let Some(listed) = typed.strip_prefix('#').and_then(number) {
+        return vec![listed];
     }
     let said = typed.split_once(':').and_then(|(word, name)| Some((IdentityKind::from_word(word)?, name)));
     let identities: Vec<Identity> = match said {
@@ -233,7 +256,7 @@ fn keys(typed: &str) -> Vec<DeviceKey> {
             .filter_map(|kind| Identity::new(kind, typed))
             .collect(),
     };
-    identities.into_iter().map(DeviceKey::Identity).collect()
+    number(typed).into_iter().chain(identities.into_iter().map(DeviceKey::Identity)).collect()
 }
 
 #[cfg(test)]
@@ -250,6 +273,8 @@ mod tests {
             };
             keys(typed).into_iter().map(word).collect()
         };
+        assert_eq!(kinds("12"), ["number", "agent_id", "host_name"]);
+        assert_eq!(kinds("host_name:12"), ["host_name"]);
         assert_eq!(kinds("PC-17"), ["agent_id", "host_name"]);
         assert_eq!(kinds("pc-17.example.org"), ["agent_id", "fqdn"]);
         assert_eq!(kinds("10.0.0.5"), ["agent_id", "address"]);

@@ -15,6 +15,7 @@ pub(crate) mod stats;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use sighting::Uuid;
 
 use crate::cli::{Cli, Command, Global};
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
@@ -82,6 +83,12 @@ impl Context {
     }
 }
 
+/// A GUID as typed.
+fn parse_guid(text: &str) -> Result<Uuid, String> {
+    Uuid::try_parse(text)
+        .map_err(|_| "type a GUID such as 5ad73df1-700c-4c65-8d46-0123456789ab, or leave it out".to_owned())
+}
+
 /// Asks before something that cannot be taken back, unless `--yes` was typed.
 fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     if yes {
@@ -90,7 +97,7 @@ fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     match output::confirmed(question) {
         Some(true) => Ok(()),
         Some(false) => Err(Failure::not_allowed("not confirmed; nothing was changed")),
-        None => Err(Failure::usage(format!(
+        None => Err(Failure::not_allowed(format!(
             "{question} There is nobody to ask here: add --yes if you mean it; nothing was changed"
         ))),
     }

@@ -7,7 +7,8 @@ use sighting::{Change, Organisation, RETENTION_DEFAULT, Retention, Second, Store
 use super::retention::{hours, parse, told};
 use super::{Context, confirm};
 use crate::exit::{Exit, Outcome};
-use crate::house::{choose, new_organisation};
+use crate::hint;
+use crate::house::{by_name, choose, new_organisation};
 use crate::output::{counted, table};
 
 /// What to do with organisations.
@@ -19,18 +20,20 @@ pub(crate) enum OrgCommand {
         /// Its name, unique in this store
         name: String,
         /// Its tenant GUID [default: a random one]
-        #[arg(long, value_name = "GUID")]
+        #[arg(long, value_name = "GUID", value_parser = super::parse_guid)]
         id: Option<Uuid>,
         /// How many hours its sightings are kept: a number or 'forever' [default: 720, which is 30 days]
-        #[arg(long, value_name = "HOURS", value_parser = parse)]
+        #[arg(long, value_name = "HOURS", value_parser = parse, allow_negative_numbers = true)]
         retention_hours: Option<Retention>,
         /// Tenant ids that its records may carry; without one, any that is not another organisation's
-        #[arg(long, value_name = "GUID,GUID", value_delimiter = ',')]
+        #[arg(long, value_name = "GUID,GUID", value_delimiter = ',', value_parser = super::parse_guid)]
         source_tenants: Vec<Uuid>,
     },
     /// List the organisations
+    #[command(after_help = "Example:\n  seenby org list --json")]
     List,
     /// Give an organisation another name
+    #[command(after_help = "Example:\n  seenby org rename default Contoso")]
     Rename {
         /// Its name or GUID
         #[arg(value_name = "NAME|GUID")]
@@ -39,6 +42,7 @@ pub(crate) enum OrgCommand {
         new_name: String,
     },
     /// Remove an organisation, its applications and its sightings; asks first
+    #[command(after_help = "Example:\n  seenby org remove Contoso")]
     Remove {
         /// Its name or GUID
         #[arg(value_name = "NAME|GUID")]
@@ -100,7 +104,12 @@ pub(crate) async fn run(command: OrgCommand, mut context: Context) -> Outcome {
             // Its sightings first: should that fail, the organisation is still there to be removed again.
             house.store.remove(organisation.id).await?;
             house.commit(Change::RemoveOrganisation(organisation.id)).await?;
-            (organisation.id, format!("Removed '{name}' ({}).", organisation.id))
+            let last = if book.organisations.len() == 1 {
+                format!(" It was the last; `{}` makes another.", hint::run("org add NAME").about_none())
+            } else {
+                String::new()
+            };
+            (organisation.id, format!("Removed '{name}' ({}).{last}", organisation.id))
         }
     };
     if context.global.json {
@@ -117,7 +126,7 @@ fn applications(book: &sighting::Book, organisation: &Organisation) -> usize {
 
 async fn list(house: &crate::house::House, context: &mut Context) -> Outcome {
     let book = house.book().await?;
-    let organisations = book.organisations.values();
+    let organisations = by_name(&book);
     if context.global.json {
         let shown: Vec<Shown<'_>> = organisations
             .map(|organisation| Shown {

@@ -1,18 +1,21 @@
 //! `seenby stats`: the question of this product, on the command line. Refuses to hold: HTTP's words for the same
 //! answers (the HTTP room) and the counting (the store).
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::{BufRead, IsTerminal as _};
 
 use clap::Args;
 use serde::Serialize;
-use sighting::{Answer, Coverage, Organisation, Question, Second, Store as _, Window, escape};
+use sighting::{
+    Answer, Coverage, FirstSeen, Organisation, Question, Retention, Second, Store as _, Window, escape,
+};
 
 use super::Context;
 use crate::clock;
 use crate::defang::{self, Asked};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::hint;
 use crate::house::House;
-use crate::output::counted;
+use crate::output::{counted, grouped};
 
 /// The look-back when none is asked for, in hours: the contract's.
 const LOOK_BACK_DEFAULT: u32 = 720;
@@ -32,7 +35,7 @@ pub(crate) struct StatsArgs {
     #[arg(long, value_name = "HOURS", conflicts_with = "last", allow_negative_numbers = true)]
     look_back_hours: Option<String>,
     /// The same with a unit: 48h, 7d or 4w
-    #[arg(long, value_name = "TIME", value_parser = parse_last)]
+    #[arg(long, value_name = "TIME", value_parser = parse_last, allow_hyphen_values = true)]
     last: Option<u32>,
     /// Answer as at an earlier moment: 2024-04-29T21:00:00Z [default: now]
     #[arg(long, value_name = "RFC3339", value_parser = parse_instant)]
@@ -59,12 +62,19 @@ struct Body<'a> {
 /// The contract's host is that of the call; a command line has none.
 const CONTEXT: &str = "https://localhost/api/$metadata#microsoft.windowsDefenderATP.api.InOrgIPStats";
 
+/// Wrong lines of standard input that are told; more are counted.
+const WRONG_LINES_TOLD_MAX: usize = 20;
+
+/// What some editors put before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What is asked of every address alike.
 struct Asking {
     organisation: Organisation,
     window: Window,
     hours: u32,
     kept_since: Second,
+    first_seen: FirstSeen,
 }
 
 /// Runs the command.
@@ -79,32 +89,53 @@ pub(crate) async fn run(args: StatsArgs, mut context: Context) -> Outcome {
         kept_since: organisation.retention.since(now),
         organisation,
         hours,
+        first_seen: context.settings.api.first_seen,
     };
     let mut exit = Exit::NotSeen;
+    let mut is_read = true;
     for one in &asked {
-        let answer = ask(&house, &asking, one, &context).await?;
+        let answer = ask(&house, &asking, one).await?;
         if matches!(answer, Answer::Seen(_)) {
             exit = Exit::Done;
         }
-        if context.global.json {
-            let body = body(one, answer, context.settings.api.legacy_prevalence);
-            context.output.json(&body)?;
-        } else {
-            for line in tell(&house, &asking, one, answer).await? {
-                context.output.line(line)?;
-            }
+        if is_read {
+            is_read = print(&house, &asking, one, answer, &mut context).await?;
+        }
+        // The exit code tells of all answers, also when nobody reads them; it is known as soon as one was seen.
+        if !is_read && exit == Exit::Done {
+            break;
         }
     }
     Ok(exit)
 }
 
-async fn ask(house: &House, asking: &Asking, asked: &Asked, context: &Context) -> Result<Answer, Failure> {
+/// Prints an answer; says whether anybody reads.
+async fn print(
+    house: &House,
+    asking: &Asking,
+    asked: &Asked,
+    answer: Answer,
+    context: &mut Context,
+) -> Result<bool, Failure> {
+    let printed = if context.global.json {
+        context.output.json(&body(asked, answer, context.settings.api.legacy_prevalence))
+    } else {
+        let lines = tell(house, asking, asked, answer).await?;
+        lines.into_iter().try_for_each(|line| context.output.line(line))
+    };
+    match printed {
+        Err(failure) if failure.is_broken_pipe() => Ok(false),
+        printed => printed.map(|()| true),
+    }
+}
+
+async fn ask(house: &House, asking: &Asking, asked: &Asked) -> Result<Answer, Failure> {
     let question = Question {
         organisation: asking.organisation.id,
         address: asked.address,
         window: asking.window,
         kept_since: asking.kept_since,
-        first_seen: context.settings.api.first_seen,
+        first_seen: asking.first_seen,
     };
     Ok(house.store.stats(question).await?)
 }
@@ -126,7 +157,7 @@ fn body(asked: &Asked, answer: Answer, legacy_prevalence: bool) -> Body<'_> {
 
 /// The answer in sentences.
 async fn tell(house: &House, asking: &Asking, asked: &Asked, answer: Answer) -> Result<Vec<String>, Failure> {
-    let Asking { organisation, window, hours, kept_since } = asking;
+    let Asking { organisation, window, hours, kept_since, first_seen } = asking;
     let address = asked.address;
     let name = escape(&organisation.name);
     let span = format!("in the {} up to {}", counted(u64::from(*hours), "hour"), window.until());
@@ -148,6 +179,9 @@ async fn tell(house: &House, asking: &Asking, asked: &Asked, answer: Answer) -> 
     for (what, second) in [("First", stats.first), ("Last ", stats.last)] {
         lines.push(format!("  {what}  {second}   ({} here)", clock::local(second)));
     }
+    if *first_seen == FirstSeen::InKept {
+        lines.push("  First is of all kept data, not of that window (setting api.first_seen).".to_owned());
+    }
     lines.extend(tell_clip(asking));
     Ok(lines)
 }
@@ -156,9 +190,13 @@ async fn tell(house: &House, asking: &Asking, asked: &Asked, answer: Answer) -> 
 fn tell_coverage(coverage: &Coverage, asking: &Asking) -> Vec<String> {
     let Some((first, last)) = coverage.span else {
         let kept = if asking.window.until() < asking.kept_since {
-            format!("nothing from before {} is kept (see `seenby retention show`)", asking.kept_since)
+            format!(
+                "nothing from before {} is kept (see `{}`)",
+                asking.kept_since,
+                hint::run("retention show")
+            )
         } else {
-            "feed logs with `seenby ingest`".to_owned()
+            format!("feed logs with `{}`", hint::run("ingest FILE"))
         };
         return vec![format!("  There are no data at all for that time, so this says nothing: {kept}.")];
     };
@@ -201,19 +239,48 @@ fn addresses(typed: &[String]) -> Result<Vec<Asked>, Failure> {
         if stdin.is_terminal() {
             crate::output::note("Type addresses, one a line; end with Ctrl-D.");
         }
-        for (index, line) in stdin.lock().lines().enumerate() {
-            let line = line?;
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let one = defang::parse(line);
-            asked.push(
-                one.map_err(|error| Failure::usage(format!("standard input, line {}: {error}", index + 1)))?,
-            );
-        }
+        asked.extend(listed(stdin.lock())?);
     }
     Ok(asked)
+}
+
+/// The addresses of standard input, or everything that is wrong with it.
+fn listed(input: impl BufRead) -> Result<Vec<Asked>, Failure> {
+    let (mut asked, mut told, mut wrong) = (Vec::new(), Vec::new(), 0_usize);
+    for (index, line) in input.split(b'\n').enumerate() {
+        let line = line?;
+        let line = if index == 0 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line) } else { &line };
+        match parse_line(line) {
+            Ok(one) => asked.extend(one),
+            Err(error) => {
+                wrong += 1;
+                if told.len() < WRONG_LINES_TOLD_MAX {
+                    told.push(format!("standard input, line {}: {error}", index + 1));
+                }
+            }
+        }
+    }
+    if wrong > told.len() {
+        told.push(format!("and {} more", grouped((wrong - told.len()) as u64)));
+    }
+    if wrong > 0 {
+        return Err(Failure::usage(told.join("\n")));
+    }
+    if asked.is_empty() {
+        return Err(Failure::usage("there is no address on standard input; give some, one a line"));
+    }
+    Ok(asked)
+}
+
+/// One line: an address, or none on one that is empty or a remark.
+fn parse_line(line: &[u8]) -> Result<Option<Asked>, String> {
+    let line = std::str::from_utf8(line)
+        .map_err(|_| "is not UTF-8; write one address a line, such as 198.51.100.20".to_owned())?;
+    match line.trim() {
+        "" => Ok(None),
+        remark if remark.starts_with('#') => Ok(None),
+        address => defang::parse(address).map(Some),
+    }
 }
 
 fn look_back(args: &StatsArgs, organisation: &Organisation) -> Result<u32, Failure> {
@@ -225,11 +292,26 @@ fn look_back(args: &StatsArgs, organisation: &Organisation) -> Result<u32, Failu
     };
     hours.filter(|hours| (1..=cap).contains(hours)).ok_or_else(|| {
         Failure::usage(format!(
-            "{option} is '{}'; it must be a whole number of hours from 1 to {cap} (the retention of '{}')",
+            "{option} is '{}'; it must be a whole number of hours from 1 to {cap} ({})",
             escape(&typed),
-            escape(&organisation.name)
+            why_no_more(organisation)
         ))
     })
+}
+
+/// Where the largest look-back comes from.
+fn why_no_more(organisation: &Organisation) -> String {
+    let name = escape(&organisation.name);
+    match organisation.retention {
+        Retention::Forever => "the largest number there is".to_owned(),
+        Retention::Hours(hours) if hours > LOOK_BACK_DEFAULT => format!("the retention of '{name}'"),
+        Retention::Hours(hours) => {
+            format!(
+                "what the API allows at most, with the retention of '{name}' at {}",
+                counted(hours.into(), "hour")
+            )
+        }
+    }
 }
 
 fn digits(text: &str) -> Option<u32> {

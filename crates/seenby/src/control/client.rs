@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sighting::{
     Actor, Answer, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey, Directory,
@@ -16,6 +17,10 @@ use super::wire::{Reply, Request, WireError, WireFailure};
 use super::{
     FRAME_BYTES_MAX, OPERATION_APPEND, OPERATION_HELLO, OPERATION_REQUEST, PROTOCOL_VERSION, socket,
 };
+
+/// How long a server may take to say hello. It does so from a thread that nothing blocks; only a process that was
+/// stopped, or a machine that is swapping, takes longer.
+const HELLO_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A running server, as a store and a directory.
 #[derive(Debug)]
@@ -31,6 +36,9 @@ pub(crate) enum ConnectError {
     /// Nobody listens (yet, or any more).
     #[error("nobody listens on its control socket")]
     NobodyListens(#[source] io::Error),
+    /// Somebody does, and says nothing: the process with this id, where it is known.
+    #[error("it does not answer")]
+    Silent(Option<u32>),
     /// Somebody does, and does not talk to us.
     #[error("{0}")]
     NotAllowed(String),
@@ -69,9 +77,9 @@ impl Remote {
 }
 
 fn greet(folder: &Path) -> Result<UnixStream, ConnectError> {
-    let mut stream = socket::connect(folder).map_err(ConnectError::NobodyListens)?;
-    let reply = exchange(&mut stream, OPERATION_HELLO, &PROTOCOL_VERSION.to_le_bytes())
-        .map_err(ConnectError::NobodyListens)?;
+    let mut stream = socket::connect(folder, HELLO_WAIT_MAX).map_err(|error| unheard(error, None))?;
+    let reply = hello(&mut stream)
+        .map_err(|error| unheard(error, rustix::net::sockopt::socket_peercred(&stream).ok()))?;
     match reply {
         Reply::Hello { version: PROTOCOL_VERSION } => Ok(stream),
         Reply::Hello { version } => Err(ConnectError::Incompatible(format!(
@@ -80,6 +88,24 @@ fn greet(folder: &Path) -> Result<UnixStream, ConnectError> {
         ))),
         Reply::Failed { message, .. } => Err(ConnectError::NotAllowed(message)),
         _ => Err(ConnectError::Incompatible("the server that holds it answered something else".to_owned())),
+    }
+}
+
+/// Asks who is there. Only this has a time limit: an append or a question takes what it takes.
+fn hello(stream: &mut UnixStream) -> io::Result<Reply> {
+    stream.set_read_timeout(Some(HELLO_WAIT_MAX))?;
+    let reply = exchange(stream, OPERATION_HELLO, &PROTOCOL_VERSION.to_le_bytes())?;
+    stream.set_read_timeout(None)?;
+    stream.set_write_timeout(None)?;
+    Ok(reply)
+}
+
+fn unheard(error: io::Error, peer: Option<rustix::net::UCred>) -> ConnectError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            ConnectError::Silent(peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok()))
+        }
+        _ => ConnectError::NobodyListens(error),
     }
 }
 

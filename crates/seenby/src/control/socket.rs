@@ -7,6 +7,10 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// The socket's name in the data folder.
 const SOCKET_NAME: &str = "seenby.sock";
@@ -27,10 +31,14 @@ fn reachable(folder: &Path) -> io::Result<(PathBuf, Option<File>)> {
     Ok((PathBuf::from(through), Some(opened)))
 }
 
-/// Connects to the server that holds a folder.
-pub(super) fn connect(folder: &Path) -> io::Result<UnixStream> {
+/// Connects to the server that holds a folder. Connecting, and writing until that limit is changed, wait at most so
+/// long: callers queue up in front of a process that was stopped, and the queue has an end.
+pub(super) fn connect(folder: &Path, wait_max: Duration) -> io::Result<UnixStream> {
     let (path, _folder) = reachable(folder)?;
-    UnixStream::connect(path)
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(wait_max))?;
+    net::connect(&socket, &SocketAddrUnix::new(&path)?)?;
+    Ok(UnixStream::from(socket))
 }
 
 /// Binds the socket of a folder whose lock the caller holds; whatever an earlier server left behind is replaced.

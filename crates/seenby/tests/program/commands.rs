@@ -174,7 +174,7 @@ fn retention_asks_before_it_deletes() {
     let rows = [csv(now.minus(50 * 3_600), "pc-1", "198.51.100.20"), csv(now, "pc-1", "198.51.100.21")];
     place.ingest("a.csv", format!("time,device,ip\n{}", rows.concat()));
     assert!(place.run(["retention", "show"]).ends(0).stdout.contains("for 720 hours (30 days)"));
-    let asked = place.run(["retention", "set", "24"]).ends(2);
+    let asked = place.run(["retention", "set", "24"]).ends(5);
     assert!(
         asked.stderr.contains("deletes 1 sighting of 'default'") && asked.stderr.contains("--yes"),
         "{}",
@@ -207,7 +207,9 @@ fn applications_and_their_secrets() {
     for secret in [&added["client_secret"], &rotated["client_secret"]] {
         assert!(!listed.stdout.contains(secret.as_str().expect("a text")));
     }
-    place.run(["app", "remove", "soar"]).ends(2);
+    place.run(["app", "remove", "soar"]).ends(5);
+    let ended = place.run(["app", "rotate", "soar", "--overlap-hours", "0"]).ends(0).stdout;
+    assert!(ended.contains("the old one ended now"), "{ended}");
     place.run(["app", "remove", "soar", "--yes"]).ends(0);
     assert_eq!(place.run(["app", "list", "--json"]).ends(0).json(), json!([]));
 }
@@ -223,8 +225,15 @@ fn devices_and_an_operators_word() {
     assert_eq!((&shown["kind"], &shown["name"]), (&json!("agent_id"), &json!("agent-1")));
     assert_eq!(shown["others"][0]["name"], "pc-1.example.org");
     place.run(["device", "show", "nobody"]).ends(1);
-    place.run(["device", "merge", "laptop-7", "agent-1"]).ends(2);
-    place.run(["device", "merge", "laptop-7", "agent-1", "--yes"]).ends(0);
+    let asked = place.run(["device", "merge", "laptop-7", "agent-1"]).ends(5).stderr;
+    assert!(asked.contains("no command yet that takes this back"), "{asked}");
+    let number = place.run(["device", "show", "laptop-7", "--json"]).ends(0).json()["number"].to_string();
+    for typed in [number.clone(), format!("#{number}")] {
+        let shown = place.run(["device", "show", &typed, "--json"]).ends(0).json();
+        assert_eq!(shown["name"], "laptop-7", "{typed}");
+    }
+    let other = place.run(["device", "show", "agent-1", "--json"]).ends(0).json()["number"].to_string();
+    place.run(["device", "merge", &number, &other, "--yes"]).ends(0);
     assert_eq!(place.stats("198.51.100.20").0, 1, "for the past too");
     let again = place.run(["device", "merge", "laptop-7", "agent-1", "--yes"]).ends(2);
     assert!(again.stderr.contains("one device already"), "{}", again.stderr);
@@ -295,4 +304,67 @@ fn nobody_reading_is_no_error() {
     drop(reader);
     let mut child = place.command(["org", "list"]).stdout(writer).spawn().expect("it starts");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn a_closed_output_hides_no_answer_and_loses_no_secret() {
+    let place = Place::new();
+    place.ingest("a.json", mde(now(), "a1", "pc-1", "198.51.100.20"));
+    let closed = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = place.command(arguments).stdout(writer).output().expect("it starts");
+        (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).expect("UTF-8"))
+    };
+    assert_eq!(closed(&["stats", "198.51.100.20"]).0, 0);
+    assert_eq!(closed(&["stats", "203.0.113.1"]).0, 1);
+    assert_eq!(closed(&["stats", "203.0.113.1", "198.51.100.20"]).0, 0, "by all answers, printed or not");
+    for arguments in [&["app", "add", "x"][..], &["app", "rotate", "x"], &["app", "rotate", "x", "--json"]] {
+        let (code, stderr) = closed(arguments);
+        assert_eq!(code, 3, "{arguments:?}: {stderr}");
+        assert!(stderr.contains("is lost") && stderr.contains("seenby app rotate x"), "{stderr}");
+    }
+}
+
+#[test]
+fn lists_are_in_the_order_of_names_and_permissions_stand_once() {
+    let place = Place::new();
+    place.run(["init", "--organisation-name", "m"]).ends(0);
+    for name in ["Zeta", "alpha", "Mike", "beta"] {
+        place.run(["org", "add", name]).ends(0);
+        let twice = ["--permission", "Ip.Read.All", "--permission", "Ip.Read.All", "--organisation", "m"];
+        place.run(["app", "add", name].iter().chain(&twice)).ends(0);
+    }
+    let names = |arguments: &[&str]| -> Vec<String> {
+        let json = place.run(arguments).ends(0).json();
+        json.as_array()
+            .expect("a list")
+            .iter()
+            .map(|it| it["name"].as_str().expect("a name").to_owned())
+            .collect()
+    };
+    assert_eq!(names(&["org", "list", "--json"]), ["alpha", "beta", "m", "Mike", "Zeta"]);
+    assert_eq!(names(&["app", "list", "--json", "--organisation", "m"]), ["alpha", "beta", "Mike", "Zeta"]);
+    let listed = place.run(["app", "list", "--json", "--organisation", "m"]).ends(0).json();
+    assert_eq!(listed[0]["permissions"], json!(["Ip.Read.All"]));
+    let table = place.run(["org", "list"]).ends(0).stdout;
+    assert!(table.find("alpha") < table.find("Zeta"), "{table}");
+}
+
+#[test]
+fn what_first_means_is_said() {
+    let place = Place::new();
+    let now = now();
+    let log =
+        [mde(now.minus(200_000), "a1", "pc-1", "198.51.100.20"), mde(now, "a1", "pc-1", "198.51.100.20")];
+    place.ingest("a.json", log.concat());
+    let path = place.write("s.toml", "[api]\nfirst_seen = 'retention'\n");
+    let path = path.to_str().expect("UTF-8");
+    let told = place.run(["stats", "198.51.100.20", "--last", "1h", "--settings", path]).ends(0).stdout;
+    assert!(
+        told.contains(&now.minus(200_000).to_string()) && told.contains("First is of all kept data"),
+        "{told}"
+    );
+    let told = place.run(["stats", "198.51.100.20", "--last", "1h"]).ends(0).stdout;
+    assert!(!told.contains("of all kept data"), "{told}");
 }

@@ -26,8 +26,17 @@ fn it_asks_itself_and_ends() {
     assert_eq!(other.code, 2, "{other:?}");
     let mut other = seenby(home);
     let other = Run::of(other.args(["demo", "--exit", "--devices", "10", "--days", "2"])).ends(2);
-    assert!(other.stderr.contains("--fresh"), "{}", other.stderr);
-    Run::of(&mut demo(home, &["--exit", "--fresh"])).ends(0);
+    assert!(other.stderr.contains("demo --fresh --devices 10 --days 2"), "{}", other.stderr);
+    // The folder of the other commands is not the demo's.
+    let mut elsewhere = demo(home, &["--exit", "--fresh"]);
+    Run::of(elsewhere.env("SEENBY_DATA", home.join("elsewhere"))).ends(0);
+    assert!(!home.join("elsewhere").exists(), "only an explicit --data-dir counts");
+    let named = Run::of(&mut demo(home, &["--exit", "--data-dir", "a demo"])).ends(0);
+    assert!(!named.stderr.contains("made a new data folder"), "it says so itself: {}", named.stderr);
+    let mut other = seenby(home);
+    let other = Run::of(other.args(["demo", "--exit", "--data-dir", "a demo"])).ends(2);
+    let folder = home.join("a demo");
+    assert!(other.stderr.contains(&format!("--data-dir '{}'", folder.display())), "{}", other.stderr);
 }
 
 #[test]
@@ -35,13 +44,13 @@ fn it_leaves_other_folders_alone() {
     let place = Place::new();
     let letter = place.write("demo-data/letter.txt", "dear");
     for arguments in [&["--exit"][..], &["--exit", "--fresh"]] {
-        let run = Run::of(&mut demo(place.root.path(), arguments)).ends(2);
+        let run = Run::of(&mut demo(place.root.path(), arguments)).ends(3);
         assert!(run.stderr.contains("is not a demo's"), "{}", run.stderr);
     }
     assert!(letter.exists());
     place.run(["init"]).ends(0);
     let data = place.data.to_str().expect("UTF-8");
-    Run::of(&mut demo(place.root.path(), &["--exit", "--fresh", "--data-dir", data])).ends(2);
+    Run::of(&mut demo(place.root.path(), &["--exit", "--fresh", "--data-dir", data])).ends(3);
     place.run(["stats", "1.1.1.1"]).ends(1);
 }
 
@@ -59,5 +68,9 @@ fn what_it_prints_can_be_pasted() {
     } else {
         eprintln!("skipped the pasting: there is no curl here");
     }
+    // From any folder, with the program that this is.
+    let asked = &lines[7];
+    assert!(asked.contains(env!("CARGO_BIN_EXE_seenby")), "{asked}");
+    Run::of(std::process::Command::new("sh").current_dir("/").arg("-c").arg(asked)).ends(0);
     assert_eq!(server.stop(), 0);
 }

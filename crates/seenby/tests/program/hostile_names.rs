@@ -1,20 +1,6 @@
 //! A device, a file or an organisation may be called anything; every exit shows it as text.
 
-use crate::support::{Place, mde, now};
-
-/// A title for the terminal, a line break, a forged CEF record, marks that turn the reading direction.
-const HOSTILE: &str = "\u{1b}]0;x\u{7}\n|=CEF:0\u{202e}\u{2066}evil";
-
-#[track_caller]
-fn check_text(what: &str, text: &str) {
-    for c in text.chars() {
-        let is_text = c == '\n'
-            || !(c.is_control()
-                || ('\u{202a}'..='\u{202e}').contains(&c)
-                || ('\u{2066}'..='\u{2069}').contains(&c));
-        assert!(is_text, "{what} shows {c:?} raw: {text:?}");
-    }
-}
+use crate::support::{HOSTILE, Place, check_text, mde, now};
 
 #[test]
 fn every_command_shows_hostile_names_as_text() {
@@ -58,10 +44,7 @@ fn every_command_shows_hostile_names_as_text() {
     for arguments in commands {
         let run = place.run(*arguments);
         check_text(&format!("{arguments:?} on standard output"), &run.stdout);
-        // The command line itself is quoted back by its parser; what came from data is never in it.
-        if run.code != 2 || !arguments.contains(&HOSTILE) {
-            check_text(&format!("{arguments:?} on standard error"), &run.stderr);
-        }
+        check_text(&format!("{arguments:?} on standard error"), &run.stderr);
         assert!((0..=5).contains(&run.code), "{run:?}");
     }
     let list = place.run(["device", "list"]).ends(0).stdout;

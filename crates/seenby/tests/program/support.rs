@@ -160,12 +160,17 @@ impl Server {
 
     /// Ends it as a service manager does; its exit code.
     pub(crate) fn stop(mut self) -> i32 {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
+        self.signal(rustix::process::Signal::TERM);
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).expect("UTF-8");
         assert_eq!(rest, "", "nothing more on standard output");
         self.child.wait().expect("it ends").code().unwrap_or(-1)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).expect("it runs");
     }
 
     /// Ends it as a power cut does.
@@ -222,6 +227,21 @@ impl Drop for Server {
 pub(crate) fn now() -> Second {
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     Second::new(u32::try_from(since_1970.as_secs()).expect("before 2106"))
+}
+
+/// A title for the terminal, a line break, a forged CEF record, marks that turn the reading direction.
+pub(crate) const HOSTILE: &str = "\u{1b}]0;x\u{7}\n|=CEF:0\u{202e}\u{2066}evil";
+
+/// Nothing in it but line breaks moves a cursor or turns the reading direction.
+#[track_caller]
+pub(crate) fn check_text(what: &str, text: &str) {
+    for c in text.chars() {
+        let is_text = c == '\n'
+            || !(c.is_control()
+                || ('\u{202a}'..='\u{202e}').contains(&c)
+                || ('\u{2066}'..='\u{2069}').contains(&c));
+        assert!(is_text, "{what} shows {c:?} raw: {text:?}");
+    }
 }
 
 /// A line of Defender's storage export.

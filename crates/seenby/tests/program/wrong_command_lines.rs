@@ -24,9 +24,10 @@ fn what_to_type_instead() {
         (&["stats", "10.0.0.1:443"], &["without port"]),
         (&["stats", "evil.example.org"], &["looks like a name"]),
         (&["stats", "1.1.1.1", "--last", "7"], &["48h, 7d or 4w"]),
+        (&["stats", "1.1.1.1", "--last", "-1h"], &["'-1h'", "48h, 7d or 4w"]),
         (&["stats", "1.1.1.1", "--last", "7d", "--look-back-hours", "5"], &["cannot be used with"]),
         (&["stats", "1.1.1.1", "--look-back-hours", "0"], &["--look-back-hours is '0'", "1 to 720"]),
-        (&["stats", "1.1.1.1", "--look-back-hours", "721"], &["1 to 720"]),
+        (&["stats", "1.1.1.1", "--look-back-hours", "721"], &["1 to 720 (what the API"]),
         (&["stats", "1.1.1.1", "--look-back-hours", "-5"], &["'-5'", "1 to 720"]),
         (&["stats", "1.1.1.1", "--look-back-hours", "+5"], &["1 to 720"]),
         (&["stats", "1.1.1.1", "--last", "31d"], &["--last is '744 hours'", "1 to 720"]),
@@ -41,16 +42,23 @@ fn what_to_type_instead() {
         (&["retention", "set", "0"], &["1 to 2147483647", "forever"]),
         (&["app", "add", "x", "--permission", "Ip.Write"], &["Ip.Read.All"]),
         (&["app", "remove", "nobody", "--yes"], &["no application 'nobody'", "seenby app list"]),
+        (&["app", "rotate", "x", "--overlap-hours", "1.5"], &["whole number of hours", "24"]),
+        (&["app", "rotate", "x", "--overlap-hours", "-1"], &["whole number of hours"]),
         (&["app", "rotate", "nobody"], &["no application 'nobody'"]),
         (&["org", "remove", "nobody", "--yes"], &["no organisation 'nobody'", "'default'"]),
-        (&["org", "remove", "default"], &["--yes", "nothing was changed"]),
         (&["org", "add", "DEFAULT"], &["the name 'DEFAULT' is taken"]),
+        (&["org", "add", "5ad73df1-700c-4c65-8d46-ce4ec1dd1e00"], &["looks like a GUID", "another name"]),
+        (&["org", "rename", "default", "5ad73df1700c4c658d46ce4ec1dd1e00"], &["looks like a GUID"]),
+        (&["app", "add", "5ad73df1-700c-4c65-8d46-ce4ec1dd1e00"], &["looks like a GUID"]),
+        (&["org", "add", "x", "--id", "nonsense"], &["0123456789ab"]),
         (&["org", "add", ""], &["1 to 255 bytes"]),
         (&["stats", "1.1.1.1", "--organisation", "nobody"], &["no organisation 'nobody'", "'default'"]),
         (&["device", "domain", "not a domain"], &["corp.example.org"]),
         (&["init", "--retention-hours", "99"], &["seenby retention set 99"]),
-        (&["init", "--organisation-id", "no-guid"], &["--organisation-id"]),
-        (&["init", "--organisation-name", "Other"], &["seenby org add"]),
+        (&["init", "--organisation-id", "no-guid"], &["--organisation-id", "0123456789ab", "leave it out"]),
+        (&["init", "--organisation-name", "Other"], &["seenby org add", "seenby org rename default Other"]),
+        (&["init", "--retention-hours", "-5"], &["1 to 2147483647", "forever"]),
+        (&["device", "merge", "nobody", "nothing", "--yes"], &["no device 'nobody'", "seenby device list"]),
     ] {
         check(&place, arguments, says);
     }
@@ -65,6 +73,25 @@ fn a_wrong_address_in_a_list_is_found_before_anything_is_answered() {
 }
 
 #[test]
+fn a_list_of_addresses_tells_all_that_is_wrong_with_it() {
+    let place = Place::new();
+    for nothing in [&b""[..], b"\n\n", b"# only a remark\n", b"\xef\xbb\xbf"] {
+        let run = place.feed(["stats", "-"], nothing).ends(2);
+        assert!(run.stderr.contains("no address") && run.stderr.contains("one a line"), "{}", run.stderr);
+    }
+    let run = place.feed(["stats", "-"], b"1.1.1.1\n\xff\xfe\n256.1.1.1\n2.2.2.2\n").ends(2);
+    for part in ["line 2: is not UTF-8", "line 3: '256.1.1.1'"] {
+        assert!(run.stderr.contains(part), "{} lacks {part}", run.stderr);
+    }
+    assert_eq!(run.stdout, "");
+    let run = place.feed(["stats", "-"], "nonsense\n".repeat(1_023).as_bytes()).ends(2);
+    assert!(run.stderr.contains("line 20:") && !run.stderr.contains("line 21:"), "{}", run.stderr);
+    assert!(run.stderr.contains("and 1,003 more"), "{}", run.stderr);
+    let marked = place.feed(["stats", "-", "--json"], b"\xef\xbb\xbf1.1.1.1\r\n2.2.2.2").ends(1);
+    assert_eq!(marked.stdout.lines().count(), 2, "{}", marked.stdout);
+}
+
+#[test]
 fn a_wrong_settings_file_says_where() {
     let place = Place::new();
     let path = place.write("s.toml", "[api]\nunkown_ip = 'zero'\n");
@@ -74,6 +101,16 @@ fn a_wrong_settings_file_says_where() {
         &["stats", "1.1.1.1", "--settings", path],
         &["s.toml", "unkown_ip", "unknown_ip", "line 2"],
     );
+    for (text, says) in [
+        ("[log]\nlevel = 'loud'\n", &["log.level is 'loud'", "info,seenby_api=debug"][..]),
+        ("[log]\nlevel = 'info,seenby_api=loud'\n", &["log.level", "info,seenby_api=debug"]),
+        ("[serve]\nlisten = 'foo'\n", &["line 2", "127.0.0.1:8787"]),
+        ("[ingest]\nthreads = 257\n", &["ingest.threads is 257", "1 to 256"]),
+        ("[ingest]\nthreads = 0\n", &["ingest.threads is 0", "1 to 256"]),
+    ] {
+        place.write("s.toml", text);
+        check(&place, &["stats", "1.1.1.1", "--settings", path], says);
+    }
     check(&place, &["stats", "1.1.1.1", "--settings", "/no/such.toml"], &["/no/such.toml", "cannot be read"]);
 }
 
@@ -118,7 +155,22 @@ fn every_command_has_help() {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let run = place.run(&arguments).ends(0);
         assert!(run.stdout.contains("Usage: seenby"), "{command}");
+        // It takes only the options of every command; the example is in the help of its group.
+        let has_example = run.stdout.contains("Example") || command == "retention show";
+        assert!(has_example, "{command}: {}", run.stdout);
     }
     assert!(!place.data.exists(), "help touches nothing");
     place.run(["--version"]).ends(0);
+}
+
+#[test]
+fn what_nobody_is_there_to_confirm_is_not_done() {
+    let place = Place::new();
+    place.run(["init"]).ends(0);
+    place.run(["app", "add", "x"]).ends(0);
+    for arguments in [&["org", "remove", "default"][..], &["app", "remove", "x"]] {
+        let run = place.run(arguments).ends(5);
+        assert!(run.stderr.contains("--yes") && run.stderr.contains("nothing was changed"), "{}", run.stderr);
+    }
+    place.run(["app", "remove", "x", "--yes"]).ends(0);
 }
