@@ -302,9 +302,6 @@ pub(crate) fn usual_data_dir() -> Option<PathBuf> {
         return Some(PathBuf::from("/var/lib/seenby"));
     }
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if cfg!(target_os = "macos") {
-        return Some(set("HOME")?.join("Library/Application Support/seenby"));
-    }
     let base = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
     Some(base.join("seenby"))
 }

@@ -13,6 +13,7 @@ use crate::output::{counted, grouped};
 #[derive(Subcommand, Debug)]
 pub(crate) enum RetentionCommand {
     /// Say how long sightings are kept
+    #[command(after_help = "Example:\n  seenby retention show")]
     Show,
     /// Keep sightings for another time; says what that would delete, and asks
     #[command(
@@ -20,7 +21,7 @@ pub(crate) enum RetentionCommand {
     )]
     Set {
         /// A number of hours, or 'forever'
-        #[arg(value_name = "HOURS|forever", value_parser = parse)]
+        #[arg(value_name = "HOURS|forever", value_parser = parse, allow_negative_numbers = true)]
         retention: Retention,
         /// Do not ask
         #[arg(long, short)]

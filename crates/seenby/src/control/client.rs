@@ -129,7 +129,7 @@ fn exchange(stream: &mut UnixStream, operation: u8, payload: &[u8]) -> io::Resul
 fn gone(folder: &Path, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Unavailable(format!(
         "the server that holds {} went away in the middle ({error}); run the command again",
-        folder.display()
+        crate::house::shown(folder)
     ))
 }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use sighting::{Actor, Directory, DirectoryError, Store, StoreError};
+use sighting::{Actor, Directory, DirectoryError, RegistryChange, Store, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -133,7 +133,7 @@ async fn answer(
 ) -> Reply {
     match operation {
         OPERATION_HELLO => Reply::Hello { version: PROTOCOL_VERSION },
-        OPERATION_APPEND => append(payload, store.clone()).await,
+        OPERATION_APPEND => append(payload, store.clone(), directory).await,
         OPERATION_REQUEST => match serde_json::from_slice(&payload) {
             Ok(request) => perform(request, store.clone(), directory.clone(), uid).await,
             Err(error) => refused(&error),
@@ -146,11 +146,17 @@ fn refused(error: &dyn std::fmt::Display) -> Reply {
     Reply::Failed { kind: WireFailure::Refused, message: error.to_string() }
 }
 
-async fn append(payload: Vec<u8>, store: AnyStore) -> Reply {
+async fn append(payload: Vec<u8>, store: AnyStore, directory: &AnyDirectory) -> Reply {
     let batch = match index::codec::decode_batch(&payload) {
         Ok(batch) => batch,
         Err(error) => return refused(&error),
     };
+    // An ingest may still be running when its organisation is removed.
+    match directory.book().await {
+        Ok(book) if book.organisations.contains_key(&batch.organisation()) => {}
+        Ok(_) => return refused(&format!("there is no organisation {} any more", batch.organisation())),
+        Err(error) => return error.into(),
+    }
     match blocking(async move { store.append(batch).await }).await {
         Ok(receipt) => Reply::Received { sightings: receipt.sightings },
         Err(error) => error.into(),
@@ -230,8 +236,10 @@ async fn try_perform(
             Reply::Devices(devices.into_iter().map(Into::into).collect())
         }
         Request::Teach { organisation, change } => {
-            let change = change.try_into()?;
-            blocking(async move { store.teach(organisation.into(), change).await }).await?;
+            let change: RegistryChange = change.try_into()?;
+            let (organisation, what) = (organisation.into(), taught(&change));
+            blocking(async move { store.teach(organisation, change).await }).await?;
+            tracing::info!(caller = uid, %organisation, change = what, "devices changed by the command line");
             Reply::Done
         }
         Request::Outside { organisation, kept_since } => {
@@ -250,8 +258,9 @@ async fn try_perform(
         Request::Book => Reply::Book(WireBook::from(&*directory.book().await?)),
         Request::Commit(change) => {
             let change: sighting::Change = change.try_into()?;
-            tracing::info!(caller = uid, change = %sighting::escape(&change.to_string()), "changed by the command line");
+            let what = sighting::escape(&change.to_string()).into_owned();
             directory.commit(change, Actor(actor(uid)), clock::now()).await?;
+            tracing::info!(caller = uid, change = what, "changed by the command line");
             Reply::Done
         }
         Request::Audit { entries_max } => {
@@ -259,6 +268,16 @@ async fn try_perform(
             Reply::Audit(entries.into_iter().map(Into::into).collect())
         }
     })
+}
+
+/// What the registry was taught, for the log.
+fn taught(change: &RegistryChange) -> String {
+    match change {
+        RegistryChange::Merge { from, into } => format!("merged '{from}' into '{into}'"),
+        RegistryChange::Domain(domain) => {
+            format!("short names are of the domain '{}'", sighting::escape(domain.as_deref().unwrap_or("")))
+        }
+    }
 }
 
 /// Who a user of the command line is in the audit log.
