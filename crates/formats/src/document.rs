@@ -135,6 +135,14 @@ impl Document {
         *self = Document::new();
     }
 
+    /// Ends a document that broke off: unlike at its end, a stray word may go on.
+    pub(crate) fn break_off(&mut self, found: &mut impl FnMut(Found<'_>)) {
+        if self.place == Place::Stray {
+            self.place = Place::Element;
+        }
+        self.finish(found);
+    }
+
     fn advance(&mut self, byte: u8) {
         if byte == b'\n' {
             self.line += 1;

@@ -100,6 +100,36 @@ impl Framer {
         }
     }
 
+    /// The input broke off in damage: the last record, unless its end was seen, is refused as truncated, because what
+    /// is left of it may read as another record (`198.51.100.2` of `198.51.100.20`).
+    pub fn break_off(&mut self, out: &mut impl FnMut(Chunk)) {
+        self.give_whole(out);
+        if let Frames::JsonDocument(elements) = &mut self.frames {
+            return elements.break_off(out);
+        }
+        if std::mem::take(&mut self.is_skipping) || !self.pending.is_empty() {
+            self.pending = Vec::new();
+            self.refuse(Refusal::Truncated, out);
+        }
+    }
+
+    /// Nobody reads on: the last record, unless its end was seen, counts as not read.
+    pub fn stop(&mut self, out: &mut impl FnMut(Chunk)) {
+        self.give_whole(out);
+        if let Frames::JsonDocument(elements) = &mut self.frames {
+            elements.flush(out);
+        }
+        self.pending = Vec::new();
+    }
+
+    /// Gives out all records whose end was seen, of an input that goes no further.
+    fn give_whole(&mut self, out: &mut impl FnMut(Chunk)) {
+        self.is_past_bom = self.is_past_bom || self.pass_bom(out);
+        if !matches!(self.frames, Frames::JsonDocument(_)) {
+            self.cut(out);
+        }
+    }
+
     /// Takes back a decoded chunk for its memory.
     pub fn recycle(&mut self, chunk: Chunk) {
         if self.spares.len() < SPARES_MAX && chunk.bytes.capacity() <= 4 * CHUNK_BYTES {
@@ -338,6 +368,12 @@ impl Elements {
     fn finish(&mut self, out: &mut impl FnMut(Chunk)) {
         let Elements { format, document, ready, lines } = self;
         document.finish(&mut |found| gather(*format, ready, lines, found, out));
+        self.flush(out);
+    }
+
+    fn break_off(&mut self, out: &mut impl FnMut(Chunk)) {
+        let Elements { format, document, ready, lines } = self;
+        document.break_off(&mut |found| gather(*format, ready, lines, found, out));
         self.flush(out);
     }
 

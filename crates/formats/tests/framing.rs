@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use seenby_formats::{
-    CHUNK_BYTES, ColumnMap, Format, Framer, HEAD_BYTES, LINE_BYTES_MAX, Opening, Settings, Wanted, decode,
+    CHUNK_BYTES, Chunk, ColumnMap, Format, Framer, HEAD_BYTES, LINE_BYTES_MAX, Opening, Settings, Wanted,
+    decode,
 };
 
 mod support;
@@ -158,7 +159,7 @@ fn a_huge_line_costs_itself() {
         let opening = open(MDE.as_bytes(), Wanted::Exactly(format), &settings.columns);
         let mut recorder = Recorder::default();
         let mut framer = Framer::new(opening);
-        let mut out = |chunk: seenby_formats::Chunk| {
+        let mut out = |chunk: Chunk| {
             assert!(chunk.len() <= LINE_BYTES_MAX + 2 * CHUNK_BYTES, "the line was kept");
             decode(&chunk, &settings, &mut recorder);
         };
@@ -211,4 +212,47 @@ fn the_head_is_enough() {
     let blank = "\n".repeat(HEAD_BYTES - 1000);
     let calls = read(format!("{blank}{MDE}\n").as_bytes(), &Settings::default());
     assert!(calls.last().is_some_and(|call| call.ends_with(SEEN)));
+}
+
+/// Every call for an input of which only the first bytes came.
+fn read_cut(
+    format: Format,
+    bytes: &[u8],
+    end: impl FnOnce(&mut Framer, &mut dyn FnMut(Chunk)),
+) -> Vec<String> {
+    let settings = Settings::default();
+    let mut recorder = Recorder::default();
+    let mut framer = Framer::new(open(bytes, Wanted::Exactly(format), &settings.columns));
+    let mut out = |chunk: Chunk| decode(&chunk, &settings, &mut recorder);
+    framer.push(bytes, &mut out);
+    end(&mut framer, &mut out);
+    recorder.calls
+}
+
+#[test]
+fn what_is_left_of_a_record_is_none() {
+    let csv = "time,device,ip\n1930557662,pc-17,198.51.100.20\n1930557662,pc-17,198.51.100.2";
+    let zeek = "#path\tconn\n#fields\tts\tid.orig_h\tconn_state\tid.resp_h\n1930557662.0\t10.0.0.1\tSF\t198.51.100.20\n1930557662.0\t10.0.0.1\tSF\t198.51.100.2";
+    let open_quote = "time,device,ip,note\n1930557662,pc-17,198.51.100.20,\"one\ntwo\nthr";
+    let lines = format!("{MDE}\n{MDE}");
+    let document = format!("[\n{MDE},\n{}", MDE.strip_suffix('}').expect("an object"));
+    let stray = format!("[\n{MDE},\n12");
+    for (format, log, line) in [
+        (Format::Csv, csv, 3),
+        (Format::ZeekTsv, zeek, 4),
+        (Format::Csv, open_quote, 2),
+        (Format::Mde, &lines, 2),
+        (Format::Mde, &document, 3),
+        (Format::Mde, &stray, 3),
+        (Format::Mde, &format!("{MDE}\n{}", "x".repeat(LINE_BYTES_MAX + 2 * CHUNK_BYTES)), 2),
+    ] {
+        let stopped = read_cut(format, log.as_bytes(), |framer, mut out| framer.stop(&mut out));
+        let broken = read_cut(format, log.as_bytes(), |framer, mut out| framer.break_off(&mut out));
+        let (last, others) = broken.split_last().expect("the record is told of");
+        assert_eq!(last, &format!("line {line}: refused truncated"));
+        assert_eq!(others, stopped, "{format:?}");
+        let ended = format!("{log}\n");
+        let whole = read_cut(format, ended.as_bytes(), |framer, mut out| framer.break_off(&mut out));
+        assert!(whole.starts_with(&stopped) && whole.len() > stopped.len(), "{whole:?}");
+    }
 }

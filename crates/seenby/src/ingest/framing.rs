@@ -94,14 +94,19 @@ fn read(
         Some(ended) => ended,
         None => read_on(&mut stream, buffer, stopped, &mut take),
     };
-    let damage = ended.err().map(|error| {
-        let code = stream.compression.map_or(UNREADABLE, |compression| compression.damage(&error));
+    let damage = ended.as_ref().err().map(|error| {
+        let code = stream.compression.map_or(UNREADABLE, |compression| compression.damage(error));
         reading.damage(code, lines + 1, error.to_string());
         code
     });
-    framer.finish(&mut |chunk: Chunk| {
+    let mut emit = |chunk: Chunk| {
         super::send(sender, Work { reading: Arc::clone(&reading), chunk, damage });
-    });
+    };
+    match ended {
+        Ok(Ended::Whole) => framer.finish(&mut emit),
+        Ok(Ended::Stopped) => framer.stop(&mut emit),
+        Err(_) => framer.break_off(&mut emit),
+    }
     reading
 }
 
@@ -116,7 +121,7 @@ struct Head {
     bytes: Vec<u8>,
     opening: Opening,
     /// The input ended within them, well or badly.
-    ended: Option<io::Result<()>>,
+    ended: Option<io::Result<Ended>>,
 }
 
 fn read_head(stream: &mut Stream<'_>, plan: &Plan) -> io::Result<Head> {
@@ -124,7 +129,7 @@ fn read_head(stream: &mut Stream<'_>, plan: &Plan) -> io::Result<Head> {
     let mut filled = 0;
     loop {
         let ended = match stream.reader.read(&mut bytes[filled..]) {
-            Ok(0) => Some(Ok(())),
+            Ok(0) => Some(Ok(Ended::Whole)),
             Ok(more) => {
                 filled += more;
                 None
@@ -146,6 +151,15 @@ fn read_head(stream: &mut Stream<'_>, plan: &Plan) -> io::Result<Head> {
     }
 }
 
+/// How the reading of an input ended where nothing was wrong with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ended {
+    /// All of it was read.
+    Whole,
+    /// Nobody wanted more.
+    Stopped,
+}
+
 /// What came of an input.
 enum Came<'a> {
     Bytes(&'a [u8]),
@@ -153,24 +167,24 @@ enum Came<'a> {
     Nothing,
 }
 
-/// Reads to the end, or until it is stopped (which is a good end too).
+/// Reads to the end, or until it is stopped.
 fn read_on(
     stream: &mut Stream<'_>,
     buffer: &mut [u8],
     stopped: &dyn Fn() -> bool,
     take: &mut dyn FnMut(Came<'_>),
-) -> io::Result<()> {
+) -> io::Result<Ended> {
     while !stopped() {
         if !stream.wait()? {
             take(Came::Nothing);
             continue;
         }
         match stream.reader.read(buffer) {
-            Ok(0) => break,
+            Ok(0) => return Ok(Ended::Whole),
             Ok(bytes) => take(Came::Bytes(&buffer[..bytes])),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(Ended::Stopped)
 }

@@ -1,5 +1,7 @@
 //! Input that is damaged, foreign or absurd: every record is counted with a reason and its line, the rest is taken.
 
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::support::{Place, Run, ZEEK_HEADER, ZEEK_HEADER_LINES, csv, gzip, mde, now, zeek};
@@ -106,6 +108,29 @@ fn a_truncated_gzip() {
     assert_eq!((&counts["sighted"], &counts["refused"]), (&json!(5_000), &json!({ "damaged_gzip": 1 })));
     let (counts, _) = take_in(&place, "d.gz", &whole[..5], 4);
     assert_eq!((&counts["lines"], &counts["refused"]), (&json!(1), &json!({ "truncated_gzip": 1 })));
+}
+
+/// What is left of an address may be another address.
+#[test]
+fn a_record_cut_by_a_truncated_gzip_is_no_sighting() {
+    let place = Place::new();
+    let log = format!(
+        "time,device,ip\n{}{}",
+        csv(now(), "pc-1", "198.51.100.9"),
+        csv(now(), "pc-2", "198.51.100.20")
+    );
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    encoder.write_all(log.as_bytes()).expect("memory");
+    let whole = encoder.finish().expect("memory");
+    // Behind the data lie 8 bytes of check sum; without their last two bytes the address is 198.51.100.2.
+    let (counts, said) = take_in(&place, "a.csv.gz", &whole[..whole.len() - 10], 0);
+    assert_eq!(
+        (&counts["sighted"], &counts["refused"]),
+        (&json!(1), &json!({ "truncated_gzip": 1 })),
+        "{said}"
+    );
+    assert!(said.contains("a.csv.gz:3: "), "{said}");
+    assert_eq!((place.stats("198.51.100.2").0, place.stats("198.51.100.9").0), (0, 1));
 }
 
 #[test]
