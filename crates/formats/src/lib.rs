@@ -31,14 +31,15 @@ mod settings;
 mod sysmon;
 mod text;
 mod time;
+mod wrapper;
 mod zeek;
 mod zeek_json;
 mod zeek_tsv;
 
 pub use chunk::{CHUNK_BYTES, Chunk, LINE_BYTES_MAX};
 pub use decode::decode;
-pub use detect::{Detection, HEAD_BYTES, Opening, detect};
+pub use detect::{Detection, HEAD_BYTES, Opening, detect, missing_columns};
 pub use format::{Family, Format, Wanted};
 pub use framer::Framer;
-pub use record::{Ignored, MENTIONS_MAX, Mentions, Opened, Refusal, Reporter, Sink};
+pub use record::{Ignored, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink, Warning};
 pub use settings::{ColumnMap, Settings};
