@@ -343,7 +343,8 @@ impl Framer {
     /// Learns the first line of a CSV, which ends at `end`: the header, or what its separator will be.
     fn learn_csv(&mut self, end: usize, out: &mut impl FnMut(Chunk)) {
         let Frames::Csv { separator, layout, .. } = &mut self.frames else { return };
-        let line = String::from_utf8_lossy(self.pending.get(..end).unwrap_or_default());
+        let line = self.pending.get(..end).unwrap_or_default();
+        let line = String::from_utf8_lossy(line.strip_prefix(BOM).unwrap_or(line));
         match separator_line(&line) {
             Some(told) if separator.is_none() => *separator = Some(told),
             _ => {
