@@ -215,7 +215,7 @@ impl<'a> Head<'a> {
             () if zeek.into_iter().any(has) => Format::ZeekJson,
             () if has("Microsoft-Windows-Sysmon") || has("\"DestinationIp\"") => Format::Sysmon,
             // A query that found nothing.
-            () if str::from_utf8(self.bytes).is_ok_and(is_empty_wrapper) => Format::Mde,
+            () if is_empty_wrapper(self.bytes) || self.lines().any(is_empty_wrapper) => Format::Mde,
             () => return None,
         };
         search.takes(format).then_some(format)
@@ -244,8 +244,9 @@ fn stays_open(line: &[u8]) -> bool {
 }
 
 /// Whether a text is an object whose array of records is empty.
-fn is_empty_wrapper(text: &str) -> bool {
-    Traits::of(text.trim_start()).is_ok_and(|traits| traits.is_empty_wrapper)
+fn is_empty_wrapper(text: &[u8]) -> bool {
+    let traits = str::from_utf8(text).ok().and_then(|text| Traits::of(text).ok());
+    traits.is_some_and(|traits| traits.is_empty_wrapper)
 }
 
 /// What is looked for in an input, record by record.
@@ -427,7 +428,7 @@ impl Traits {
                 self.names_hunting |= name == "category" && raw.text.starts_with("AdvancedHunting-");
             }
             Value::Array => {
-                self.is_empty_wrapper |= is_wrapper && path.is_empty() && !value.first_element()?
+                self.is_empty_wrapper |= is_wrapper && path.is_empty() && !value.first_element()?;
             }
             _ => {}
         }
@@ -572,6 +573,49 @@ mod tests {
     fn unrelated_records_first() {
         check(&format!("{{\"x\":1}}\nprose\n{MDE}\n"), Some((Format::Mde, Shape::Lines)));
         check("{\"broken\":\n{\"ts\":1,\"id.orig_h\":\"x\"}\n", Some((Format::ZeekJson, Shape::Lines)));
+    }
+
+    #[test]
+    fn a_query_that_found_nothing() {
+        let empty = "{\"Schema\":[{\"Name\":\"x\"}],\"Results\":[]}";
+        check(empty, Some((Format::Mde, Shape::Lines)));
+        check(&format!("{empty}\r\n{{\"records\":[]}}\n"), Some((Format::Mde, Shape::Lines)));
+        check("{\n\"schema\": [],\n\"results\": [\n]\n}\n", Some((Format::Mde, Shape::Document)));
+        check(
+            &format!("{empty}\n{{\"ts\":1,\"id.orig_h\":\"x\"}}\n"),
+            Some((Format::ZeekJson, Shape::Lines)),
+        );
+        check("{\"x\":[]}", None);
+    }
+
+    #[test]
+    fn numbers_of_events_are_no_sysmon() {
+        let generic = r#"{"time":1,"device":"d","ip":"i","event_id":3,"EventID":3,"DeviceId":"x"}"#;
+        check(generic, Some((Format::Ndjson, Shape::Lines)));
+        check(r#"{"EventID":3,"Hostname":"h"}"#, None);
+        check(r#"{"event":{"code":1},"host":{"name":"h"}}"#, None);
+        let sysmon = Some((Format::Sysmon, Shape::Lines));
+        check(r#"{"EventID":1,"SourceName":"Microsoft-Windows-Sysmon"}"#, sysmon);
+        check(r#"{"EventID":3,"Initiated":"true"}"#, sysmon);
+        check(r#"{"Event":{"System":{"Provider":{"Name":"Microsoft-Windows-Sysmon"}}}}"#, sysmon);
+        check(r#"{"Event":{"EventData":{"x":1}}}"#, sysmon);
+        check(
+            r#"{"event":{"code":"3","provider":["Microsoft-Windows-Sysmon"]},"host":{"name":"h"}}"#,
+            sysmon,
+        );
+    }
+
+    #[test]
+    fn lines_that_were_cut() {
+        let zeek = r#"{"ts":1,"id.orig_h":"x"}"#;
+        let (lines, document) =
+            (Some((Format::ZeekJson, Shape::Lines)), Some((Format::ZeekJson, Shape::Document)));
+        for cut in ["{\"a\":", "{\"a\":1,", "{\"a\":[", "{\"a\":{"] {
+            check(&format!("{cut}\n{zeek}\n"), lines);
+            check(&format!("{cut}\n{zeek}\n{zeek}\n"), lines);
+        }
+        check(&format!("{{\"records\":[\n{zeek}\n]}}\n"), document);
+        check(&format!("{{\"records\":[\n{zeek},\n{zeek}\n]}}\n"), document);
     }
 
     #[test]

@@ -9,8 +9,6 @@
 //! or what follows `},{"` on the same line. A line that was cut before a value takes the next line for that value; where
 //! this turns out wrong, the scan goes back to that next line.
 
-use std::borrow::Cow;
-
 use memchr::memchr3;
 
 use crate::chunk::LINE_BYTES_MAX;
@@ -155,8 +153,8 @@ impl Document {
 
     /// Takes more of the document.
     pub(crate) fn push(&mut self, bytes: &[u8], found: &mut impl FnMut(Found<'_>)) {
-        let mut bytes = Cow::Borrowed(bytes);
-        let mut at = 0;
+        let (mut bytes, mut at) = (bytes, 0);
+        let mut again: Vec<u8>;
         while let Some(&byte) = bytes.get(at) {
             if self.place == Place::Element && self.element.in_string && !self.element.escaping {
                 let rest = bytes.get(at..).unwrap_or_default();
@@ -185,8 +183,8 @@ impl Document {
                     // What lies before these bytes is still in the element.
                     let kept = self.element.bytes.len().saturating_sub(length);
                     let before = self.element.bytes.get(kept..).unwrap_or_default();
-                    bytes = Cow::Owned([before, bytes.get(at..).unwrap_or_default()].concat());
-                    at = 0;
+                    again = [before, bytes.get(at..).unwrap_or_default()].concat();
+                    (bytes, at) = (&again, 0);
                 }
             }
         }

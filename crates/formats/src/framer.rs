@@ -41,7 +41,7 @@ pub struct Framer {
 /// How records lie in the bytes.
 enum Frames {
     JsonLines(Format),
-    JsonDocument(Elements),
+    JsonDocument(Box<Elements>),
     Zeek(ZeekHeader),
     Csv {
         format: Format,
@@ -61,13 +61,13 @@ impl Frames {
                 Frames::Csv { format, separator: None, layout: None }
             }
             (Some(format), Shape::Lines) => Frames::JsonLines(format),
-            (format, Shape::Document) => Frames::JsonDocument(Elements {
+            (format, Shape::Document) => Frames::JsonDocument(Box::new(Elements {
                 format,
                 search: Search::new(opening.wanted, columns),
                 document: Document::new(),
                 ready: Vec::new(),
                 lines: Vec::new(),
-            }),
+            })),
         }
     }
 }

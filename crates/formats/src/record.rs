@@ -222,7 +222,7 @@ pub enum Refusal {
     #[error("the columns are not known: there is no header line (#fields) before this row")]
     NoHeader,
     /// Nothing that any format knows.
-    #[error("the input is in no format that is known here; name it with --format, or map its columns")]
+    #[error("the record is in no format that is known here; name it with --format, or map its columns")]
     Unrecognised,
     /// Longer than a line may be.
     #[error("the record is longer than 16 MiB")]

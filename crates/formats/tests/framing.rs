@@ -286,7 +286,7 @@ fn the_format_may_be_told_late() {
         for (rest, told) in [
             (format!("{MDE}\n{MDE}\n"), 2),
             (format!("{{\"records\":[{MDE},{MDE}]}}\n"), 2),
-            (format!("\u{feff}time;device;ip\n1930557662;pc;198.51.100.20\n"), 1),
+            ("\u{feff}time;device;ip\n1930557662;pc;198.51.100.20\n".to_owned(), 1),
             (zeek.to_owned(), 1),
             (format!("{{\"x\":1}}\n\n{MDE}"), 1),
         ] {

@@ -27,7 +27,7 @@ use crate::output::{self, Output, align_right, counted, grouped, table};
     after_help = "Examples:\n  seenby ingest /var/log/zeek/\n  zcat events.json.gz | seenby ingest --format mde -\n  seenby ingest --columns time=ts,device=host,ip=dst flows.csv"
 )]
 pub(crate) struct IngestArgs {
-    /// Files, folders (every file below them), or - for standard input
+    /// Files, pipes, folders (every file below them, links are followed), or - for standard input
     #[arg(required = true, value_name = "FILE|FOLDER|-")]
     paths: Vec<PathBuf>,
     /// What they are [default: told by the first bytes]
