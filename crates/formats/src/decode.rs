@@ -61,8 +61,8 @@ fn each_json<S: Sink>(
     read: impl Fn(&str, u64, &mut S) -> Result<(), Fault>,
 ) {
     each_line(chunk, lines, sink, |text, line, sink| match read(text, line, sink) {
-        Err(fault) => wrapper::look_inside(text, fault, line, sink, &mut |text, sink| read(text, line, sink)),
-        told => told,
+        Ok(()) => Ok(()),
+        Err(fault) => wrapper::look_inside(text, fault, line, sink, &|text, sink| read(text, line, sink)),
     });
 }
 
@@ -141,7 +141,7 @@ fn each_row<'c, S: Sink>(
 }
 
 /// Reads one row.
-#[inline]
+#[inline(always)]
 fn each_text<'c, S: Sink>(
     row: &'c str,
     layout: &CsvLayout,

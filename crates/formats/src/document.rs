@@ -256,7 +256,7 @@ impl Document {
             _ => {
                 self.open(Role::Record);
                 self.place = Place::Stray;
-                self.element.keep(&[byte]);
+                self.element.keep_byte(byte);
                 Step::Taken
             }
         }
@@ -307,20 +307,20 @@ impl Document {
                 if element.restart.is_some() && element.depth >= RESTART_DEPTH_MAX {
                     return self.damage_at(byte, found);
                 }
-                element.keep(&[byte]);
+                element.keep_byte(byte);
                 element.enter(byte);
             }
             b'}' | b']' => {
                 if !element.leave(byte) {
                     return self.damage_at(byte, found);
                 }
-                element.keep(&[byte]);
+                element.keep_byte(byte);
                 if element.depth == 0 {
                     self.emit(found);
                     return Step::Taken;
                 }
             }
-            byte => element.keep(&[byte]),
+            byte => element.keep_byte(byte),
         }
         if !is_space(byte) {
             self.element.previous = byte;
@@ -340,7 +340,7 @@ impl Document {
             }
             _ => {}
         }
-        element.keep(&[byte]);
+        element.keep_byte(byte);
         Step::Taken
     }
 
@@ -391,7 +391,7 @@ impl Document {
             self.emit(found);
             return Step::Again;
         }
-        self.element.keep(&[byte]);
+        self.element.keep_byte(byte);
         Step::Taken
     }
 
@@ -451,6 +451,15 @@ impl Element {
             return;
         }
         self.bytes.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn keep_byte(&mut self, byte: u8) {
+        if self.role == Role::Remainder || self.is_too_long || self.bytes.len() >= LINE_BYTES_MAX {
+            self.keep(&[byte]);
+        } else {
+            self.bytes.push(byte);
+        }
     }
 
     /// In an object only a colon can stand before a container: otherwise a brace was lost.

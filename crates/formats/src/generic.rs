@@ -14,7 +14,7 @@ use sighting::{Address, IdentityKind, Second};
 
 use crate::chunk::CsvLayout;
 use crate::csv::Field;
-use crate::json::{Scanner, Value, with_plain_escapes};
+use crate::json::{Scanner, Value, reread};
 use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink};
 use crate::settings::{ColumnMap, Settings};
 use crate::text::{Names, present};
@@ -44,9 +44,9 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     let values = read(&mut scanner, &settings.columns)?;
     scanner.end()?;
     if (scanner.has_escaped_keys() || values[TIME].is_escaped() || values[ADDRESS].is_escaped())
-        && let Some(plain) = with_plain_escapes(text)
+        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
-        return record(&plain, line, settings, sink);
+        return told;
     }
     if values == [Value::Missing; COUNT] {
         // Nothing of what the map names: the map is wrong, or the format is.
@@ -80,6 +80,7 @@ fn named(value: Value<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
+#[inline]
 fn read<'a>(scanner: &mut Scanner<'a>, columns: &ColumnMap) -> Result<[Value<'a>; COUNT], Fault> {
     if scanner.value()? != Value::Object {
         return Err(Refusal::BadJson.into());

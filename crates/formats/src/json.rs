@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::record::Refusal;
+use crate::record::{Fault, Refusal};
 
 /// The deepest nesting that is read. Real records need 6; the recursion of [`Scanner::skip`] is bounded by it.
 const DEPTH_MAX: u32 = 64;
@@ -170,6 +170,17 @@ pub(crate) fn with_plain_escapes(text: &str) -> Option<String> {
     }
     out.push_str(rest);
     (out.len() < text.len()).then_some(out)
+}
+
+/// Reads a text again, its escapes resolved, if it has any. Far from the usual record, which must not pay for it: the
+/// reader comes as a pointer so that no reader calls itself.
+#[cold]
+#[inline(never)]
+pub(crate) fn reread(
+    text: &str,
+    read: &mut dyn FnMut(&str) -> Result<(), Fault>,
+) -> Option<Result<(), Fault>> {
+    with_plain_escapes(text).map(|plain| read(&plain))
 }
 
 /// A place in a JSON text.
@@ -351,16 +362,26 @@ impl<'a> Scanner<'a> {
 
     #[inline(always)]
     fn key(&mut self) -> Result<&'a str, Refusal> {
-        self.at += 1;
-        let key = self.string()?;
+        let start = self.at + 1;
+        let mut end = special(self.text.as_bytes(), start);
+        if self.text.as_bytes().get(end) != Some(&b'"') {
+            end = self.escaped_key_end(end)?;
+        }
+        self.at = end + 1;
         if self.token() != b':' {
             return Err(MALFORMED);
         }
         self.at += 1;
-        if key.escaped {
-            self.escaped_keys = true;
-        }
-        Ok(key.text)
+        // Both ends lie beside ASCII quotes, so this is always on a boundary.
+        self.text.get(start..end).ok_or(MALFORMED)
+    }
+
+    /// The end of a key that has a backslash at `at`, if it has an end.
+    #[cold]
+    #[inline(never)]
+    fn escaped_key_end(&mut self, at: usize) -> Result<usize, Refusal> {
+        self.escaped_keys = true;
+        Ok(interrupted_string_end(self.text.as_bytes(), at)?.0)
     }
 
     #[inline]

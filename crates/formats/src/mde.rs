@@ -292,9 +292,12 @@ impl<'a> Values<'a> {
     /// Whether a field that is compared as written was written with escapes.
     #[inline]
     fn are_escaped(&self) -> bool {
-        [self.category, self.kind, self.time, self.generated, self.action, self.remote]
-            .iter()
-            .any(Value::is_escaped)
+        self.category.is_escaped()
+            || self.kind.is_escaped()
+            || self.time.is_escaped()
+            || self.generated.is_escaped()
+            || self.action.is_escaped()
+            || self.remote.is_escaped()
     }
 
     #[inline]

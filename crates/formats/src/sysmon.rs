@@ -15,7 +15,7 @@
 
 use sighting::{Address, IdentityKind, Second};
 
-use crate::json::{Scanner, Value, with_plain_escapes};
+use crate::json::{Scanner, Value, reread};
 use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink, Warning};
 use crate::settings::Settings;
 use crate::text::Names;
@@ -34,9 +34,9 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     values.read(&mut scanner, Place::Top)?;
     scanner.end()?;
     if (scanner.has_escaped_keys() || values.are_escaped())
-        && let Some(plain) = with_plain_escapes(text)
+        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
-        return record(&plain, line, settings, sink);
+        return told;
     }
     values.judge(line, settings, sink)
 }
@@ -130,7 +130,7 @@ impl<'a> Values<'a> {
             };
         }
         let Some(slot) = self.slot(place, name) else { return Ok(scanner.leave(value)?) };
-        *slot = if value == Value::Array { scanner.first_scalar()? } else { value };
+        *slot = if matches!(value, Value::Array) { scanner.first_scalar()? } else { value };
         Ok(())
     }
 
@@ -248,6 +248,7 @@ impl<'a> Values<'a> {
     }
 
     /// Whether the record says a time far from `UtcTime`, which is `second`.
+    #[inline]
     fn has_gap(&self, second: Second) -> bool {
         let (Some(utc), Some(record)) = (self.utc_time.plain(), self.record_time.plain()) else {
             return false;
@@ -260,21 +261,18 @@ impl<'a> Values<'a> {
     }
 
     /// Whether a field that is compared as written was written with escapes.
+    #[inline]
     fn are_escaped(&self) -> bool {
-        [
-            self.event_id,
-            self.provider,
-            self.channel,
-            self.utc_time,
-            self.record_time,
-            self.local_time,
-            self.initiated,
-            self.direction,
-            self.destination,
-            self.ecs_destination,
-        ]
-        .iter()
-        .any(Value::is_escaped)
+        self.event_id.is_escaped()
+            || self.provider.is_escaped()
+            || self.channel.is_escaped()
+            || self.utc_time.is_escaped()
+            || self.record_time.is_escaped()
+            || self.local_time.is_escaped()
+            || self.initiated.is_escaped()
+            || self.direction.is_escaped()
+            || self.destination.is_escaped()
+            || self.ecs_destination.is_escaped()
     }
 
     fn ignore(&self, why: Ignored, name: Option<&str>, line: u64, sink: &mut impl Sink) {

@@ -11,12 +11,13 @@ pub(crate) const ENVELOPE_KEYS: [&str; 2] = ["body", "_source"];
 
 /// Takes a line that was refused as a record for what is inside it, if it is a wrapper or an envelope.
 #[cold]
+#[inline(never)]
 pub(crate) fn look_inside<S: Sink>(
     text: &str,
     fault: Fault,
     line: u64,
     sink: &mut S,
-    read: &mut dyn FnMut(&str, &mut S) -> Result<(), Fault>,
+    read: &dyn Fn(&str, &mut S) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let may_be_one = matches!(
         fault.refusal,
@@ -82,7 +83,7 @@ fn in_envelope<S: Sink>(
     text: &str,
     fault: Fault,
     sink: &mut S,
-    read: &mut dyn FnMut(&str, &mut S) -> Result<(), Fault>,
+    read: &dyn Fn(&str, &mut S) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     let Some(inner) = envelope(text) else { return Err(fault) };
     read(inner, sink).map_err(|_| fault)

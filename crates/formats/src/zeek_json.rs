@@ -9,7 +9,7 @@
 //! `ts` is epoch seconds or milliseconds or ISO 8601; the addresses may be `id_orig_h` or `id:{orig_h}`; `_path` and
 //! `@stream` name the log. Source: Zeek's JSON writer and its `TS_*` settings; samples of five producers.
 
-use crate::json::{Scanner, Value, with_plain_escapes};
+use crate::json::{Scanner, Value, reread};
 use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::time::{Iso, epoch, iso};
@@ -37,9 +37,9 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     values.read(&mut scanner)?;
     scanner.end()?;
     if (scanner.has_escaped_keys() || values.are_escaped())
-        && let Some(plain) = with_plain_escapes(text)
+        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
-        return record(&plain, line, settings, sink);
+        return told;
     }
     if values.path.plain().is_some_and(|path| !is_connection_log(path)) {
         sink.ignored(&Passed::by_nobody(Ignored::OtherEvent, line));
@@ -49,6 +49,7 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
 }
 
 impl<'a> Values<'a> {
+    #[inline]
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         let mut key = scanner.first_key()?;
         while let Some(name) = key {
@@ -87,9 +88,12 @@ impl<'a> Values<'a> {
 
     /// Whether a field that is compared as written was written with escapes.
     fn are_escaped(&self) -> bool {
-        [self.path, self.ts, self.originator, self.responder, self.protocol, self.state]
-            .iter()
-            .any(Value::is_escaped)
+        self.path.is_escaped()
+            || self.ts.is_escaped()
+            || self.originator.is_escaped()
+            || self.responder.is_escaped()
+            || self.protocol.is_escaped()
+            || self.state.is_escaped()
     }
 
     fn connection(&self) -> Connection<'a> {
