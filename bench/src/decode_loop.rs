@@ -11,8 +11,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use formats::{
-    Chunk, Detection, Framer, HEAD_BYTES, Ignored, Opened, Refusal, Reporter, Settings, Sink, Wanted, decode,
-    detect,
+    Chunk, Detection, Framer, HEAD_BYTES, Opened, Passed, Refusal, Settings, Sink, Wanted, decode, detect,
 };
 
 /// Bytes that are read at once, as the program does.
@@ -32,9 +31,9 @@ impl Sink for Touch {
         self.mixed ^= record.device.iter().map(|mention| mention.written.len() as u64).sum::<u64>();
     }
 
-    fn ignored(&mut self, _why: Ignored, reporter: Option<&Reporter<'_>>) {
+    fn ignored(&mut self, record: &Passed<'_>) {
         self.records += 1;
-        self.mixed ^= reporter.map_or(0, |it| u64::from(it.second.unix()));
+        self.mixed ^= record.reporter.map_or(0, |it| u64::from(it.second.unix()));
     }
 
     fn refused(&mut self, _refusal: Refusal, line: u64, _field: Option<&'static str>) {
@@ -69,7 +68,7 @@ pub(crate) fn run(path: &Path, threads: usize) -> anyhow::Result<u64> {
                 })
             })
             .collect();
-        let mut framer = Framer::new(opening);
+        let mut framer = Framer::new(opening, &settings.columns);
         let mut send = |chunk| sender.send(chunk).unwrap_or_default();
         framer.push(&buffer[..first], &mut send);
         loop {

@@ -5,8 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use seenby_formats::{
-    Chunk, Detection, Framer, HEAD_BYTES, Ignored, Opened, Refusal, Reporter, Settings, Sink, Wanted, decode,
-    detect,
+    Chunk, Detection, Framer, HEAD_BYTES, Opened, Passed, Refusal, Settings, Sink, Wanted, decode, detect,
 };
 
 /// Enough records that no cache of the machine holds the input.
@@ -27,9 +26,9 @@ impl Sink for Counter {
         self.mixed ^= record.device.iter().map(|mention| mention.written.len() as u64).sum::<u64>();
     }
 
-    fn ignored(&mut self, _why: Ignored, reporter: Option<&Reporter<'_>>) {
+    fn ignored(&mut self, record: &Passed<'_>) {
         self.others += 1;
-        self.mixed ^= reporter.map_or(0, |it| u64::from(it.second.unix()));
+        self.mixed ^= record.reporter.map_or(0, |it| u64::from(it.second.unix()));
     }
 
     fn refused(&mut self, _refusal: Refusal, line: u64, _field: Option<&'static str>) {
@@ -153,7 +152,7 @@ fn frame(log: &[u8], out: &mut impl FnMut(&Chunk)) {
     let Detection::Known(opening) = detect(head, false, Wanted::Detect, &settings.columns) else {
         panic!("a synthetic log is not recognised");
     };
-    let mut framer = Framer::new(opening);
+    let mut framer = Framer::new(opening, &settings.columns);
     let mut ready = Vec::new();
     for block in log.chunks(256 << 10) {
         framer.push(block, &mut |chunk| ready.push(chunk));

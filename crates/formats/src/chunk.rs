@@ -35,6 +35,17 @@ impl Chunk {
         self.bytes.is_empty()
     }
 
+    /// The format of its records, as far as it is known.
+    pub const fn format(&self) -> Option<Format> {
+        match &self.content {
+            Content::JsonLines(format) | Content::JsonElements(format, _) | Content::CsvRows(format, _) => {
+                Some(*format)
+            }
+            Content::ZeekRows(_) => Some(Format::ZeekTsv),
+            Content::Headers | Content::Unrecognised | Content::Refused(_) => None,
+        }
+    }
+
     /// The number of the line on which its first record starts; 1 is the first.
     pub const fn first_line(&self) -> u64 {
         self.first_line
@@ -52,6 +63,8 @@ pub(crate) enum Content {
     ZeekRows(Option<Arc<ZeekLayout>>),
     /// Rows of CSV under one header.
     CsvRows(Format, Arc<CsvLayout>),
+    /// Lines that only tell how the others are to be read.
+    Headers,
     /// Lines of nothing known.
     Unrecognised,
     /// No bytes: the one record at `first_line` was refused while it was framed.
@@ -62,19 +75,22 @@ pub(crate) enum Content {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct CsvLayout {
     pub(crate) separator: u8,
-    /// The header row as it stands, to know it when it comes again.
+    /// The header row as it stands but for white space at its end, to know it when it comes again.
     pub(crate) header: String,
     pub(crate) columns: Vec<String>,
+    /// How many fields a row has at least: columns without a name at the end of the header may be left out.
+    pub(crate) fewest: usize,
 }
 
 impl CsvLayout {
-    /// From a header row without its line end.
-    pub(crate) fn of(header: &str) -> CsvLayout {
-        let separator = crate::csv::separator(header).unwrap_or(b',');
+    /// From a header row without its line end; the separator, if something else than the row tells it.
+    pub(crate) fn of(header: &str, separator: Option<u8>) -> CsvLayout {
+        let separator = separator.or_else(|| crate::csv::separator(header)).unwrap_or(b',');
         let mut fields = Vec::new();
         crate::csv::split(header, separator, &mut fields);
-        let columns = fields.iter().map(|field| field.resolved().trim().to_owned()).collect();
-        CsvLayout { separator, header: header.to_owned(), columns }
+        let columns: Vec<String> = fields.iter().map(|field| field.resolved().trim().to_owned()).collect();
+        let fewest = columns.iter().rposition(|column| !column.is_empty()).map_or(1, |last| last + 1);
+        CsvLayout { separator, header: header.trim_end().to_owned(), columns, fewest }
     }
 
     /// The place of a column by its name; exact first, then without regard to case.

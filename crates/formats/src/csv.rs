@@ -125,6 +125,20 @@ pub(crate) fn separator(header: &str) -> Option<u8> {
     [b'\t', b';', b','].into_iter().max_by_key(|byte| count(*byte)).filter(|byte| count(*byte) > 0)
 }
 
+/// What a line says by which a spreadsheet is told the separator (`sep=;`).
+pub(crate) fn separator_line(line: &str) -> Option<u8> {
+    let line = line.trim_end_matches(['\r', '\n', ' ']);
+    let line = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap_or(line);
+    let (key, value) = line.split_at_checked(4)?;
+    match value.as_bytes() {
+        _ if !key.eq_ignore_ascii_case("sep=") => None,
+        // White space at the end of the line may be gone.
+        [] => Some(b'\t'),
+        &[separator @ (b'\t' | b';' | b',' | b'|' | b':')] => Some(separator),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +200,11 @@ mod tests {
         assert_eq!(separator("time;device;ip"), Some(b';'));
         assert_eq!(separator("time\tdevice\tip"), Some(b'\t'));
         assert_eq!(separator("prose"), None);
+        assert_eq!(separator_line("sep=;\r"), Some(b';'));
+        assert_eq!(separator_line("\"SEP=,\""), Some(b','));
+        assert_eq!(separator_line("sep=\t"), Some(b'\t'));
+        for text in ["sep", "sep=ab", "separator;x", "time;device;ip", ""] {
+            assert_eq!(separator_line(text), None, "{text}");
+        }
     }
 }

@@ -4,16 +4,20 @@
 use memchr::memchr;
 
 use crate::chunk::{Chunk, Content, CsvLayout, LINE_BYTES_MAX};
-use crate::csv::{RowEnd, row_end, split};
+use crate::csv::{RowEnd, row_end, separator_line, split};
 use crate::format::Format;
-use crate::record::{Fault, Ignored, Refusal, Sink};
+use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
-use crate::{generic, mde, mde_csv, sysmon, zeek_json, zeek_tsv};
+use crate::{generic, mde, mde_csv, sysmon, wrapper, zeek_json, zeek_tsv};
 
 /// Tells the sink of every record of a chunk, in order. Pure: the same chunk gives the same calls, on any thread.
 pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
     match &chunk.content {
         Content::Refused(refusal) => sink.refused(*refusal, chunk.first_line, None),
+        Content::Headers => each_line(chunk, None, sink, |_, line, sink| {
+            sink.ignored(&Passed::by_nobody(Ignored::Header, line));
+            Ok(())
+        }),
         Content::Unrecognised => each_line(chunk, None, sink, |_, _, _| Err(Refusal::Unrecognised.into())),
         Content::JsonLines(format) => json(chunk, *format, None, settings, sink),
         Content::JsonElements(format, lines) => json(chunk, *format, Some(lines), settings, sink),
@@ -32,19 +36,34 @@ pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
     }
 }
 
-fn json(chunk: &Chunk, format: Format, lines: Option<&[u64]>, settings: &Settings, sink: &mut impl Sink) {
+fn json<S: Sink>(chunk: &Chunk, format: Format, lines: Option<&[u64]>, settings: &Settings, sink: &mut S) {
     match format {
         Format::Mde => {
             each_line(chunk, lines, sink, |text, line, sink| mde::record(text, line, settings, sink));
         }
-        Format::ZeekJson => {
-            each_line(chunk, lines, sink, |text, line, sink| zeek_json::record(text, line, settings, sink));
-        }
-        Format::Sysmon => {
-            each_line(chunk, lines, sink, |text, line, sink| sysmon::record(text, line, settings, sink));
-        }
-        _ => each_line(chunk, lines, sink, |text, line, sink| generic::record(text, line, settings, sink)),
+        Format::ZeekJson => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+            zeek_json::record(text, line, settings, sink)
+        }),
+        Format::Sysmon => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+            sysmon::record(text, line, settings, sink)
+        }),
+        _ => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+            generic::record(text, line, settings, sink)
+        }),
     }
+}
+
+/// Walks JSON texts that are a record each, or hold some.
+fn each_json<S: Sink>(
+    chunk: &Chunk,
+    lines: Option<&[u64]>,
+    sink: &mut S,
+    read: impl Fn(&str, u64, &mut S) -> Result<(), Fault>,
+) {
+    each_line(chunk, lines, sink, |text, line, sink| match read(text, line, sink) {
+        Ok(()) => Ok(()),
+        Err(fault) => wrapper::look_inside(text, fault, line, sink, &|text, sink| read(text, line, sink)),
+    });
 }
 
 /// Walks records that are a line each. `lines` numbers them where they do not follow each other in the input.
@@ -74,9 +93,9 @@ fn each_line<'c, S: Sink>(
             _ if length > LINE_BYTES_MAX => Err(Refusal::LineTooLong.into()),
             Err(refusal) => Err(refusal.into()),
             Ok(text) => {
-                let text = text.strip_suffix('\r').unwrap_or(text);
+                let text = without_mark(text.strip_suffix('\r').unwrap_or(text));
                 if is_blank(text) {
-                    sink.ignored(Ignored::Blank, None);
+                    sink.ignored(&Passed::by_nobody(Ignored::Blank, line));
                     Ok(())
                 } else {
                     read(text, line, sink)
@@ -105,19 +124,14 @@ fn each_row<'c, S: Sink>(
         && let RowEnd::At(length) = row_end(rest, layout.separator)
     {
         let row = rest.get(..length).unwrap_or_default();
-        let told = row_text(row).and_then(|row| {
-            let ignored = if is_blank(row) {
-                Ignored::Blank
-            } else if row.trim_end() == layout.header {
-                Ignored::Header
-            } else {
-                split(row, layout.separator, &mut fields);
-                check_count(fields.len(), layout)?;
-                return read(&fields, line, sink);
-            };
-            sink.ignored(ignored, None);
-            Ok(())
-        });
+        let told = match row_text(row) {
+            Ok(text) => each_text(text, layout, &mut fields, line, sink, &mut read),
+            Err(_) if is_header(&String::from_utf8_lossy(row), layout) => {
+                sink.ignored(&Passed::by_nobody(Ignored::Header, line));
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        };
         start += length + 1;
         if let Err(fault) = told {
             refuse(fault, line, chunk.is_cut && start == bytes.len(), sink);
@@ -126,19 +140,59 @@ fn each_row<'c, S: Sink>(
     }
 }
 
+/// Reads one row.
+#[inline(always)]
+fn each_text<'c, S: Sink>(
+    row: &'c str,
+    layout: &CsvLayout,
+    fields: &mut Vec<crate::csv::Field<'c>>,
+    line: u64,
+    sink: &mut S,
+    read: &mut impl FnMut(&[crate::csv::Field<'c>], u64, &mut S) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let ignored = if is_blank(row) {
+        Ignored::Blank
+    } else if is_header(row, layout) {
+        Ignored::Header
+    } else {
+        split(row, layout.separator, fields);
+        match check_count(fields.len(), layout) {
+            Ok(()) => return read(fields, line, sink),
+            // Files that were strung together may each begin so.
+            Err(_) if separator_line(row).is_some() => Ignored::Header,
+            Err(fault) => return Err(fault),
+        }
+    };
+    sink.ignored(&Passed::by_nobody(ignored, line));
+    Ok(())
+}
+
+fn is_header(row: &str, layout: &CsvLayout) -> bool {
+    row.trim_end() == layout.header
+}
+
 fn row_text(row: &[u8]) -> Result<&str, Fault> {
     if row.len() > LINE_BYTES_MAX {
         return Err(Refusal::LineTooLong.into());
     }
     let row = str::from_utf8(row).map_err(|_| Refusal::InvalidUtf8)?;
-    Ok(row.strip_suffix('\r').unwrap_or(row))
+    Ok(without_mark(row.strip_suffix('\r').unwrap_or(row)))
+}
+
+/// Without a byte order mark: files that were strung together may each bring one. One glance for the usual line.
+#[inline]
+fn without_mark(text: &str) -> &str {
+    match text.as_bytes().first() {
+        Some(0xef) => text.strip_prefix('\u{feff}').unwrap_or(text),
+        _ => text,
+    }
 }
 
 fn check_count(count: usize, layout: &CsvLayout) -> Result<(), Fault> {
-    match count.cmp(&layout.columns.len()) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less => Err(Refusal::TooFewColumns.into()),
-        std::cmp::Ordering::Greater => Err(Refusal::TooManyColumns.into()),
+    match count {
+        _ if count > layout.columns.len() => Err(Refusal::TooManyColumns.into()),
+        _ if count < layout.fewest => Err(Refusal::TooFewColumns.into()),
+        _ => Ok(()),
     }
 }
 

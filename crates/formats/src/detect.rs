@@ -1,20 +1,26 @@
-//! Which format an input is in and how its records lie in it, from its first bytes. Refuses to hold: file names (they
-//! say nothing reliable) and I/O; "more bytes are needed" is a value.
+//! Which format an input is in and how its records lie in it, from its first bytes, or from the first record that tells.
+//! Refuses to hold: file names (they say nothing reliable) and I/O; "more bytes are needed" is a value.
 //!
-//! Every complete line of the head is looked at, so that blank lines, a byte order mark or records of something else
-//! at the start do not mislead; only a CSV header has to be the first line with anything on it.
+//! Every complete line of the head is looked at, so that blank lines, a byte order mark, a line whose start is lost or
+//! records of something else at the start do not mislead. Where the head tells nothing, the framer asks a [`Search`]
+//! about every line or element that follows. A record with the keys that an operator named is what he said it is.
+
+use std::borrow::Cow;
 
 use sighting::Address;
 
 use crate::chunk::CsvLayout;
+use crate::csv::separator_line;
 use crate::document::{Document, Found, WRAPPER_KEYS};
 use crate::format::{Family, Format, Wanted};
-use crate::json::{Scanner, Value};
+use crate::json::{Scanner, Value, with_plain_escapes};
 use crate::record::Refusal;
 use crate::settings::ColumnMap;
+use crate::wrapper::ENVELOPE_KEYS;
 use crate::{generic, time};
 
-/// How much of an input (decompressed) is looked at; more than any header and a few records of any format.
+/// How much of an input (decompressed) is looked at before it is read; more than any header and a few records of any
+/// format.
 pub const HEAD_BYTES: usize = 64 << 10;
 
 /// What the first bytes say.
@@ -24,8 +30,9 @@ pub enum Detection {
     Known(Opening),
     /// Nothing yet: ask again with more bytes. Never at the end of the input or from [`HEAD_BYTES`] on.
     NeedMore,
-    /// No format that is known here; [`Opening::UNRECOGNISED`] refuses its lines one by one.
-    Unknown,
+    /// No format that is known here so far. A framer made of it refuses record by record what it does not know, until
+    /// a record tells the format.
+    Unknown(Opening),
 }
 
 /// How an input is to be read.
@@ -33,11 +40,13 @@ pub enum Detection {
 pub struct Opening {
     pub(crate) format: Option<Format>,
     pub(crate) shape: Shape,
+    /// What the format may turn out to be.
+    pub(crate) wanted: Wanted,
 }
 
 impl Opening {
-    /// For an input in no known format: every line that is not blank is refused as such.
-    pub const UNRECOGNISED: Opening = Opening { format: None, shape: Shape::Lines };
+    /// For an input in no format that is known so far: every line that is not blank is refused as such.
+    pub const UNRECOGNISED: Opening = Opening { format: None, shape: Shape::Lines, wanted: Wanted::Detect };
 
     /// The format; none for an unrecognised input.
     pub const fn format(self) -> Option<Format> {
@@ -57,18 +66,26 @@ pub(crate) enum Shape {
 /// What an input is, from its first bytes; `at_end` if there are no more than these.
 pub fn detect(head: &[u8], at_end: bool, wanted: Wanted, columns: &ColumnMap) -> Detection {
     let is_all = at_end || head.len() >= HEAD_BYTES;
-    let head = Head { bytes: head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head), at_end, is_all };
+    let head = Head { bytes: head.strip_prefix(MARK).unwrap_or(head), at_end, is_all };
+    let known = |format: Format, shape| Opening { format: Some(format), shape, wanted };
+    let search = Search::new(wanted, columns);
     let found = match wanted {
-        Wanted::Exactly(format) => head.shape().map(|shape| Opening { format: Some(format), shape }),
-        Wanted::Family(family) => head.carrier(family),
-        Wanted::Detect => head.recognise(columns),
+        Wanted::Exactly(format) => head.shape().map(|shape| known(format, shape)),
+        Wanted::Family(family) => head
+            .recognise(&search)
+            .or_else(|| at_end.then(|| head.carrier(family))?)
+            .map(|(format, shape)| known(format, shape)),
+        Wanted::Detect => head.recognise(&search).map(|(format, shape)| known(format, shape)),
     };
     match found {
         Some(opening) => Detection::Known(opening),
         None if !is_all => Detection::NeedMore,
-        None => Detection::Unknown,
+        None => Detection::Unknown(Opening { format: None, shape: head.shape_unknown(), wanted }),
     }
 }
+
+/// The byte order mark of UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The first bytes of an input.
 #[derive(Clone, Copy)]
@@ -85,7 +102,8 @@ impl<'a> Head<'a> {
     fn lines(self) -> impl Iterator<Item = &'a [u8]> {
         let is_whole = move |line: &&[u8]| line.ends_with(b"\n") || self.at_end;
         let lines = self.bytes.split_inclusive(|byte| *byte == b'\n').filter(is_whole);
-        lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+        let plain = |line: &'a [u8]| line.strip_prefix(MARK).unwrap_or(line).trim_ascii();
+        lines.map(plain).filter(|line| !line.is_empty())
     }
 
     fn first_byte(self) -> Option<u8> {
@@ -105,25 +123,39 @@ impl<'a> Head<'a> {
             // One line longer than the head: the splitter of documents does not mind.
             return self.is_all.then_some(Shape::Document);
         };
-        if str::from_utf8(first).is_ok_and(|first| keys(first).is_ok()) {
+        if is_sound(first) || !stays_open(first) {
             return Some(Shape::Lines);
         }
-        if !stays_open(first) {
-            return Some(Shape::Lines);
-        }
-        if first.last().is_some_and(|last| b"{[,:".contains(last)) {
-            return Some(Shape::Document);
-        }
-        // A line cut short before a sound one, or an object that goes on.
-        match lines.next() {
-            Some(next) if next.starts_with(b"{") => Some(Shape::Lines),
-            Some(_) => Some(Shape::Document),
-            None => self.is_all.then_some(Shape::Lines),
+        // A line that was cut before sound ones, or an object that goes on.
+        let goes_on = first.last().is_some_and(|last| b"{[,:".contains(last));
+        let Some(next) = lines.next() else {
+            return self.is_all.then_some(if goes_on { Shape::Document } else { Shape::Lines });
+        };
+        match () {
+            () if !next.starts_with(b"{") => Some(Shape::Document),
+            () if !goes_on => Some(Shape::Lines),
+            () if !is_sound(next) => Some(Shape::Document),
+            // A value of the first line is followed by more of its object.
+            () => match lines.next() {
+                Some(third) if third.starts_with(b"{") => Some(Shape::Lines),
+                Some(_) => Some(Shape::Document),
+                None => self.is_all.then_some(Shape::Lines),
+            },
         }
     }
 
-    /// The carrier of a meaning that is given.
-    fn carrier(self, family: Family) -> Option<Opening> {
+    /// How records lie in a head that tells no format: a document only if some of it can be read as such.
+    fn shape_unknown(self) -> Shape {
+        let is_document = self.shape() == Some(Shape::Document) && self.lines().next().is_some();
+        let mut has_objects = false;
+        if is_document {
+            self.elements(&mut |element| has_objects |= element.starts_with(b"{") && is_sound(element));
+        }
+        if has_objects { Shape::Document } else { Shape::Lines }
+    }
+
+    /// The carrier of a meaning that is given, of an input in which nothing tells it.
+    fn carrier(self, family: Family) -> Option<(Format, Shape)> {
         let is_json = matches!(self.first_byte(), Some(b'{' | b'['));
         let format = match family {
             Family::Zeek if is_json => Format::ZeekJson,
@@ -131,55 +163,68 @@ impl<'a> Head<'a> {
             Family::Mde if is_json => Format::Mde,
             Family::Mde => Format::MdeCsv,
         };
-        Some(Opening { format: Some(format), shape: self.shape()? })
+        Some((format, self.shape()?))
     }
 
     /// The first thing in the head that some format knows.
-    fn recognise(self, columns: &ColumnMap) -> Option<Opening> {
+    fn recognise(self, search: &Search) -> Option<(Format, Shape)> {
         let shape = self.shape()?;
         let format = match shape {
-            Shape::Document => self.recognise_document(columns),
-            Shape::Lines => self.recognise_lines(columns),
+            Shape::Document => self.recognise_document(search),
+            Shape::Lines => self.recognise_lines(search),
         };
-        let format = format.or_else(|| if self.is_all { self.recognise_words() } else { None })?;
-        Some(Opening { format: Some(format), shape })
+        let last_resort = || if self.is_all { self.recognise_words(search) } else { None };
+        Some((format.or_else(last_resort)?, shape))
     }
 
-    fn recognise_lines(self, columns: &ColumnMap) -> Option<Format> {
-        let mut lines = self.lines().map(|line| str::from_utf8(line).unwrap_or_default());
-        let first = lines.next()?;
-        recognise_header(first, columns)
-            .or_else(|| recognise_line(first, columns))
-            .or_else(|| lines.find_map(|line| recognise_line(line, columns)))
+    fn recognise_lines(self, search: &Search) -> Option<Format> {
+        let mut lines = self.lines();
+        let first = String::from_utf8_lossy(lines.next()?);
+        let header = match separator_line(&first) {
+            Some(separator) => search.header(&String::from_utf8_lossy(lines.next()?), Some(separator)),
+            None => search.header(&first, None),
+        };
+        header.or_else(|| self.lines().find_map(|line| search.row(str::from_utf8(line).ok()?)))
     }
 
-    fn recognise_document(self, columns: &ColumnMap) -> Option<Format> {
+    fn recognise_document(self, search: &Search) -> Option<Format> {
         let mut format = None;
-        Document::new().push(self.bytes, &mut |found| {
-            if let Found::Element(element, _) = found
-                && format.is_none()
-                && let Ok(element) = str::from_utf8(element)
-            {
-                format = recognise_json(element, columns);
-            }
-        });
+        self.elements(&mut |element| format = format.or_else(|| search.element(element)));
         format
     }
 
-    /// The last resort, for JSON of which not one record is whole: words that only one format has.
-    fn recognise_words(self) -> Option<Format> {
+    /// What the splitter of documents finds in the head.
+    fn elements(self, take: &mut dyn FnMut(&[u8])) {
+        Document::new().push(self.bytes, &mut |found| {
+            if let Found::Element(element, _) = found {
+                take(element);
+            }
+        });
+    }
+
+    /// The last resort, for JSON of which not one record is whole, or that has none: words that only one format has.
+    fn recognise_words(self, search: &Search) -> Option<Format> {
         let has = |word: &str| memchr::memmem::find(self.bytes, word.as_bytes()).is_some();
         match self.first_byte() {
             Some(b'{' | b'[') => {}
             _ => return None,
         }
-        match () {
-            () if has("\"RemoteIP\"") || has("AdvancedHunting-") => Some(Format::Mde),
-            () if has("\"id.orig_h\"") || has("\"id_orig_h\"") || has("\"orig_h\"") => Some(Format::ZeekJson),
-            () if has("Microsoft-Windows-Sysmon") || has("\"DestinationIp\"") => Some(Format::Sysmon),
-            () => None,
-        }
+        let zeek = ["\"id.orig_h\"", "\"id_orig_h\"", "\"orig_h\""];
+        let format = match () {
+            () if has("\"RemoteIP\"") || has("AdvancedHunting-") => Format::Mde,
+            () if zeek.into_iter().any(has) => Format::ZeekJson,
+            () if has("Microsoft-Windows-Sysmon") || has("\"DestinationIp\"") => Format::Sysmon,
+            // A query that found nothing.
+            () if is_empty_wrapper(self.bytes) || self.lines().any(is_empty_wrapper) => Format::Mde,
+            () => return None,
+        };
+        search.takes(format).then_some(format)
     }
+}
+
+/// Whether a line is a JSON text.
+fn is_sound(line: &[u8]) -> bool {
+    str::from_utf8(line).is_ok_and(|line| Traits::of(line).is_ok())
 }
 
 /// Whether a line ends inside an open bracket but outside a string.
@@ -198,26 +243,100 @@ fn stays_open(line: &[u8]) -> bool {
     depth > 0 && !in_string
 }
 
-/// A header of CSV.
-fn recognise_header(line: &str, columns: &ColumnMap) -> Option<Format> {
-    crate::csv::separator(line)?;
-    let layout = CsvLayout::of(line);
-    let has = |name: &str| layout.place(name).is_some();
-    if has("RemoteIP") && has("ActionType") && (has("DeviceId") || has("DeviceName")) {
-        return Some(Format::MdeCsv);
-    }
-    generic::Columns::of(&layout, columns).are_enough().then_some(Format::Csv)
+/// Whether a text is an object whose array of records is empty.
+fn is_empty_wrapper(text: &[u8]) -> bool {
+    let traits = str::from_utf8(text).ok().and_then(|text| Traits::of(text).ok());
+    traits.is_some_and(|traits| traits.is_empty_wrapper)
 }
 
-/// Any other line.
-fn recognise_line(line: &str, columns: &ColumnMap) -> Option<Format> {
-    match line.as_bytes().first()? {
-        b'{' | b'[' => recognise_json(line, columns),
-        b'#' => {
-            let words = ["#separator", "#fields", "#path"];
-            words.iter().any(|word| line.starts_with(word)).then_some(Format::ZeekTsv)
+/// What is looked for in an input, record by record.
+pub(crate) struct Search {
+    wanted: Wanted,
+    columns: ColumnMap,
+    /// The operator named the columns: a record that has them is generic, whatever else it looks like.
+    is_mapped: bool,
+}
+
+impl Search {
+    pub(crate) fn new(wanted: Wanted, columns: &ColumnMap) -> Search {
+        Search { wanted, columns: columns.clone(), is_mapped: *columns != ColumnMap::default() }
+    }
+
+    pub(crate) const fn columns(&self) -> &ColumnMap {
+        &self.columns
+    }
+
+    /// Whether a format may be the answer.
+    fn takes(&self, format: Format) -> bool {
+        match self.wanted {
+            Wanted::Detect => true,
+            Wanted::Exactly(exactly) => format == exactly,
+            Wanted::Family(Family::Mde) => matches!(format, Format::Mde | Format::MdeCsv),
+            Wanted::Family(Family::Zeek) => matches!(format, Format::ZeekTsv | Format::ZeekJson),
         }
-        _ => looks_like_zeek(line).then_some(Format::ZeekTsv),
+    }
+
+    /// What a line anywhere in an input tells, if it tells a format.
+    pub(crate) fn line(&self, line: &[u8]) -> Option<Format> {
+        let line = line.strip_prefix(MARK).unwrap_or(line).trim_ascii();
+        if line.len() > crate::chunk::LINE_BYTES_MAX {
+            return None;
+        }
+        // No header is longer than what is looked at for one, and none is JSON.
+        if line.len() <= HEAD_BYTES
+            && !matches!(line.first(), Some(b'{' | b'['))
+            && let Some(format) = self.header(&String::from_utf8_lossy(line), None)
+        {
+            return Some(format);
+        }
+        self.row(str::from_utf8(line).ok()?)
+    }
+
+    /// What an element of a document tells.
+    pub(crate) fn element(&self, element: &[u8]) -> Option<Format> {
+        self.json(str::from_utf8(element).ok()?)
+    }
+
+    /// A header of CSV.
+    fn header(&self, line: &str, separator: Option<u8>) -> Option<Format> {
+        if separator.is_none() {
+            crate::csv::separator(line)?;
+        }
+        let layout = CsvLayout::of(line, separator);
+        let has = |name: &str| layout.place(name).is_some();
+        let is_mde = has("RemoteIP") && has("ActionType") && (has("DeviceId") || has("DeviceName"));
+        let is_generic = self.takes(Format::Csv) && generic::is_record(&self.columns, has);
+        match () {
+            () if self.is_mapped && is_generic => Some(Format::Csv),
+            () if is_mde && self.takes(Format::MdeCsv) => Some(Format::MdeCsv),
+            () => is_generic.then_some(Format::Csv),
+        }
+    }
+
+    /// Any other line.
+    fn row(&self, line: &str) -> Option<Format> {
+        match line.as_bytes().first()? {
+            b'{' | b'[' => return self.json(line),
+            _ if !self.takes(Format::ZeekTsv) => return None,
+            _ => {}
+        }
+        let words = ["#separator", "#fields", "#path"];
+        let is_zeek = words.iter().any(|word| line.starts_with(word)) || looks_like_zeek(line);
+        is_zeek.then_some(Format::ZeekTsv)
+    }
+
+    /// A JSON record.
+    fn json(&self, text: &str) -> Option<Format> {
+        let traits = Traits::of(text).ok()?;
+        let has = |key: &str| traits.keys.iter().any(|known| known == key);
+        let is_generic = self.takes(Format::Ndjson) && generic::is_record(&self.columns, has);
+        match () {
+            () if self.is_mapped && is_generic => Some(Format::Ndjson),
+            () if self.takes(Format::Mde) && traits.are_mde() => Some(Format::Mde),
+            () if self.takes(Format::ZeekJson) && traits.are_zeek() => Some(Format::ZeekJson),
+            () if self.takes(Format::Sysmon) && traits.are_sysmon() => Some(Format::Sysmon),
+            () => is_generic.then_some(Format::Ndjson),
+        }
     }
 }
 
@@ -229,61 +348,177 @@ fn looks_like_zeek(line: &str) -> bool {
     fields().count() >= 8 && has_time && addresses == 2
 }
 
-/// A JSON record.
-fn recognise_json(text: &str, columns: &ColumnMap) -> Option<Format> {
-    let keys = keys(text).ok()?;
-    let has = |key: &str| keys.iter().any(|known| known == key);
-    let has_some = |wanted: &[&str]| wanted.iter().any(|key| has(key));
-    let is_mde = has("ActionType") && has_some(&["DeviceId", "DeviceName", "RemoteIP"])
-        || has("category") && has_some(&["properties.Timestamp", "properties.DeviceId", "tenantId"]);
-    let is_zeek = has_some(&["id.orig_h", "id_orig_h"]) || has("ts") && has_some(&["_path", "@stream"]);
-    let is_sysmon = has_some(&["EventID", "event_id", "event_data", "winlog", "System.EventID"])
-        || has("UtcTime") && has_some(&["Initiated", "ProcessGuid", "RuleName"])
-        || has("event.code") && has_some(&["host.name", "event.provider"]);
-    match () {
-        () if is_mde => Some(Format::Mde),
-        () if is_zeek => Some(Format::ZeekJson),
-        () if is_sysmon => Some(Format::Sysmon),
-        () => generic::is_record(text, columns).then_some(Format::Ndjson),
+/// By what a JSON record is recognised.
+#[derive(Default)]
+struct Traits {
+    /// Its keys, those of objects in it also as dotted paths; wrappers and envelopes are looked through.
+    keys: Vec<String>,
+    /// A provider, a channel or the like names Sysmon.
+    names_sysmon: bool,
+    /// The category is a table of Defender's.
+    names_hunting: bool,
+    /// A wrapper's array has nothing in it.
+    is_empty_wrapper: bool,
+}
+
+/// Keys whose values name what wrote a Windows event.
+const WRITER_KEYS: [&str; 11] = [
+    "provider_name",
+    "ProviderName",
+    "source_name",
+    "SourceName",
+    "Provider",
+    "provider",
+    "Name",
+    "Channel",
+    "channel",
+    "log_name",
+    "module",
+];
+
+impl Traits {
+    /// Of a text that is sound to its end.
+    fn of(text: &str) -> Result<Traits, Refusal> {
+        let plain = if text.contains('\\') { with_plain_escapes(text) } else { None };
+        let text = plain.map_or(Cow::Borrowed(text), Cow::Owned);
+        let mut scanner = Scanner::new(&text);
+        let mut traits = Traits::default();
+        traits.collect(&mut scanner, "")?;
+        scanner.end()?;
+        Ok(traits)
+    }
+
+    fn collect(&mut self, scanner: &mut Scanner<'_>, path: &str) -> Result<(), Refusal> {
+        match scanner.value()? {
+            Value::Object => {
+                let mut key = scanner.first_key()?;
+                while let Some(name) = key {
+                    self.key(scanner, path, name)?;
+                    key = scanner.next_key()?;
+                }
+            }
+            Value::Array => {
+                let mut more = scanner.first_element()?;
+                while more {
+                    self.collect(scanner, path)?;
+                    more = scanner.next_element()?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// One key and what is below it.
+    fn key(&mut self, scanner: &mut Scanner<'_>, path: &str, name: &str) -> Result<(), Refusal> {
+        let is_wrapper = WRAPPER_KEYS.contains(&name);
+        let is_seen_through = is_wrapper || ENVELOPE_KEYS.contains(&name) || name == "Event";
+        let inner = if is_seen_through { path.to_owned() } else { format!("{path}{name}.") };
+        // The properties of Defender's envelope are also what a bare record has.
+        if path == "properties." {
+            self.keys.push(name.to_owned());
+        }
+        self.keys.push(format!("{path}{name}"));
+        let mut value = scanner.clone();
+        match value.value()? {
+            Value::Text(raw) => {
+                let last = name.rsplit('.').next().unwrap_or(name);
+                let names_sysmon = raw.text.contains("Sysmon") || raw.text == "sysmon";
+                self.names_sysmon |= names_sysmon && WRITER_KEYS.contains(&last);
+                self.names_hunting |= name == "category" && raw.text.starts_with("AdvancedHunting-");
+            }
+            Value::Array => {
+                self.is_empty_wrapper |= is_wrapper && path.is_empty() && !value.first_element()?;
+            }
+            _ => {}
+        }
+        self.collect(scanner, &inner)
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|known| known == key)
+    }
+
+    fn has_some(&self, wanted: &[&str]) -> bool {
+        wanted.iter().any(|key| self.has(key))
+    }
+
+    fn are_mde(&self) -> bool {
+        let has_properties = self.has_some(&["properties.Timestamp", "properties.DeviceId"]);
+        self.has("ActionType") && self.has_some(&["DeviceId", "DeviceName", "RemoteIP"])
+            || self.names_hunting
+            || self.has("category") && has_properties
+    }
+
+    fn are_zeek(&self) -> bool {
+        self.has_some(&["id.orig_h", "id_orig_h"]) || self.has("ts") && self.has_some(&["_path", "@stream"])
+    }
+
+    /// An event's number alone says nothing: many logs have one.
+    fn are_sysmon(&self) -> bool {
+        let has_places = self.keys.iter().any(|key| {
+            let first = key.split('.').next().unwrap_or(key);
+            matches!(first, "event_data" | "EventData" | "winlog")
+        });
+        let has_number = self.has_some(&["EventID", "event_id", "EventId", "event.code", "System.EventID"]);
+        let is_bare = self.has("UtcTime") && self.has_some(&["Initiated", "ProcessGuid", "RuleName"]);
+        self.names_sysmon || has_places || is_bare || has_number && self.has_some(&["UtcTime", "Initiated"])
     }
 }
 
-/// The keys of a record, those of objects in it also as dotted paths; wrappers are looked through.
-fn keys(text: &str) -> Result<Vec<String>, Refusal> {
-    let mut scanner = Scanner::new(text);
-    let mut keys = Vec::new();
-    collect_keys(&mut scanner, "", &mut keys)?;
-    scanner.end()?;
-    Ok(keys)
+/// Those of the keys or columns that an operator named, other than by default, that neither the header nor any record
+/// in the first bytes of an input has. Nothing if no record or header is whole there.
+pub fn missing_columns<'m>(head: &[u8], at_end: bool, columns: &'m ColumnMap) -> Vec<&'m str> {
+    let head = Head { bytes: head.strip_prefix(MARK).unwrap_or(head), at_end, is_all: true };
+    let named = named_columns(columns);
+    let known = match head.first_byte() {
+        Some(b'{' | b'[') => head.known_keys(),
+        _ => head.known_columns(),
+    };
+    let is_known = |name: &str| known.iter().any(|key| key.eq_ignore_ascii_case(name));
+    if known.is_empty() { Vec::new() } else { named.filter(|name| !is_known(name)).collect() }
 }
 
-fn collect_keys(scanner: &mut Scanner<'_>, path: &str, keys: &mut Vec<String>) -> Result<(), Refusal> {
-    match scanner.value()? {
-        Value::Object => {
-            let mut key = scanner.first_key()?;
-            while let Some(name) = key {
-                let is_seen_through =
-                    WRAPPER_KEYS.contains(&name) || ["body", "_source", "Event"].contains(&name);
-                let inner = if is_seen_through { path.to_owned() } else { format!("{path}{name}.") };
-                // The properties of Defender's envelope are also what a bare record has.
-                if path == "properties." {
-                    keys.push(name.to_owned());
-                }
-                keys.push(format!("{path}{name}"));
-                collect_keys(scanner, &inner, keys)?;
-                key = scanner.next_key()?;
+fn named_columns(columns: &ColumnMap) -> impl Iterator<Item = &str> {
+    let default = ColumnMap::default();
+    let names = [
+        (&columns.time, default.time),
+        (&columns.device, default.device),
+        (&columns.ip, default.ip),
+        (&columns.agent_id, default.agent_id),
+        (&columns.action, default.action),
+    ];
+    names.into_iter().filter(|(name, default)| *name != default).map(|(name, _)| name.as_str())
+}
+
+impl Head<'_> {
+    /// The keys of all records that are whole here.
+    fn known_keys(self) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut add = |text: &[u8]| {
+            if let Some(traits) = str::from_utf8(text).ok().and_then(|text| Traits::of(text).ok()) {
+                keys.extend(traits.keys);
             }
-            Ok(())
+        };
+        match self.shape() {
+            Some(Shape::Document) => self.elements(&mut add),
+            _ => self.lines().for_each(add),
         }
-        Value::Array => {
-            let mut more = scanner.first_element()?;
-            while more {
-                collect_keys(scanner, path, keys)?;
-                more = scanner.next_element()?;
-            }
-            Ok(())
+        keys
+    }
+
+    /// The columns of the header.
+    fn known_columns(self) -> Vec<String> {
+        let mut lines = self.lines();
+        let Some(first) = lines.next() else { return Vec::new() };
+        let first = String::from_utf8_lossy(first);
+        match separator_line(&first) {
+            Some(separator) => lines
+                .next()
+                .map(|line| CsvLayout::of(&String::from_utf8_lossy(line), Some(separator)).columns)
+                .unwrap_or_default(),
+            None => CsvLayout::of(&first, None).columns,
         }
-        _ => Ok(()),
     }
 }
 
@@ -296,7 +531,7 @@ mod tests {
         let got = match detect(head.as_bytes(), true, Wanted::Detect, &ColumnMap::default()) {
             Detection::Known(opening) => opening.format.map(|format| (format, opening.shape)),
             Detection::NeedMore => panic!("asked for more at the end: {head}"),
-            Detection::Unknown => None,
+            Detection::Unknown(_) => None,
         };
         assert_eq!(got, expected, "{head}");
     }
@@ -337,7 +572,50 @@ mod tests {
     #[test]
     fn unrelated_records_first() {
         check(&format!("{{\"x\":1}}\nprose\n{MDE}\n"), Some((Format::Mde, Shape::Lines)));
-        check("{\"broken\":\n{\"ts\":1,\"id.orig_h\":\"x\"}\n", Some((Format::ZeekJson, Shape::Document)));
+        check("{\"broken\":\n{\"ts\":1,\"id.orig_h\":\"x\"}\n", Some((Format::ZeekJson, Shape::Lines)));
+    }
+
+    #[test]
+    fn a_query_that_found_nothing() {
+        let empty = "{\"Schema\":[{\"Name\":\"x\"}],\"Results\":[]}";
+        check(empty, Some((Format::Mde, Shape::Lines)));
+        check(&format!("{empty}\r\n{{\"records\":[]}}\n"), Some((Format::Mde, Shape::Lines)));
+        check("{\n\"schema\": [],\n\"results\": [\n]\n}\n", Some((Format::Mde, Shape::Document)));
+        check(
+            &format!("{empty}\n{{\"ts\":1,\"id.orig_h\":\"x\"}}\n"),
+            Some((Format::ZeekJson, Shape::Lines)),
+        );
+        check("{\"x\":[]}", None);
+    }
+
+    #[test]
+    fn numbers_of_events_are_no_sysmon() {
+        let generic = r#"{"time":1,"device":"d","ip":"i","event_id":3,"EventID":3,"DeviceId":"x"}"#;
+        check(generic, Some((Format::Ndjson, Shape::Lines)));
+        check(r#"{"EventID":3,"Hostname":"h"}"#, None);
+        check(r#"{"event":{"code":1},"host":{"name":"h"}}"#, None);
+        let sysmon = Some((Format::Sysmon, Shape::Lines));
+        check(r#"{"EventID":1,"SourceName":"Microsoft-Windows-Sysmon"}"#, sysmon);
+        check(r#"{"EventID":3,"Initiated":"true"}"#, sysmon);
+        check(r#"{"Event":{"System":{"Provider":{"Name":"Microsoft-Windows-Sysmon"}}}}"#, sysmon);
+        check(r#"{"Event":{"EventData":{"x":1}}}"#, sysmon);
+        check(
+            r#"{"event":{"code":"3","provider":["Microsoft-Windows-Sysmon"]},"host":{"name":"h"}}"#,
+            sysmon,
+        );
+    }
+
+    #[test]
+    fn lines_that_were_cut() {
+        let zeek = r#"{"ts":1,"id.orig_h":"x"}"#;
+        let (lines, document) =
+            (Some((Format::ZeekJson, Shape::Lines)), Some((Format::ZeekJson, Shape::Document)));
+        for cut in ["{\"a\":", "{\"a\":1,", "{\"a\":[", "{\"a\":{"] {
+            check(&format!("{cut}\n{zeek}\n"), lines);
+            check(&format!("{cut}\n{zeek}\n{zeek}\n"), lines);
+        }
+        check(&format!("{{\"records\":[\n{zeek}\n]}}\n"), document);
+        check(&format!("{{\"records\":[\n{zeek},\n{zeek}\n]}}\n"), document);
     }
 
     #[test]
@@ -357,7 +635,8 @@ mod tests {
             assert_eq!(detection, Detection::NeedMore, "{head}");
         }
         let long = "x".repeat(HEAD_BYTES);
-        assert_eq!(detect(long.as_bytes(), false, Wanted::Detect, &columns), Detection::Unknown);
+        let unknown = Detection::Unknown(Opening::UNRECOGNISED);
+        assert_eq!(detect(long.as_bytes(), false, Wanted::Detect, &columns), unknown);
     }
 
     #[test]

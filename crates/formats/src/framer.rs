@@ -1,17 +1,21 @@
 //! Cuts a stream of bytes, pushed in pieces of any size, into chunks of whole records; the one place that keeps state
 //! from record to record. Where the pieces were cut never changes what comes out of the decoder. Refuses to hold: I/O,
 //! the meaning of records, and more than one record of memory beyond a chunk.
+//!
+//! An input of which detection could not tell the format is searched on, record by record; what comes before the first
+//! record that some format knows is refused.
 
 use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter, memmem, memrchr};
 
 use crate::chunk::{CHUNK_BYTES, Chunk, Content, CsvLayout, LINE_BYTES_MAX};
-use crate::csv::{RowEnd, row_end};
-use crate::detect::{Opening, Shape};
+use crate::csv::{RowEnd, row_end, separator_line};
+use crate::detect::{Opening, Search, Shape};
 use crate::document::{Document, Found};
 use crate::format::Format;
 use crate::record::Refusal;
+use crate::settings::ColumnMap;
 use crate::zeek_tsv::ZeekHeader;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -37,27 +41,43 @@ pub struct Framer {
 /// How records lie in the bytes.
 enum Frames {
     JsonLines(Format),
-    JsonDocument(Elements),
+    JsonDocument(Box<Elements>),
     Zeek(ZeekHeader),
-    Csv { format: Format, layout: Option<Arc<CsvLayout>> },
-    Unrecognised,
+    Csv {
+        format: Format,
+        separator: Option<u8>,
+        layout: Option<Arc<CsvLayout>>,
+    },
+    /// Lines of nothing known so far.
+    Unknown(Search),
+}
+
+impl Frames {
+    fn of(opening: Opening, columns: &ColumnMap) -> Frames {
+        match (opening.format, opening.shape) {
+            (None, Shape::Lines) => Frames::Unknown(Search::new(opening.wanted, columns)),
+            (Some(Format::ZeekTsv), _) => Frames::Zeek(ZeekHeader::default()),
+            (Some(format @ (Format::MdeCsv | Format::Csv)), _) => {
+                Frames::Csv { format, separator: None, layout: None }
+            }
+            (Some(format), Shape::Lines) => Frames::JsonLines(format),
+            (format, Shape::Document) => Frames::JsonDocument(Box::new(Elements {
+                format,
+                search: Search::new(opening.wanted, columns),
+                document: Document::new(),
+                ready: Vec::new(),
+                lines: Vec::new(),
+            })),
+        }
+    }
 }
 
 impl Framer {
-    /// For an input that was detected so; it starts with the very first byte, which detection has only looked at.
-    pub fn new(opening: Opening) -> Framer {
-        let frames = match (opening.format, opening.shape) {
-            (None, _) => Frames::Unrecognised,
-            (Some(Format::ZeekTsv), _) => Frames::Zeek(ZeekHeader::default()),
-            (Some(format @ (Format::MdeCsv | Format::Csv)), _) => Frames::Csv { format, layout: None },
-            (Some(format), Shape::Lines) => Frames::JsonLines(format),
-            (Some(format), Shape::Document) => {
-                let document = Document::new();
-                Frames::JsonDocument(Elements { format, document, ready: Vec::new(), lines: Vec::new() })
-            }
-        };
+    /// For an input that was detected so; it starts with the very first byte, which detection has only looked at. The
+    /// columns serve to search on where detection found no format.
+    pub fn new(opening: Opening, columns: &ColumnMap) -> Framer {
         Framer {
-            frames,
+            frames: Frames::of(opening, columns),
             pending: Vec::new(),
             line: 1,
             next_cut: CHUNK_BYTES,
@@ -96,7 +116,38 @@ impl Framer {
             self.refuse(Refusal::LineTooLong, out);
         } else if !self.pending.is_empty() {
             self.pending.push(b'\n');
+            self.search_on(out);
             self.cut_at_end(out);
+        }
+    }
+
+    /// The input broke off in damage: the last record, unless its end was seen, is refused as truncated, because what
+    /// is left of it may read as another record (`198.51.100.2` of `198.51.100.20`).
+    pub fn break_off(&mut self, out: &mut impl FnMut(Chunk)) {
+        self.give_whole(out);
+        if let Frames::JsonDocument(elements) = &mut self.frames {
+            return elements.break_off(out);
+        }
+        if std::mem::take(&mut self.is_skipping) || !self.pending.is_empty() {
+            self.pending = Vec::new();
+            self.refuse(Refusal::Truncated, out);
+        }
+    }
+
+    /// Nobody reads on: the last record, unless its end was seen, counts as not read.
+    pub fn stop(&mut self, out: &mut impl FnMut(Chunk)) {
+        self.give_whole(out);
+        if let Frames::JsonDocument(elements) = &mut self.frames {
+            elements.flush(out);
+        }
+        self.pending = Vec::new();
+    }
+
+    /// Gives out all records whose end was seen, of an input that goes no further.
+    fn give_whole(&mut self, out: &mut impl FnMut(Chunk)) {
+        self.is_past_bom = self.is_past_bom || self.pass_bom(out);
+        if !matches!(self.frames, Frames::JsonDocument(_)) {
+            self.cut(out);
         }
     }
 
@@ -142,11 +193,30 @@ impl Framer {
 
     /// Gives out what is whole in `pending`.
     fn cut(&mut self, out: &mut impl FnMut(Chunk)) {
+        self.search_on(out);
         match self.frames {
             Frames::Csv { .. } => self.cut_rows(false, out),
             _ => self.cut_lines(out),
         }
         self.next_cut = CHUNK_BYTES.max(self.pending.len() + CHUNK_BYTES / 4);
+    }
+
+    /// While no format is known: looks for a line that tells one. What stands before it is given out as it is.
+    fn search_on(&mut self, out: &mut impl FnMut(Chunk)) {
+        let Frames::Unknown(search) = &self.frames else { return };
+        let mut at = 0;
+        while let Some(length) = self.pending.get(at..).and_then(|rest| memchr(b'\n', rest)) {
+            let line = self.pending.get(at..at + length).unwrap_or_default();
+            if let Some(format) = search.line(line) {
+                let opening = Opening { format: Some(format), ..Opening::UNRECOGNISED };
+                let frames = Frames::of(opening, search.columns());
+                let before = self.split_off_front(at);
+                self.emit(before, Content::Unrecognised, false, out);
+                self.frames = frames;
+                return;
+            }
+            at += length + 1;
+        }
     }
 
     fn cut_lines(&mut self, out: &mut impl FnMut(Chunk)) {
@@ -210,7 +280,7 @@ impl Framer {
     fn read_zeek_header(&mut self, bytes: &[u8], mut at: usize) -> usize {
         let Frames::Zeek(header) = &mut self.frames else { return bytes.len() };
         while let Some(rest) = bytes.get(at..)
-            && rest.first() == Some(&b'#')
+            && is_header_line(rest)
         {
             let length = memchr(b'\n', rest).unwrap_or(rest.len());
             header.read(rest.get(..length).unwrap_or_default());
@@ -259,19 +329,31 @@ impl Framer {
 
     /// The columns, learnt from the first row that is not blank. A header is one line: names hold no line ends.
     fn csv_layout(&mut self, out: &mut impl FnMut(Chunk)) -> Option<(Format, Arc<CsvLayout>)> {
-        if let Frames::Csv { layout: None, .. } = self.frames {
+        while let Frames::Csv { layout: None, .. } = self.frames {
             let blank = blank_lines(&self.pending);
             let blank = self.split_off_front(blank);
             self.emit(blank, Content::Unrecognised, false, out);
+            let end = memchr(b'\n', &self.pending)?;
+            self.learn_csv(end, out);
         }
-        let Frames::Csv { format, layout } = &mut self.frames else { return None };
-        if layout.is_none()
-            && let Some(end) = memchr(b'\n', &self.pending)
-        {
-            let header = self.pending.get(..end).unwrap_or_default().trim_ascii_end();
-            *layout = Some(Arc::new(CsvLayout::of(&String::from_utf8_lossy(header))));
-        }
+        let Frames::Csv { format, layout, .. } = &self.frames else { return None };
         layout.as_ref().map(|layout| (*format, Arc::clone(layout)))
+    }
+
+    /// Learns the first line of a CSV, which ends at `end`: the header, or what its separator will be.
+    fn learn_csv(&mut self, end: usize, out: &mut impl FnMut(Chunk)) {
+        let Frames::Csv { separator, layout, .. } = &mut self.frames else { return };
+        let line = self.pending.get(..end).unwrap_or_default();
+        let line = String::from_utf8_lossy(line.strip_prefix(BOM).unwrap_or(line));
+        match separator_line(&line) {
+            Some(told) if separator.is_none() => *separator = Some(told),
+            _ => {
+                *layout = Some(Arc::new(CsvLayout::of(line.trim_end_matches('\r'), *separator)));
+                return;
+            }
+        }
+        let line = self.split_off_front(end + 1);
+        self.emit(line, Content::Headers, false, out);
     }
 
     fn emit(&mut self, bytes: Vec<u8>, content: Content, is_cut: bool, out: &mut impl FnMut(Chunk)) {
@@ -305,10 +387,19 @@ impl Framer {
 /// Where the first header line of a Zeek log is, from a line's start on.
 fn header_start(bytes: &[u8], line_start: usize) -> Option<usize> {
     let rest = bytes.get(line_start..)?;
-    if rest.first() == Some(&b'#') {
+    if is_header_line(rest) {
         return Some(line_start);
     }
-    memmem::find(rest, b"\n#").map(|at| line_start + at + 1)
+    let found = memmem::find(rest, b"\n#").map(|at| at + 1)?;
+    // A mark before the first line of a file that was strung on hides that line; the next one leads to it.
+    let before = rest.get(..found - 1).unwrap_or_default();
+    let previous = memrchr(b'\n', before).map_or(0, |at| at + 1);
+    let is_marked = rest.get(previous..).is_some_and(is_header_line);
+    Some(line_start + if is_marked { previous } else { found })
+}
+
+fn is_header_line(line: &[u8]) -> bool {
+    line.strip_prefix(BOM).unwrap_or(line).first() == Some(&b'#')
 }
 
 /// The length of the blank lines at the start of some bytes.
@@ -323,7 +414,9 @@ fn refused(refusal: Refusal, line: u64) -> Chunk {
 
 /// Records cut out of a JSON document, gathered into chunks.
 struct Elements {
-    format: Format,
+    /// None until an element tells.
+    format: Option<Format>,
+    search: Search,
     document: Document,
     ready: Vec<u8>,
     lines: Vec<u64>,
@@ -331,13 +424,19 @@ struct Elements {
 
 impl Elements {
     fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(Chunk)) {
-        let Elements { format, document, ready, lines } = self;
-        document.push(bytes, &mut |found| gather(*format, ready, lines, found, out));
+        let Elements { format, search, document, ready, lines } = self;
+        document.push(bytes, &mut |found| gather(format, search, ready, lines, found, out));
     }
 
     fn finish(&mut self, out: &mut impl FnMut(Chunk)) {
-        let Elements { format, document, ready, lines } = self;
-        document.finish(&mut |found| gather(*format, ready, lines, found, out));
+        let Elements { format, search, document, ready, lines } = self;
+        document.finish(&mut |found| gather(format, search, ready, lines, found, out));
+        self.flush(out);
+    }
+
+    fn break_off(&mut self, out: &mut impl FnMut(Chunk)) {
+        let Elements { format, search, document, ready, lines } = self;
+        document.break_off(&mut |found| gather(format, search, ready, lines, found, out));
         self.flush(out);
     }
 
@@ -348,7 +447,8 @@ impl Elements {
 
 /// Adds what was found to the chunk in the making; damage has to wait for what stands before it.
 fn gather(
-    format: Format,
+    format: &mut Option<Format>,
+    search: &Search,
     ready: &mut Vec<u8>,
     lines: &mut Vec<u64>,
     found: Found<'_>,
@@ -356,22 +456,31 @@ fn gather(
 ) {
     match found {
         Found::Element(element, line) => {
+            if format.is_none() && !element.is_empty() {
+                *format = search.element(element);
+                if format.is_none() {
+                    give_out(*format, ready, lines, out);
+                    return out(refused(Refusal::Unrecognised, line));
+                }
+            }
             ready.extend_from_slice(element);
             ready.push(b'\n');
             lines.push(line);
             if ready.len() >= CHUNK_BYTES {
-                give_out(format, ready, lines, out);
+                give_out(*format, ready, lines, out);
             }
         }
         Found::Damaged(refusal, line) => {
-            give_out(format, ready, lines, out);
+            give_out(*format, ready, lines, out);
             out(refused(refusal, line));
         }
     }
 }
 
-fn give_out(format: Format, ready: &mut Vec<u8>, lines: &mut Vec<u64>, out: &mut impl FnMut(Chunk)) {
+fn give_out(format: Option<Format>, ready: &mut Vec<u8>, lines: &mut Vec<u64>, out: &mut impl FnMut(Chunk)) {
     let Some(&first_line) = lines.first() else { return };
     let (bytes, lines) = (std::mem::take(ready), std::mem::take(lines));
-    out(Chunk { bytes, first_line, content: Content::JsonElements(format, lines), is_cut: false });
+    // Without a format there are none but empty arrays, which are blank in every format.
+    let content = Content::JsonElements(format.unwrap_or(Format::Ndjson), lines);
+    out(Chunk { bytes, first_line, content, is_cut: false });
 }

@@ -14,8 +14,8 @@ use sighting::{Address, IdentityKind, Second};
 
 use crate::chunk::CsvLayout;
 use crate::csv::Field;
-use crate::json::{Scanner, Value};
-use crate::record::{Fault, Ignored, Mentions, Opened, Refusal, Reporter, Sink};
+use crate::json::{Scanner, Value, reread};
+use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink};
 use crate::settings::{ColumnMap, Settings};
 use crate::text::{Names, present};
 use crate::time::{Iso, epoch, iso};
@@ -43,9 +43,14 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     let mut scanner = Scanner::new(text);
     let values = read(&mut scanner, &settings.columns)?;
     scanner.end()?;
+    if (scanner.has_escaped_keys() || values[TIME].is_escaped() || values[ADDRESS].is_escaped())
+        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
+    {
+        return told;
+    }
     if values == [Value::Missing; COUNT] {
-        sink.ignored(Ignored::OtherEvent, None);
-        return Ok(());
+        // Nothing of what the map names: the map is wrong, or the format is.
+        return Err(Fault::of(Refusal::MissingField, "time"));
     }
     Row {
         time: values[TIME].plain(),
@@ -62,11 +67,9 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     .judge(line, settings, sink)
 }
 
-/// Whether a JSON record has the keys of a generic one.
-pub(crate) fn is_record(text: &str, columns: &ColumnMap) -> bool {
-    let Ok(values) = read(&mut Scanner::new(text), columns) else { return false };
-    let has = |index: usize| values.get(index).is_some_and(|value| *value != Value::Missing);
-    has(TIME) && has(ADDRESS) && (has(DEVICE) || has(AGENT))
+/// Whether a record that has some keys or columns has those of a generic one.
+pub(crate) fn is_record(columns: &ColumnMap, has: impl Fn(&str) -> bool) -> bool {
+    has(&columns.time) && has(&columns.ip) && (has(&columns.device) || has(&columns.agent_id))
 }
 
 /// A name may be a number in JSON.
@@ -77,6 +80,7 @@ fn named(value: Value<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
+#[inline]
 fn read<'a>(scanner: &mut Scanner<'a>, columns: &ColumnMap) -> Result<[Value<'a>; COUNT], Fault> {
     if scanner.value()? != Value::Object {
         return Err(Refusal::BadJson.into());
@@ -121,12 +125,6 @@ impl Columns {
         Columns { places: wishes(columns).map(|name| name.and_then(|name| layout.place(name))) }
     }
 
-    /// Whether a header has the columns of a generic log.
-    pub(crate) fn are_enough(&self) -> bool {
-        let [time, device, address, agent, _] = self.places;
-        time.is_some() && address.is_some() && (device.is_some() || agent.is_some())
-    }
-
     /// One row.
     pub(crate) fn row(
         &self,
@@ -164,18 +162,18 @@ impl Row<'_> {
     fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
         let device = self.device(&settings.columns);
         if let Some(why) = self.not_opened(&settings.columns) {
-            self.ignore(why, device, sink);
+            self.ignore(why, device, line, sink);
             return Ok(());
         }
         let Some(address) = self.address? else {
-            self.ignore(Ignored::NoRemote, device, sink);
+            self.ignore(Ignored::NoRemote, device, line, sink);
             return Ok(());
         };
         let bad_remote = Fault::of(Refusal::BadAddress, "ip");
         let remote = Address::parse_logged(address.as_bytes()).ok_or(bad_remote)?;
         let (second, device) = (self.second()?, device?);
         if !settings.keep_special_remotes && remote.special().is_some() {
-            sink.ignored(Ignored::Special, Some(&Reporter { second, device, tenant: None }));
+            self.ignore(Ignored::Special, Ok(device), line, sink);
             return Ok(());
         }
         sink.opened(&Opened { second, remote, device, tenant: None, line });
@@ -211,12 +209,12 @@ impl Row<'_> {
         (!is_opened).then_some(Ignored::OtherAction)
     }
 
-    fn ignore(&self, why: Ignored, device: Result<Mentions<'_>, Fault>, sink: &mut impl Sink) {
+    fn ignore(&self, why: Ignored, device: Result<Mentions<'_>, Fault>, line: u64, sink: &mut impl Sink) {
         let reporter = match (self.second(), device) {
-            (Ok(second), Ok(device)) => Some(Reporter { second, device, tenant: None }),
+            (Ok(second), Ok(device)) => Some(Reporter { second, device }),
             _ => None,
         };
-        sink.ignored(why, reporter.as_ref());
+        sink.ignored(&Passed { why, reporter, tenant: None, line });
     }
 }
 
@@ -228,7 +226,7 @@ fn kind_of(device: &str) -> IdentityKind {
 
 /// The usual words for what happened.
 fn classify(action: &str) -> Option<Ignored> {
-    const OPENED: [&str; 17] = [
+    const OPENED: [&str; 19] = [
         "open",
         "opened",
         "connect",
@@ -239,6 +237,8 @@ fn classify(action: &str) -> Option<Ignored> {
         "established",
         "allow",
         "allowed",
+        "accept",
+        "accepted",
         "permit",
         "permitted",
         "pass",

@@ -1,12 +1,12 @@
 //! A forward scanner over JSON text that hands out scalars as they lie in the text and skips what nobody asked for,
 //! yet checks all of it: strings, escapes, numbers, commas, nesting. Refuses to hold: a tree, numbers as numbers, any
-//! key's meaning. Keys are compared as written: a key spelled with escapes is an unknown key.
+//! key's meaning. Keys and most values are compared as written; [`with_plain_escapes`] writes a text so that they can be.
 //!
 //! `{"RemoteIP":"198.51.100.20","Ports":[443],"Url":null}` = keys, then [`Value`]s; RFC 8259 is the grammar.
 
 use std::borrow::Cow;
 
-use crate::record::Refusal;
+use crate::record::{Fault, Refusal};
 
 /// The deepest nesting that is read. Real records need 6; the recursion of [`Scanner::skip`] is bounded by it.
 const DEPTH_MAX: u32 = 64;
@@ -35,6 +35,12 @@ impl<'a> Value<'a> {
             Value::Text(raw) if !crate::text::is_null(raw.text) => Some(raw.resolved()),
             _ => None,
         }
+    }
+
+    /// Whether it is a string with a backslash in it.
+    #[inline]
+    pub(crate) const fn is_escaped(&self) -> bool {
+        matches!(self, Value::Text(Raw { escaped: true, .. }))
     }
 
     /// The text of a string or a number as written, without null markers: for fields whose sound values hold no
@@ -133,12 +139,57 @@ fn hex4(text: &str) -> Option<(u32, &str)> {
     Some((u32::from_str_radix(digits, 16).ok().filter(|_| sound)?, rest))
 }
 
+/// The same JSON with every escape resolved that need not be one; `None` if there is none. For the rare text whose
+/// keys, times or addresses are written with escapes.
+#[cold]
+pub(crate) fn with_plain_escapes(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        let mut chars = after.chars();
+        let (resolved, follows) = match chars.next() {
+            Some('u') => unescape_utf16(chars.as_str()),
+            Some('/') => ('/', chars.as_str()),
+            // A quote, a backslash or a control character has to stay escaped.
+            _ => (char::REPLACEMENT_CHARACTER, ""),
+        };
+        let is_plain =
+            !resolved.is_control() && !matches!(resolved, '"' | '\\' | char::REPLACEMENT_CHARACTER);
+        if is_plain {
+            out.push(resolved);
+            rest = follows;
+            continue;
+        }
+        // Both characters at once: the second may be a backslash too.
+        let length = after.chars().next().map_or(0, char::len_utf8);
+        let (kept, follows) = after.split_at_checked(length).unwrap_or((after, ""));
+        out.push('\\');
+        out.push_str(kept);
+        rest = follows;
+    }
+    out.push_str(rest);
+    (out.len() < text.len()).then_some(out)
+}
+
+/// Reads a text again, its escapes resolved, if it has any. Far from the usual record, which must not pay for it: the
+/// reader comes as a pointer so that no reader calls itself.
+#[cold]
+#[inline(never)]
+pub(crate) fn reread(
+    text: &str,
+    read: &mut dyn FnMut(&str) -> Result<(), Fault>,
+) -> Option<Result<(), Fault>> {
+    with_plain_escapes(text).map(|plain| read(&plain))
+}
+
 /// A place in a JSON text.
 #[derive(Clone)]
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     depth: u32,
+    escaped_keys: bool,
 }
 
 const MALFORMED: Refusal = Refusal::BadJson;
@@ -146,7 +197,7 @@ const MALFORMED: Refusal = Refusal::BadJson;
 impl<'a> Scanner<'a> {
     /// At the start of a text.
     pub(crate) const fn new(text: &'a str) -> Scanner<'a> {
-        Scanner { text, at: 0, depth: 0 }
+        Scanner { text, at: 0, depth: 0, escaped_keys: false }
     }
 
     /// The byte here; 0, which is never JSON, at the end.
@@ -166,6 +217,32 @@ impl<'a> Scanner<'a> {
             }
             self.at += 1;
         }
+    }
+
+    /// How far it has come, in bytes.
+    pub(crate) const fn place(&self) -> usize {
+        self.at
+    }
+
+    /// Whether a key so far was written with escapes.
+    #[inline]
+    pub(crate) const fn has_escaped_keys(&self) -> bool {
+        self.escaped_keys
+    }
+
+    /// The first value of an array that was just entered, and past its end.
+    #[cold]
+    pub(crate) fn first_scalar(&mut self) -> Result<Value<'a>, Refusal> {
+        let (mut first, mut more) = (Value::Null, self.first_element()?);
+        if more {
+            first = self.scalar()?;
+            more = self.next_element()?;
+        }
+        while more {
+            self.skip()?;
+            more = self.next_element()?;
+        }
+        Ok(first)
     }
 
     /// Nothing but white space may follow.
@@ -285,13 +362,26 @@ impl<'a> Scanner<'a> {
 
     #[inline(always)]
     fn key(&mut self) -> Result<&'a str, Refusal> {
-        self.at += 1;
-        let key = self.string()?;
+        let start = self.at + 1;
+        let mut end = special(self.text.as_bytes(), start);
+        if self.text.as_bytes().get(end) != Some(&b'"') {
+            end = self.escaped_key_end(end)?;
+        }
+        self.at = end + 1;
         if self.token() != b':' {
             return Err(MALFORMED);
         }
         self.at += 1;
-        Ok(key.text)
+        // Both ends lie beside ASCII quotes, so this is always on a boundary.
+        self.text.get(start..end).ok_or(MALFORMED)
+    }
+
+    /// The end of a key that has a backslash at `at`, if it has an end.
+    #[cold]
+    #[inline(never)]
+    fn escaped_key_end(&mut self, at: usize) -> Result<usize, Refusal> {
+        self.escaped_keys = true;
+        Ok(interrupted_string_end(self.text.as_bytes(), at)?.0)
     }
 
     #[inline]

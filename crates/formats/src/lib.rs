@@ -3,14 +3,15 @@
 //!
 //! Holds: one module per format, the scanner and splitters they share, and the reasons ([`Ignored`], [`Refusal`]) why
 //! a record is not a sighting. Every record (a line, an array element, a CSV row) makes exactly one call of the
-//! [`Sink`], header rows and blank lines included, so that the caller's counts always add up.
+//! [`Sink`], header rows and blank lines included, so that the caller's counts always add up; a [`Warning`] comes on top.
 //!
 //! Refuses to hold: I/O, decompression, a clock (too old and in the future are the caller's words), threads (chunks
 //! are `Send`, who decodes them where is the caller's choice), and the joining of names to devices.
 //!
 //! The road of a byte: `detect` sees the first bytes and gives an [`Opening`]; a [`Framer`] made of it cuts the
 //! stream into [`Chunk`]s of whole records, in order, keeping all state that runs from record to record (column
-//! orders, open quotes, nesting); `decode` turns a chunk into sink calls and needs nothing but the chunk.
+//! orders, open quotes, nesting, and the search for a format that the first bytes did not tell); `decode` turns a
+//! chunk into sink calls and needs nothing but the chunk.
 
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
@@ -31,14 +32,15 @@ mod settings;
 mod sysmon;
 mod text;
 mod time;
+mod wrapper;
 mod zeek;
 mod zeek_json;
 mod zeek_tsv;
 
 pub use chunk::{CHUNK_BYTES, Chunk, LINE_BYTES_MAX};
 pub use decode::decode;
-pub use detect::{Detection, HEAD_BYTES, Opening, detect};
+pub use detect::{Detection, HEAD_BYTES, Opening, detect, missing_columns};
 pub use format::{Family, Format, Wanted};
 pub use framer::Framer;
-pub use record::{Ignored, MENTIONS_MAX, Mentions, Opened, Refusal, Reporter, Sink};
+pub use record::{Ignored, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink, Warning};
 pub use settings::{ColumnMap, Settings};

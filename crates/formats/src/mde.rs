@@ -15,11 +15,13 @@ use std::borrow::Cow;
 
 use sighting::{Address, IdentityKind, Second};
 
-use crate::json::{Scanner, Value};
-use crate::record::{Fault, Ignored, Mentions, Opened, Refusal, Reporter, Sink};
+use crate::document::Document;
+use crate::json::{Scanner, Value, with_plain_escapes};
+use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink};
 use crate::settings::Settings;
 use crate::text::Names;
 use crate::time::{Iso, iso};
+use crate::wrapper;
 
 /// The text of one event's fields; `None` is absent.
 #[derive(Default)]
@@ -39,23 +41,23 @@ impl Event<'_> {
     #[inline]
     pub(crate) fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
         if self.table.is_some_and(|table| !is_network_table(table)) {
-            self.ignore(Ignored::OtherEvent, sink);
+            self.ignore(Ignored::OtherEvent, line, sink);
             return Ok(());
         }
         let action = self.action.ok_or(Fault::of(Refusal::MissingField, "ActionType"))?;
         if let Some(why) = not_opened(action) {
-            self.ignore(why, sink);
+            self.ignore(why, line, sink);
             return Ok(());
         }
         let Some(remote) = self.remote else {
-            self.ignore(Ignored::NoRemote, sink);
+            self.ignore(Ignored::NoRemote, line, sink);
             return Ok(());
         };
         let bad_remote = Fault::of(Refusal::BadAddress, "RemoteIP");
         let remote = Address::parse_logged(remote.as_bytes()).ok_or(bad_remote)?;
         let (second, device) = (self.second()?, self.device()?);
         if !settings.keep_special_remotes && remote.special().is_some() {
-            self.ignore(Ignored::Special, sink);
+            self.ignore(Ignored::Special, line, sink);
             return Ok(());
         }
         sink.opened(&Opened { second, remote, device, tenant: self.tenant.as_deref(), line });
@@ -80,13 +82,12 @@ impl Event<'_> {
         names.required("DeviceId")
     }
 
-    fn ignore(&self, why: Ignored, sink: &mut impl Sink) {
-        let tenant = self.tenant.as_deref();
+    fn ignore(&self, why: Ignored, line: u64, sink: &mut impl Sink) {
         let reporter = match (self.second(), self.device()) {
-            (Ok(second), Ok(device)) => Some(Reporter { second, device, tenant }),
+            (Ok(second), Ok(device)) => Some(Reporter { second, device }),
             _ => None,
         };
-        sink.ignored(why, reporter.as_ref());
+        sink.ignored(&Passed { why, reporter, tenant: self.tenant.as_deref(), line });
     }
 }
 
@@ -114,9 +115,9 @@ fn not_opened(action: &str) -> Option<Ignored> {
 
 /// One line or element: an event, or a wrapper of events.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    Reading { line, settings, sink, is_inside: false }.value(&mut scanner)?;
-    Ok(scanner.end()?)
+    let mut reading = Reading { line, settings, sink, is_inside: false, rest: None };
+    let read = reading.value(text);
+    reading.rest.unwrap_or(read)
 }
 
 /// What is needed to finish an event, carried through the nesting.
@@ -126,14 +127,20 @@ struct Reading<'r, S: Sink> {
     sink: &'r mut S,
     /// Inside a wrapper already. Wrappers do not nest: each level is read twice, and nobody writes two.
     is_inside: bool,
+    /// A wrapper was damaged: what came of the records from the damage on.
+    rest: Option<Result<(), Fault>>,
 }
 
 /// The values of one event.
 #[derive(Default)]
 struct Values<'a> {
     category: Value<'a>,
+    /// Sentinel's name of the table.
+    kind: Value<'a>,
     tenant: Value<'a>,
     time: Value<'a>,
+    /// Sentinel's time, for records without one of their own.
+    generated: Value<'a>,
     device_id: Value<'a>,
     device_name: Value<'a>,
     action: Value<'a>,
@@ -144,42 +151,97 @@ struct Values<'a> {
 
 impl<S: Sink> Reading<'_, S> {
     /// An event, a wrapper, or an array of these.
-    fn value(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Fault> {
+    fn value(&mut self, text: &str) -> Result<(), Fault> {
+        let mut scanner = Scanner::new(text);
         match scanner.value()? {
             Value::Object => {
                 let mut values = Values::default();
-                self.envelope(scanner, &mut values)?;
-                if values.is_wrapper { Ok(()) } else { self.judge(&values) }
+                self.envelope(text, &mut scanner, &mut values)?;
+                // Only what is sound to its end is told of, and then once.
+                scanner.end()?;
+                match () {
+                    () if values.is_wrapper => Ok(()),
+                    () if scanner.has_escaped_keys() || values.are_escaped() => self.escaped(text, &values),
+                    () => match self.judge(&values) {
+                        Err(fault) if fault.refusal == Refusal::MissingField => self.in_envelope(text, fault),
+                        told => told,
+                    },
+                }
             }
-            Value::Array if !self.is_inside => self.elements(scanner),
+            Value::Array if !self.is_inside => {
+                self.elements(text, &mut scanner, false)?;
+                Ok(scanner.end()?)
+            }
             _ => Err(Refusal::BadJson.into()),
         }
     }
 
+    /// An event with escapes where none are usual.
+    #[cold]
+    fn escaped(&mut self, text: &str, values: &Values<'_>) -> Result<(), Fault> {
+        match with_plain_escapes(text) {
+            Some(plain) => self.value(&plain),
+            None => self.judge(values),
+        }
+    }
+
+    /// An object without an action may hold an event under another key than `properties`.
+    #[cold]
+    fn in_envelope(&mut self, text: &str, fault: Fault) -> Result<(), Fault> {
+        let Some(inner) = wrapper::envelope(text) else { return Err(fault) };
+        let was_inside = std::mem::replace(&mut self.is_inside, true);
+        let told = self.value(inner);
+        self.is_inside = was_inside;
+        told.map_err(|_| fault)
+    }
+
     /// Every element is a record of its own: one that cannot be read as an event does not cost the others. An array
     /// with nothing in it counts as a blank record, so that its line is counted.
-    fn elements(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Fault> {
+    fn elements(&mut self, text: &str, scanner: &mut Scanner<'_>, in_wrapper: bool) -> Result<(), Fault> {
         let mut more = scanner.first_element()?;
         if !more {
-            self.sink.ignored(Ignored::Blank, None);
+            self.sink.ignored(&Passed::by_nobody(Ignored::Blank, self.line));
         }
         while more {
-            let mut element = scanner.clone();
-            // The element is checked to its end first, so that bad JSON is told once, for all that follows it.
-            scanner.skip()?;
+            let start = scanner.place();
+            // The element is checked to its end first, so that damage is met before anything is told of it.
+            if scanner.skip().is_err() {
+                return self.rest(text.get(start..).unwrap_or_default(), in_wrapper);
+            }
+            let end = scanner.place();
             self.is_inside = true;
-            let told = self.value(&mut element);
+            let told = self.value(text.get(start..end).unwrap_or_default());
             self.is_inside = false;
             if let Err(fault) = told {
                 self.sink.refused(fault.refusal, self.line, fault.field);
             }
-            more = scanner.next_element()?;
+            let Ok(is_more) = scanner.next_element() else {
+                return self.rest(text.get(end..).unwrap_or_default(), in_wrapper);
+            };
+            more = is_more;
         }
         Ok(())
     }
 
+    /// What follows from a damaged element on, cut into records by brackets alone. The scanner is lost then.
+    #[cold]
+    fn rest(&mut self, rest: &str, in_wrapper: bool) -> Result<(), Fault> {
+        let (line, settings) = (self.line, self.settings);
+        let told =
+            wrapper::each(|| Document::inside(in_wrapper), rest, line, self.sink, &mut |text, sink| {
+                Reading { line, settings, sink, is_inside: true, rest: None }.value(text)
+            });
+        self.rest = Some(told);
+        Err(Refusal::BadJson.into())
+    }
+
     #[inline]
-    fn envelope<'a>(&mut self, scanner: &mut Scanner<'a>, values: &mut Values<'a>) -> Result<(), Fault> {
+    fn envelope<'a>(
+        &mut self,
+        text: &str,
+        scanner: &mut Scanner<'a>,
+        values: &mut Values<'a>,
+    ) -> Result<(), Fault> {
         let mut key = scanner.first_key()?;
         while let Some(name) = key {
             match name {
@@ -190,13 +252,13 @@ impl<S: Sink> Reading<'_, S> {
                     other => scanner.leave(other)?,
                 },
                 "body" => match scanner.value()? {
-                    Value::Object => self.envelope(scanner, values)?,
+                    Value::Object => self.envelope(text, scanner, values)?,
                     other => scanner.leave(other)?,
                 },
                 "records" | "Results" | "results" => match scanner.value()? {
                     Value::Array if !self.is_inside => {
                         values.is_wrapper = true;
-                        self.elements(scanner)?;
+                        self.elements(text, scanner, true)?;
                     }
                     other => scanner.leave(other)?,
                 },
@@ -210,9 +272,9 @@ impl<S: Sink> Reading<'_, S> {
     #[inline]
     fn judge(&mut self, values: &Values<'_>) -> Result<(), Fault> {
         let event = Event {
-            table: values.category.plain(),
+            table: values.category.plain().or_else(|| values.kind.plain()),
             tenant: values.tenant.present(),
-            time: values.time.plain(),
+            time: values.time.plain().or_else(|| values.generated.plain()),
             device_id: values.device_id.present(),
             device_name: values.device_name.present(),
             action: values.action.plain(),
@@ -227,6 +289,17 @@ impl<S: Sink> Reading<'_, S> {
 }
 
 impl<'a> Values<'a> {
+    /// Whether a field that is compared as written was written with escapes.
+    #[inline]
+    fn are_escaped(&self) -> bool {
+        self.category.is_escaped()
+            || self.kind.is_escaped()
+            || self.time.is_escaped()
+            || self.generated.is_escaped()
+            || self.action.is_escaped()
+            || self.remote.is_escaped()
+    }
+
     #[inline]
     fn properties(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         let mut key = scanner.first_key()?;
@@ -240,11 +313,13 @@ impl<'a> Values<'a> {
     #[inline]
     fn property(&mut self, name: &str, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         let slot = match name {
-            "Timestamp" | "TimeGenerated" => &mut self.time,
+            "Timestamp" => &mut self.time,
+            "TimeGenerated" => &mut self.generated,
             "DeviceId" => &mut self.device_id,
             "DeviceName" => &mut self.device_name,
             "ActionType" => &mut self.action,
             "RemoteIP" => &mut self.remote,
+            "Type" | "$table" => &mut self.kind,
             _ => return Ok(scanner.skip()?),
         };
         *slot = scanner.scalar()?;

@@ -17,6 +17,8 @@ use crate::text::present;
 /// The places of the columns that matter.
 pub(crate) struct Columns {
     time: Option<usize>,
+    /// Sentinel's time, for rows without one of their own.
+    generated: Option<usize>,
     device_id: Option<usize>,
     device_name: Option<usize>,
     action: Option<usize>,
@@ -27,14 +29,15 @@ pub(crate) struct Columns {
 impl Columns {
     /// From the header.
     pub(crate) fn of(layout: &CsvLayout) -> Columns {
-        let time = ["Timestamp", "TimeGenerated", "Timestamp [UTC]", "TimeGenerated [UTC]"];
+        let first_of = |names: [&str; 2]| names.into_iter().find_map(|name| layout.place(name));
         Columns {
-            time: time.into_iter().find_map(|name| layout.place(name)),
+            time: first_of(["Timestamp", "Timestamp [UTC]"]),
+            generated: first_of(["TimeGenerated", "TimeGenerated [UTC]"]),
             device_id: layout.place("DeviceId"),
             device_name: layout.place("DeviceName"),
             action: layout.place("ActionType"),
             remote: layout.place("RemoteIP"),
-            table: layout.place("Type").or_else(|| layout.place("$table")),
+            table: first_of(["Type", "$table"]),
         }
     }
 
@@ -54,7 +57,7 @@ impl Columns {
         let event = Event {
             table: plain(self.table),
             tenant: None,
-            time: plain(self.time),
+            time: plain(self.time).or_else(|| plain(self.generated)),
             device_id: field(self.device_id).map(|field| field.resolved()),
             device_name: field(self.device_name).map(|field| field.resolved()),
             action: plain(self.action),

@@ -9,12 +9,14 @@ pub trait Sink {
     /// A device of ours opened a connection.
     fn opened(&mut self, record: &Opened<'_>);
 
-    /// The record is sound and not a sighting. The reporter is there when the record names a device of ours and a
-    /// time: such devices report, whether or not they connect to the address that somebody asks about.
-    fn ignored(&mut self, why: Ignored, reporter: Option<&Reporter<'_>>);
+    /// The record is sound and not a sighting.
+    fn ignored(&mut self, record: &Passed<'_>);
 
     /// The record could not be taken: the reason, the line it starts on (1 is the first), and the field at fault.
     fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>);
+
+    /// Something is odd about a record that is taken all the same; its own call follows. Nobody has to listen.
+    fn warned(&mut self, _warning: Warning, _line: u64) {}
 }
 
 /// A device of ours opened a connection.
@@ -32,6 +34,27 @@ pub struct Opened<'a> {
     pub line: u64,
 }
 
+/// A sound record that is no sighting.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed<'a> {
+    /// Why it is none.
+    pub why: Ignored,
+    /// Who told it, if the record names a device of ours and a time: such devices report, whether or not they connect
+    /// to the address that somebody asks about.
+    pub reporter: Option<Reporter<'a>>,
+    /// The tenant that the record says it belongs to.
+    pub tenant: Option<&'a str>,
+    /// The line on which the record starts; 1 is the first.
+    pub line: u64,
+}
+
+impl Passed<'_> {
+    /// One that names no device and no tenant.
+    pub(crate) const fn by_nobody(why: Ignored, line: u64) -> Passed<'static> {
+        Passed { why, reporter: None, tenant: None, line }
+    }
+}
+
 /// A device of ours that told something that is no sighting.
 #[derive(Clone, Copy, Debug)]
 pub struct Reporter<'a> {
@@ -39,8 +62,14 @@ pub struct Reporter<'a> {
     pub second: Second,
     /// The device, by at least one name.
     pub device: Mentions<'a>,
-    /// The tenant that the record says it belongs to.
-    pub tenant: Option<&'a str>,
+}
+
+/// What is odd about a record that is taken all the same; printed, a sentence for a person.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, thiserror::Error)]
+pub enum Warning {
+    /// The event says another time than the record that carries it: the machine's clock was wrong, or is.
+    #[error("the event's own time (UtcTime), which is taken, and the record's are more than an hour apart")]
+    ClockGap,
 }
 
 /// The most names one record gives its device.
@@ -193,7 +222,7 @@ pub enum Refusal {
     #[error("the columns are not known: there is no header line (#fields) before this row")]
     NoHeader,
     /// Nothing that any format knows.
-    #[error("the input is in no format that is known here; name it with --format, or map its columns")]
+    #[error("the record is in no format that is known here; name it with --format, or map its columns")]
     Unrecognised,
     /// Longer than a line may be.
     #[error("the record is longer than 16 MiB")]

@@ -8,17 +8,21 @@
 //!  "SourceIp":"10.1.2.3","DestinationIp":"2001:db8:0:0:0:0:0:5"}}}
 //! ```
 //!
-//! `UtcTime` is when it happened and wins over the record's time, which can be days off in resumed machines. Bare
-//! EventData has no computer name: the device is then `SourceHostname` if it initiated, else `DestinationHostname`.
+//! `UtcTime` is when it happened and wins over the record's time, which can be days off in resumed machines; more than
+//! an hour is warned of. Bare EventData has no computer name: the device is then `SourceHostname` if it initiated, else
+//! `DestinationHostname`. Any field may come as an array with one value in it, as ECS allows.
 //! Source: Sysmon 4 to 15 schemas; samples of NXLog, Winlogbeat 6 and two flat exports.
 
 use sighting::{Address, IdentityKind, Second};
 
-use crate::json::{Scanner, Value};
-use crate::record::{Fault, Ignored, Mentions, Opened, Refusal, Reporter, Sink};
+use crate::json::{Scanner, Value, reread};
+use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink, Warning};
 use crate::settings::Settings;
 use crate::text::Names;
-use crate::time::{Iso, iso};
+use crate::time::{Iso, epoch, iso};
+
+/// The largest gap between `UtcTime` and the record's time that is not odd, in seconds: forwarding takes minutes.
+const GAP_SECONDS_MAX: u32 = 3600;
 
 /// One record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
@@ -29,6 +33,11 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     let mut values = Values::default();
     values.read(&mut scanner, Place::Top)?;
     scanner.end()?;
+    if (scanner.has_escaped_keys() || values.are_escaped())
+        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
+    {
+        return told;
+    }
     values.judge(line, settings, sink)
 }
 
@@ -77,6 +86,8 @@ struct Values<'a> {
     provider: Value<'a>,
     channel: Value<'a>,
     computer: Value<'a>,
+    /// There is an object for the data of an event.
+    has_data: bool,
     /// `host.name`: the device, unless events are forwarded.
     host_name: Value<'a>,
     utc_time: Value<'a>,
@@ -111,14 +122,16 @@ impl<'a> Values<'a> {
         let value = scanner.value()?;
         if value == Value::Object {
             return match place.inside(name) {
-                Some(inside) => self.read(scanner, inside),
+                Some(inside) => {
+                    self.has_data |= matches!(inside, Place::EventData | Place::Winlog);
+                    self.read(scanner, inside)
+                }
                 None => Ok(scanner.leave(value)?),
             };
         }
-        if let Some(slot) = self.slot(place, name) {
-            *slot = value;
-        }
-        Ok(scanner.leave(value)?)
+        let Some(slot) = self.slot(place, name) else { return Ok(scanner.leave(value)?) };
+        *slot = if matches!(value, Value::Array) { scanner.first_scalar()? } else { value };
+        Ok(())
     }
 
     fn slot(&mut self, place: Place, name: &str) -> Option<&mut Value<'a>> {
@@ -157,28 +170,35 @@ impl<'a> Values<'a> {
     fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
         let own = [self.computer, self.host_name].into_iter().find_map(Value::present);
         if !self.is_network_connect() {
-            self.ignore(Ignored::OtherEvent, own.as_deref(), sink);
+            if !self.is_event() {
+                return Err(Fault::of(Refusal::MissingField, "EventID"));
+            }
+            self.ignore(Ignored::OtherEvent, own.as_deref(), line, sink);
             return Ok(());
         }
         let initiated = self.initiated().ok_or(Fault::of(Refusal::MissingField, "Initiated"))?;
         let ours = if initiated { self.source_name } else { self.destination_name };
         let name = own.or_else(|| ours.present());
         if !initiated {
-            self.ignore(Ignored::Inbound, name.as_deref(), sink);
+            self.ignore(Ignored::Inbound, name.as_deref(), line, sink);
             return Ok(());
         }
         let destination = [self.destination, self.ecs_destination].into_iter().find_map(Value::plain);
         let Some(destination) = destination else {
-            self.ignore(Ignored::NoRemote, name.as_deref(), sink);
+            self.ignore(Ignored::NoRemote, name.as_deref(), line, sink);
             return Ok(());
         };
         let bad_remote = Fault::of(Refusal::BadAddress, "DestinationIp");
         let remote = Address::parse_logged(destination.as_bytes()).ok_or(bad_remote)?;
         let second = self.second()?;
         let device = device(name.as_deref())?;
-        if !settings.keep_special_remotes && remote.special().is_some() {
-            sink.ignored(Ignored::Special, Some(&Reporter { second, device, tenant: None }));
+        if !settings.keep_special_remotes && is_special(remote) {
+            let reporter = Some(Reporter { second, device });
+            sink.ignored(&Passed { why: Ignored::Special, reporter, tenant: None, line });
             return Ok(());
+        }
+        if self.has_gap(second) {
+            sink.warned(Warning::ClockGap, line);
         }
         sink.opened(&Opened { second, remote, device, tenant: None, line });
         Ok(())
@@ -199,6 +219,12 @@ impl<'a> Values<'a> {
         is_sysmon && is_event_3
     }
 
+    /// Whether anything says that it is an event of Windows at all.
+    fn is_event(&self) -> bool {
+        let signs = [self.event_id, self.provider, self.channel, self.initiated, self.utc_time];
+        self.has_data || signs.iter().any(|value| *value != Value::Missing)
+    }
+
     fn initiated(&self) -> Option<bool> {
         self.initiated.truth().or_else(|| match self.direction.plain()? {
             "egress" | "outbound" => Some(true),
@@ -213,24 +239,71 @@ impl<'a> Values<'a> {
             return iso(time).map(Iso::utc).ok_or(Fault::of(Refusal::BadTime, "UtcTime"));
         }
         if let Some(time) = self.record_time.plain() {
-            return match iso(time) {
-                Some(Iso::Zoned(second)) => Ok(second),
-                Some(Iso::Zoneless(_)) => Err(Fault::of(Refusal::NoTimezone, "@timestamp")),
-                None => Err(Fault::of(Refusal::BadTime, "@timestamp")),
-            };
+            return instant(time, "@timestamp");
         }
-        let is_there = self.local_time.plain().is_some();
-        let refusal = if is_there { Refusal::NoTimezone } else { Refusal::NoTime };
-        Err(Fault::of(refusal, if is_there { "EventTime" } else { "UtcTime" }))
+        match self.local_time.plain() {
+            Some(time) => instant(time, "EventTime"),
+            None => Err(Fault::of(Refusal::NoTime, "UtcTime")),
+        }
     }
 
-    fn ignore(&self, why: Ignored, name: Option<&str>, sink: &mut impl Sink) {
+    /// Whether the record says a time far from `UtcTime`, which is `second`.
+    #[inline]
+    fn has_gap(&self, second: Second) -> bool {
+        let (Some(utc), Some(record)) = (self.utc_time.plain(), self.record_time.plain()) else {
+            return false;
+        };
+        if is_same_hour(utc.as_bytes(), record.as_bytes()) {
+            return false;
+        }
+        instant(record, "@timestamp")
+            .is_ok_and(|record| record.unix().abs_diff(second.unix()) > GAP_SECONDS_MAX)
+    }
+
+    /// Whether a field that is compared as written was written with escapes.
+    #[inline]
+    fn are_escaped(&self) -> bool {
+        self.event_id.is_escaped()
+            || self.provider.is_escaped()
+            || self.channel.is_escaped()
+            || self.utc_time.is_escaped()
+            || self.record_time.is_escaped()
+            || self.local_time.is_escaped()
+            || self.initiated.is_escaped()
+            || self.direction.is_escaped()
+            || self.destination.is_escaped()
+            || self.ecs_destination.is_escaped()
+    }
+
+    fn ignore(&self, why: Ignored, name: Option<&str>, line: u64, sink: &mut impl Sink) {
         let reporter = match (self.second(), device(name)) {
-            (Ok(second), Ok(device)) => Some(Reporter { second, device, tenant: None }),
+            (Ok(second), Ok(device)) => Some(Reporter { second, device }),
             _ => None,
         };
-        sink.ignored(why, reporter.as_ref());
+        sink.ignored(&Passed { why, reporter, tenant: None, line });
     }
+}
+
+/// A time that is one only with a zone, or as an epoch number.
+fn instant(time: &str, field: &'static str) -> Result<Second, Fault> {
+    match iso(time) {
+        Some(Iso::Zoned(second)) => Ok(second),
+        Some(Iso::Zoneless(_)) => Err(Fault::of(Refusal::NoTimezone, field)),
+        None => epoch(time).ok_or(Fault::of(Refusal::BadTime, field)),
+    }
+}
+
+/// Whether two times in UTC are of one hour, as they are nearly always: told without reading them.
+#[inline]
+fn is_same_hour(one: &[u8], other: &[u8]) -> bool {
+    other.last() == Some(&b'Z')
+        && one.get(..10) == other.get(..10)
+        && one.get(11..13).is_some_and(|hour| other.get(11..13) == Some(hour))
+}
+
+/// Also what was an IPv4 multicast address before it was written as IPv6 (`e000:fc::`); that space is nobody's.
+fn is_special(remote: Address) -> bool {
+    remote.special().is_some() || matches!(remote.octets().first(), Some(0xe0..=0xef))
 }
 
 fn device(name: Option<&str>) -> Result<Mentions<'_>, Fault> {

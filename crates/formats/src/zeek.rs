@@ -6,7 +6,7 @@
 
 use sighting::{Address, IdentityKind, Mention, Second};
 
-use crate::record::{Fault, Ignored, Mentions, Opened, Refusal, Reporter, Sink};
+use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink};
 use crate::settings::Settings;
 
 /// One connection, its fields as text; `None` is unset.
@@ -33,22 +33,22 @@ impl<'a> Connection<'a> {
         let written = self.originator.ok_or(Fault::of(Refusal::NoDevice, "id.orig_h"))?;
         let originator = address(written, "id.orig_h")?;
         if !settings.local_networks.is_local(originator, self.local) {
-            sink.ignored(Ignored::NotLocal, None);
+            sink.ignored(&Passed::by_nobody(Ignored::NotLocal, line));
             return Ok(());
         }
         let device = Mentions::one(Mention { kind: IdentityKind::Address, written });
         if let Some(why) = self.not_established()? {
-            self.ignore(why, device, sink);
+            self.ignore(why, device, line, sink);
             return Ok(());
         }
         let Some(responder) = self.responder else {
-            self.ignore(Ignored::NoRemote, device, sink);
+            self.ignore(Ignored::NoRemote, device, line, sink);
             return Ok(());
         };
         let remote = address(responder, "id.resp_h")?;
         let second = self.second?;
         if !settings.keep_special_remotes && remote.special().is_some() {
-            self.ignore(Ignored::Special, device, sink);
+            self.ignore(Ignored::Special, device, line, sink);
             return Ok(());
         }
         sink.opened(&Opened { second, remote, device, tenant: None, line });
@@ -69,9 +69,9 @@ impl<'a> Connection<'a> {
         })
     }
 
-    fn ignore(&self, why: Ignored, device: Mentions<'a>, sink: &mut impl Sink) {
-        let reporter = self.second.ok().map(|second| Reporter { second, device, tenant: None });
-        sink.ignored(why, reporter.as_ref());
+    fn ignore(&self, why: Ignored, device: Mentions<'a>, line: u64, sink: &mut impl Sink) {
+        let reporter = self.second.ok().map(|second| Reporter { second, device });
+        sink.ignored(&Passed { why, reporter, tenant: None, line });
     }
 }
 

@@ -9,8 +9,8 @@
 //! `ts` is epoch seconds or milliseconds or ISO 8601; the addresses may be `id_orig_h` or `id:{orig_h}`; `_path` and
 //! `@stream` name the log. Source: Zeek's JSON writer and its `TS_*` settings; samples of five producers.
 
-use crate::json::{Scanner, Value};
-use crate::record::{Fault, Ignored, Refusal, Sink};
+use crate::json::{Scanner, Value, reread};
+use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::time::{Iso, epoch, iso};
 use crate::zeek::{Connection, is_connection_log};
@@ -36,14 +36,20 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     let mut values = Values::default();
     values.read(&mut scanner)?;
     scanner.end()?;
+    if (scanner.has_escaped_keys() || values.are_escaped())
+        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
+    {
+        return told;
+    }
     if values.path.plain().is_some_and(|path| !is_connection_log(path)) {
-        sink.ignored(Ignored::OtherEvent, None);
+        sink.ignored(&Passed::by_nobody(Ignored::OtherEvent, line));
         return Ok(());
     }
     values.connection().judge(line, settings, sink)
 }
 
 impl<'a> Values<'a> {
+    #[inline]
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         let mut key = scanner.first_key()?;
         while let Some(name) = key {
@@ -78,6 +84,16 @@ impl<'a> Values<'a> {
             key = scanner.next_key()?;
         }
         Ok(())
+    }
+
+    /// Whether a field that is compared as written was written with escapes.
+    fn are_escaped(&self) -> bool {
+        self.path.is_escaped()
+            || self.ts.is_escaped()
+            || self.originator.is_escaped()
+            || self.responder.is_escaped()
+            || self.protocol.is_escaped()
+            || self.state.is_escaped()
     }
 
     fn connection(&self) -> Connection<'a> {

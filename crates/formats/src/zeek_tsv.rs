@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use memchr::memchr_iter;
 
-use crate::record::{Fault, Ignored, Refusal, Sink};
+use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::text::is_null;
 use crate::time::epoch_seconds;
@@ -80,6 +80,8 @@ impl ZeekHeader {
     pub(crate) fn read(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.strip_suffix('\r').unwrap_or(&line);
+        // Files that were strung together may each bring a mark.
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
         if let Some(separator) = line.strip_prefix("#separator") {
             // The first line of every file: what another file said no longer holds.
             *self = ZeekHeader::default();
@@ -159,14 +161,14 @@ impl<'s> Reader<'s> {
     #[inline]
     pub(crate) fn line(&mut self, text: &str, line: u64, sink: &mut impl Sink) -> Result<(), Fault> {
         if text.starts_with('#') {
-            sink.ignored(Ignored::Header, None);
+            sink.ignored(&Passed::by_nobody(Ignored::Header, line));
             return Ok(());
         }
         let layout = self.layout.as_deref().ok_or(Refusal::NoHeader)?;
         let columns = match &layout.rows {
             Rows::Connections(columns) => columns,
             Rows::Other => {
-                sink.ignored(Ignored::OtherEvent, None);
+                sink.ignored(&Passed::by_nobody(Ignored::OtherEvent, line));
                 return Ok(());
             }
             Rows::Lacking(field) => return Err(Fault::of(Refusal::MissingField, field)),

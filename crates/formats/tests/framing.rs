@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use seenby_formats::{
-    CHUNK_BYTES, ColumnMap, Format, Framer, HEAD_BYTES, LINE_BYTES_MAX, Opening, Settings, Wanted, decode,
+    CHUNK_BYTES, Chunk, ColumnMap, Family, Format, Framer, HEAD_BYTES, LINE_BYTES_MAX, Opening, Settings,
+    Wanted, decode,
 };
 
 mod support;
@@ -64,7 +65,8 @@ proptest! {
     }
 
     #[test]
-    fn every_line_is_told_of_once(text in "([{}\\[\\]\":,a#0\\t\\\\]{0,12}\r?\n){0,20}") {
+    fn every_line_is_told_of_once(// An array may hold several records, so no line opens one.
+        text in "(([{}\":,a#0\\\\][{}\\[\\]\":,a#0\\t\\\\]{0,11})?\r?\n){0,20}") {
         let lines = text.matches('\n').count();
         let columns = ColumnMap::default();
         let openings = [Format::ZeekTsv, Format::ZeekJson].map(|format| open(b"x", Wanted::Exactly(format), &columns));
@@ -97,7 +99,7 @@ fn byte_by_byte_and_with_pauses() {
         let opening = open(&bytes, Wanted::Detect, &settings.columns);
         let whole = read_pieces(opening, &settings, [bytes.as_slice()]);
         let mut recorder = Recorder::default();
-        let mut framer = Framer::new(opening);
+        let mut framer = Framer::new(opening, &settings.columns);
         for byte in bytes.chunks(1) {
             framer.push(byte, &mut |chunk| decode(&chunk, &settings, &mut recorder));
             framer.flush(&mut |chunk| decode(&chunk, &settings, &mut recorder));
@@ -127,7 +129,7 @@ fn chunks_end_between_records_of_every_kind() {
         let bytes = fs::read(&log).expect("the log can be read");
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         // Documents end once; all others can be strung together, headers and all.
-        if log.ends_with("mde/document.log") || log.ends_with("mde/hunting.log") {
+        if ["document.log", "hunting.log", "cut.log"].iter().any(|name| log.ends_with(name)) {
             continue;
         }
         let many = [text, b"\n"].concat().repeat(2 * CHUNK_BYTES / text.len() + 1);
@@ -157,8 +159,8 @@ fn a_huge_line_costs_itself() {
     for format in [Format::Mde, Format::ZeekTsv, Format::Csv] {
         let opening = open(MDE.as_bytes(), Wanted::Exactly(format), &settings.columns);
         let mut recorder = Recorder::default();
-        let mut framer = Framer::new(opening);
-        let mut out = |chunk: seenby_formats::Chunk| {
+        let mut framer = Framer::new(opening, &settings.columns);
+        let mut out = |chunk: Chunk| {
             assert!(chunk.len() <= LINE_BYTES_MAX + 2 * CHUNK_BYTES, "the line was kept");
             decode(&chunk, &settings, &mut recorder);
         };
@@ -191,7 +193,10 @@ fn a_huge_element_costs_itself() {
 #[test]
 fn prose_is_refused_line_by_line() {
     let calls = read(b"Lorem ipsum\n\ndolor sit amet", &Settings::default());
-    assert_eq!(calls, ["line 1: refused unrecognised", "ignored blank", "line 3: refused unrecognised"]);
+    assert_eq!(
+        calls,
+        ["line 1: refused unrecognised", "line 2: ignored blank", "line 3: refused unrecognised"]
+    );
 }
 
 #[test]
@@ -211,4 +216,217 @@ fn the_head_is_enough() {
     let blank = "\n".repeat(HEAD_BYTES - 1000);
     let calls = read(format!("{blank}{MDE}\n").as_bytes(), &Settings::default());
     assert!(calls.last().is_some_and(|call| call.ends_with(SEEN)));
+}
+
+/// Every call for an input of which only the first bytes came.
+fn read_cut(
+    format: Format,
+    bytes: &[u8],
+    end: impl FnOnce(&mut Framer, &mut dyn FnMut(Chunk)),
+) -> Vec<String> {
+    let settings = Settings::default();
+    let mut recorder = Recorder::default();
+    let mut framer = Framer::new(open(bytes, Wanted::Exactly(format), &settings.columns), &settings.columns);
+    let mut out = |chunk: Chunk| decode(&chunk, &settings, &mut recorder);
+    framer.push(bytes, &mut out);
+    end(&mut framer, &mut out);
+    recorder.calls
+}
+
+#[test]
+fn what_is_left_of_a_record_is_none() {
+    let csv = "time,device,ip\n1930557662,pc-17,198.51.100.20\n1930557662,pc-17,198.51.100.2";
+    let zeek = "#path\tconn\n#fields\tts\tid.orig_h\tconn_state\tid.resp_h\n1930557662.0\t10.0.0.1\tSF\t198.51.100.20\n1930557662.0\t10.0.0.1\tSF\t198.51.100.2";
+    let open_quote = "time,device,ip,note\n1930557662,pc-17,198.51.100.20,\"one\ntwo\nthr";
+    let lines = format!("{MDE}\n{MDE}");
+    let document = format!("[\n{MDE},\n{}", MDE.strip_suffix('}').expect("an object"));
+    let stray = format!("[\n{MDE},\n12");
+    for (format, log, line) in [
+        (Format::Csv, csv, 3),
+        (Format::ZeekTsv, zeek, 4),
+        (Format::Csv, open_quote, 2),
+        (Format::Mde, &lines, 2),
+        (Format::Mde, &document, 3),
+        (Format::Mde, &stray, 3),
+        (Format::Mde, &format!("{MDE}\n{}", "x".repeat(LINE_BYTES_MAX + 2 * CHUNK_BYTES)), 2),
+    ] {
+        let stopped = read_cut(format, log.as_bytes(), |framer, mut out| framer.stop(&mut out));
+        let broken = read_cut(format, log.as_bytes(), |framer, mut out| framer.break_off(&mut out));
+        let (last, others) = broken.split_last().expect("the record is told of");
+        assert_eq!(last, &format!("line {line}: refused truncated"));
+        assert_eq!(others, stopped, "{format:?}");
+        let ended = format!("{log}\n");
+        let whole = read_cut(format, ended.as_bytes(), |framer, mut out| framer.break_off(&mut out));
+        assert!(whole.starts_with(&stopped) && whole.len() > stopped.len(), "{whole:?}");
+    }
+}
+
+/// Every call for an input of which something is said.
+fn read_as(wanted: Wanted, columns: &ColumnMap, bytes: &[u8]) -> Vec<String> {
+    let settings = Settings { columns: columns.clone(), ..Settings::default() };
+    let opening = open(bytes, wanted, columns);
+    let whole = read_pieces(opening, &settings, [bytes]);
+    let parts = read_pieces(opening, &settings, bytes.chunks(1_021));
+    assert_eq!(whole, parts);
+    whole
+}
+
+#[test]
+fn the_format_may_be_told_late() {
+    let default = ColumnMap::default();
+    let prose = "Lorem ipsum, dolor sit amet.\n".repeat(HEAD_BYTES / 20);
+    let long_json = format!("{{\"x\":\"{}\"}}\n", "x".repeat(2 * HEAD_BYTES));
+    let unrelated = format!("{{\n  \"x\": \"{}\"\n}}\n", "x".repeat(100)).repeat(HEAD_BYTES / 50);
+    let zeek = "#path\tconn\n#fields\tts\tid.orig_h\tid.resp_h\tconn_state\n1930557662.0\t10.0.0.1\t198.51.100.20\tSF\n";
+    let nul = "\0".repeat(100_000);
+    for before in
+        [&prose, &long_json, &unrelated, &format!("{nul}\n"), &nul, &format!("[2031] INFO x\n{prose}")]
+    {
+        let is_joined = before.ends_with('\0');
+        for (rest, told) in [
+            (format!("{MDE}\n{MDE}\n"), 2),
+            (format!("{{\"records\":[{MDE},{MDE}]}}\n"), 2),
+            ("\u{feff}time;device;ip\n1930557662;pc;198.51.100.20\n".to_owned(), 1),
+            (zeek.to_owned(), 1),
+            (format!("{{\"x\":1}}\n\n{MDE}"), 1),
+        ] {
+            if is_joined && !rest.starts_with("{\"category") {
+                continue;
+            }
+            let log = format!("{before}{rest}");
+            // A document of unrelated objects goes on as one: text is no part of it.
+            if std::ptr::eq(before, &raw const unrelated) && !rest.starts_with('{') {
+                continue;
+            }
+            let calls = read_as(Wanted::Detect, &default, log.as_bytes());
+            let opened: Vec<&String> = calls.iter().filter(|call| call.contains(": opened")).collect();
+            assert_eq!(opened.len(), told - usize::from(is_joined), "{:?}", calls.last());
+            let line = log.trim_end().matches('\n').count() + 1;
+            assert!(opened.iter().all(|call| call.contains("198.51.100.20")), "{opened:?}");
+            assert!(
+                calls.last().is_some_and(|call| call.starts_with(&format!("line {line}: opened"))),
+                "{calls:?}"
+            );
+            let refused = calls.iter().filter(|call| call.ends_with("refused unrecognised")).count();
+            let records = if std::ptr::eq(before, &raw const unrelated) { 4 } else { 1 };
+            assert!(refused >= before.trim_end().lines().count() / records, "{refused}");
+        }
+    }
+}
+
+#[test]
+fn a_long_first_line_costs_itself() {
+    let mut log = vec![b'x'; LINE_BYTES_MAX + CHUNK_BYTES];
+    log.extend_from_slice(format!("\n{MDE}\n").as_bytes());
+    let calls = read(&log, &Settings::default());
+    assert_eq!(calls, ["line 1: refused line_too_long".to_owned(), format!("line 2: {SEEN}")]);
+    log.splice(..1, *b"{");
+    let calls = read(&log, &Settings::default());
+    assert_eq!(calls, ["line 1: refused line_too_long".to_owned(), format!("line 2: {SEEN}")]);
+}
+
+#[test]
+fn a_family_is_recognised_by_its_records() {
+    let default = ColumnMap::default();
+    let zeek = r#"{"ts":1930557662,"id.orig_h":"10.0.0.1","id.resp_h":"198.51.100.20","conn_state":"SF"}"#;
+    let (mde, zeek_family) = (Wanted::Family(Family::Mde), Wanted::Family(Family::Zeek));
+    let csv =
+        "Timestamp,DeviceId,ActionType,RemoteIP\n2031-03-04T10:01:02Z,aa,ConnectionSuccess,198.51.100.20";
+    for (wanted, log) in [
+        (mde, format!("tegory\":\"x\"}}\n{MDE}\n")),
+        (mde, format!("{zeek}\n{MDE}\n")),
+        (zeek_family, format!("\":\"SF\"}}\n{zeek}\n")),
+        (zeek_family, format!("{MDE}\n{zeek}\n")),
+        (mde, format!("{}\n{csv}\n", "x".repeat(2 * HEAD_BYTES))),
+    ] {
+        let calls = read_as(wanted, &default, log.as_bytes());
+        assert!(calls.first().is_some_and(|call| call.starts_with("line 1: refused")), "{calls:?}");
+        assert!(calls.last().is_some_and(|call| call.contains("198.51.100.20")), "{calls:?}");
+    }
+}
+
+#[test]
+fn named_columns_come_first() {
+    let columns = ColumnMap {
+        time: "@timestamp".to_owned(),
+        device: "host.name".to_owned(),
+        ip: "destination.ip".to_owned(),
+        ..ColumnMap::default()
+    };
+    let ecs = r#"{"@timestamp":"2031-03-04T10:01:02Z","event":{"code":"3","provider":"Microsoft-Windows-Sysmon"},"host":{"name":"pc"},"destination":{"ip":"198.51.100.20"},"winlog":{"event_id":1}}"#;
+    let seen = "line 1: opened 2031-03-04T10:01:02Z 198.51.100.20 by fqdn=\"pc\"";
+    assert_eq!(read_as(Wanted::Detect, &columns, ecs.as_bytes()), [seen]);
+    let wrapped = format!("{{\"records\":[{ecs}]}}\n");
+    assert_eq!(read_as(Wanted::Detect, &columns, wrapped.as_bytes()), [seen]);
+    let columns = ColumnMap {
+        time: "Timestamp".to_owned(),
+        device: "DeviceName".to_owned(),
+        ip: "LocalIP".to_owned(),
+        ..columns
+    };
+    let csv = "Timestamp,DeviceName,ActionType,RemoteIP,LocalIP\n2031-03-04T10:01:02Z,pc,x,192.0.2.1,198.51.100.20\n";
+    assert_eq!(
+        read_as(Wanted::Detect, &columns, csv.as_bytes()).last(),
+        Some(&seen.replace("line 1", "line 2"))
+    );
+    // What lacks them is still what it is.
+    assert_eq!(read_as(Wanted::Detect, &columns, MDE.as_bytes()), [format!("line 1: {SEEN}")]);
+}
+
+#[test]
+fn columns_that_are_missing() {
+    let columns = ColumnMap {
+        time: "ts".to_owned(),
+        ip: "net.dst".to_owned(),
+        action: "verdict".to_owned(),
+        ..ColumnMap::default()
+    };
+    for (head, missing) in [
+        ("TS;device;x\n1;2;3\n", vec!["net.dst", "verdict"]),
+        ("sep=;\nts;device;net.dst;verdict\n", vec![]),
+        ("{\"ts\":1}\n{\"net\":{\"dst\":1}}\n", vec!["verdict"]),
+        ("{\"records\":[{\"ts\":1,\"verdict\":2}]}", vec!["net.dst"]),
+        ("{\"ts\":1", vec![]),
+        ("", vec![]),
+    ] {
+        assert_eq!(seenby_formats::missing_columns(head.as_bytes(), true, &columns), missing, "{head}");
+    }
+}
+
+#[test]
+fn a_damaged_element_on_a_line_costs_itself() {
+    for bad in [
+        "{\"a\":\"b,\"c\":1}",
+        "{\"a\":1]}",
+        "{\"a\" 1}",
+        "{a\":\"b\"}",
+        "{\"a\":1",
+        "{\"a\":[{\"b\":\"c}],\"d\":1}",
+    ] {
+        for (start, end) in
+            [("[", "]"), ("{\"records\":[", "],\"x\":1}"), ("{\"Schema\":[{\"a\":1}],\"Results\":[", "]}")]
+        {
+            let log = format!("{start}{MDE},{bad},{MDE}, {MDE}{end}\n{MDE}\n");
+            let document = Wanted::Exactly(Format::Mde);
+            for log in [log.clone(), format!("[\n{MDE}\n]\n{log}")] {
+                let calls = read_as(document, &ColumnMap::default(), log.as_bytes());
+                let refused = calls.iter().filter(|call| call.contains("refused")).count();
+                let opened = calls.iter().filter(|call| call.ends_with(SEEN)).count();
+                assert_eq!(
+                    (opened, refused),
+                    (4 + usize::from(log.starts_with("[\n")), 1),
+                    "{log}\n{calls:#?}"
+                );
+            }
+        }
+    }
+}
+
+/// Lines cut before a value, each of which may be the last whole one.
+#[test]
+fn many_cut_lines_are_read_in_time() {
+    let log = format!("[\n{}{MDE}\n]\n", "{\"broken\":\n".repeat(100_000));
+    let calls = read_as(Wanted::Exactly(Format::Mde), &ColumnMap::default(), log.as_bytes());
+    assert_eq!(calls.len(), 100_001);
+    assert_eq!(calls.last(), Some(&format!("line 100002: {SEEN}")));
 }

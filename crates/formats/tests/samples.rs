@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use seenby_formats::{Ignored, Opened, Refusal, Reporter, Settings, Sink, Wanted, decode};
+use seenby_formats::{Ignored, Opened, Passed, Refusal, Settings, Sink, Wanted, decode};
 use sighting::{Identity, LocalNetworks, Network, Second};
 
 mod support;
@@ -44,8 +44,8 @@ impl Sink for Tally {
         *last = record.second.max(*last);
     }
 
-    fn ignored(&mut self, why: Ignored, _reporter: Option<&Reporter<'_>>) {
-        *self.ignored.entry(why).or_default() += 1;
+    fn ignored(&mut self, record: &Passed<'_>) {
+        *self.ignored.entry(record.why).or_default() += 1;
     }
 
     fn refused(&mut self, refusal: Refusal, _line: u64, _field: Option<&'static str>) {
@@ -90,7 +90,7 @@ fn count(path: &Path, networks: Vec<Network>) -> (Tally, Option<seenby_formats::
     let bytes = load(path);
     let opening = support::open(&bytes, Wanted::Detect, &settings.columns);
     let mut tally = Tally::default();
-    for chunk in support::chunks(opening, [bytes.as_slice()]) {
+    for chunk in support::chunks(opening, &settings.columns, [bytes.as_slice()]) {
         decode(&chunk, &settings, &mut tally);
     }
     (tally, opening.format())

@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "every test uses its own part")]
 
 use seenby_formats::{
-    Chunk, ColumnMap, Detection, Framer, HEAD_BYTES, Ignored, Mentions, Opened, Opening, Refusal, Reporter,
-    Settings, Sink, Wanted, decode, detect,
+    Chunk, ColumnMap, Detection, Framer, HEAD_BYTES, Mentions, Opened, Opening, Passed, Refusal, Settings,
+    Sink, Wanted, Warning, decode, detect,
 };
 
 /// Every call, in words.
@@ -20,9 +20,16 @@ impl Sink for Recorder {
         self.calls.push(format!("line {line}: opened {second} {remote} by {}{tenant}", names(device)));
     }
 
-    fn ignored(&mut self, why: Ignored, reporter: Option<&Reporter<'_>>) {
+    fn ignored(&mut self, record: &Passed<'_>) {
+        let Passed { why, reporter, tenant, line } = record;
         let reporter = reporter.map(|it| format!(", told at {} by {}", it.second, names(&it.device)));
-        self.calls.push(format!("ignored {}{}", why.code(), reporter.unwrap_or_default()));
+        let tenant = tenant.map(|tenant| format!(" tenant={tenant:?}")).unwrap_or_default();
+        let reporter = reporter.unwrap_or_default();
+        self.calls.push(format!("line {line}: ignored {}{reporter}{tenant}", why.code()));
+    }
+
+    fn warned(&mut self, warning: Warning, line: u64) {
+        self.calls.push(format!("line {line}: warned {warning:?}"));
     }
 
     fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>) {
@@ -41,15 +48,18 @@ fn names(device: &Mentions<'_>) -> String {
 pub(crate) fn open(bytes: &[u8], wanted: Wanted, columns: &ColumnMap) -> Opening {
     let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
     match detect(head, head.len() == bytes.len(), wanted, columns) {
-        Detection::Known(opening) => opening,
-        Detection::Unknown => Opening::UNRECOGNISED,
+        Detection::Known(opening) | Detection::Unknown(opening) => opening,
         Detection::NeedMore => panic!("asked for more than all"),
     }
 }
 
 /// The chunks of an input that comes in pieces.
-pub(crate) fn chunks<'a>(opening: Opening, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Chunk> {
-    let mut framer = Framer::new(opening);
+pub(crate) fn chunks<'a>(
+    opening: Opening,
+    columns: &ColumnMap,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Vec<Chunk> {
+    let mut framer = Framer::new(opening, columns);
     let mut chunks = Vec::new();
     for piece in pieces {
         framer.push(piece, &mut |chunk| chunks.push(chunk));
@@ -65,7 +75,7 @@ pub(crate) fn read_pieces<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Vec<String> {
     let mut recorder = Recorder::default();
-    for chunk in chunks(opening, pieces) {
+    for chunk in chunks(opening, &settings.columns, pieces) {
         decode(&chunk, settings, &mut recorder);
     }
     recorder.calls

@@ -1,19 +1,19 @@
 //! `seenby ingest`: takes in logs and says what became of every record. Refuses to hold: the taking in (`ingest`).
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use formats::{ColumnMap, Format, Wanted};
 use serde::Serialize;
-use sighting::{IdentityKind, LocalNetworks, Network, Organisation, SourceName, escape};
+use sighting::{IdentityKind, LocalNetworks, Network, Organisation, Retention, SourceName, escape};
 
 use super::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::house::House;
-use crate::ingest::{self, Input, Plan, Progress, Rules, Tally};
+use crate::ingest::{self, Found, Input, Plan, Progress, Rules, Taken, Tally, WarnedIn};
 use crate::output::{self, Output, align_right, counted, grouped, table};
 
 /// Take in logs: files, folders of files, or - for standard input
@@ -27,7 +27,7 @@ use crate::output::{self, Output, align_right, counted, grouped, table};
     after_help = "Examples:\n  seenby ingest /var/log/zeek/\n  zcat events.json.gz | seenby ingest --format mde -\n  seenby ingest --columns time=ts,device=host,ip=dst flows.csv"
 )]
 pub(crate) struct IngestArgs {
-    /// Files, folders (every file below them), or - for standard input
+    /// Files, pipes, folders (every file below them, links are followed), or - for standard input
     #[arg(required = true, value_name = "FILE|FOLDER|-")]
     paths: Vec<PathBuf>,
     /// What they are [default: told by the first bytes]
@@ -54,6 +54,9 @@ const COLUMNS_HELP: &str = "Which keys or columns of the formats csv and ndjson 
     Further keys: agent_id, action, opened (the words of action that count, separated by |), device_kind (agent_id, \
     fqdn, host_name, mac or address). A dot in a JSON key descends into an object.";
 
+/// Inputs of which more is said than what was refused.
+const NOTES_SHOWN_MAX: usize = 20;
+
 /// Inputs whose refused records are shown.
 const REFUSED_INPUTS_SHOWN_MAX: usize = 20;
 
@@ -70,7 +73,10 @@ struct Counts<'a> {
 /// Runs the command.
 pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
     let data_dir = context.data_dir()?;
-    let inputs = ingest::inputs(&args.paths, &data_dir)?;
+    let Found { inputs, skipped } = ingest::inputs(&args.paths, &data_dir)?;
+    for line in skipped {
+        output::note(&line);
+    }
     let house = House::open(&data_dir).await?;
     let organisation = house.organisation(context.organisation_name()).await?;
     let plan = Plan {
@@ -87,8 +93,13 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
     };
     let interrupt = Interrupt::listen();
     let begun_at = Instant::now();
-    let tally = take_in(&house, &organisation, &plan, &inputs, &interrupt).await?;
+    let Taken { tally, failure } =
+        take_in_what_comes(&house, &organisation, &plan, &inputs, &interrupt).await?;
     report(&tally, begun_at.elapsed(), context.global.json, &mut context.output)?;
+    report_too_old(&tally, &organisation);
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
     if interrupt.is_set() {
         output::note("Interrupted: what was read by then is in the store; run it again to take in the rest.");
         return Ok(Exit::Interrupted);
@@ -106,17 +117,32 @@ pub(crate) async fn take_in(
     inputs: &[Input],
     interrupt: &Interrupt,
 ) -> Result<Tally, Failure> {
+    let Taken { tally, failure } = take_in_what_comes(house, organisation, plan, inputs, interrupt).await?;
+    failure.map_or(Ok(tally), Err)
+}
+
+/// The same for those who want the counts also where it fails midway.
+async fn take_in_what_comes(
+    house: &House,
+    organisation: &Organisation,
+    plan: &Plan,
+    inputs: &[Input],
+    interrupt: &Interrupt,
+) -> Result<Taken, Failure> {
     let rules = Rules::new(organisation, &*house.book().await?);
     let progress = Progress::new(ingest::bytes(inputs));
-    let tally = ingest::run(&house.store, &rules, plan, inputs, &progress, &interrupt.flag);
+    interrupt.is_watched(&progress);
+    let taken = ingest::run(&house.store, &rules, plan, inputs, &progress, &interrupt.flag);
     progress.finish();
-    tally
+    Ok(taken)
 }
 
 /// A flag that the first interrupt sets; the second ends the program at once. Interrupts are listened to until it
 /// is dropped.
 pub(crate) struct Interrupt {
     flag: Arc<AtomicBool>,
+    /// The bar that may be on the terminal when it says something.
+    progress: Arc<OnceLock<Progress>>,
     listening: tokio::task::JoinHandle<()>,
 }
 
@@ -124,18 +150,29 @@ impl Interrupt {
     /// From now on.
     pub(crate) fn listen() -> Interrupt {
         let flag = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(OnceLock::<Progress>::new());
         let listening = tokio::spawn({
-            let flag = Arc::clone(&flag);
+            let (flag, progress) = (Arc::clone(&flag), Arc::clone(&progress));
             async move {
                 while tokio::signal::ctrl_c().await.is_ok() {
                     if flag.swap(true, Ordering::Relaxed) {
                         std::process::exit(Exit::Interrupted as i32);
                     }
-                    output::note("Stopping after what has been read; once more to stop at once.");
+                    let say =
+                        || output::note("Stopping after what has been read; once more to stop at once.");
+                    match progress.get() {
+                        Some(progress) => progress.aside(say),
+                        None => say(),
+                    }
                 }
             }
         });
-        Interrupt { flag, listening }
+        Interrupt { flag, progress, listening }
+    }
+
+    fn is_watched(&self, progress: &Progress) {
+        // There is one bar at a time, and one for each interrupt.
+        let _ = self.progress.set(progress.clone());
     }
 
     /// Whether there was one.
@@ -153,6 +190,7 @@ impl Drop for Interrupt {
 /// Tells what became of the records.
 fn report(tally: &Tally, took: Duration, json: bool, output: &mut Output) -> Result<(), Failure> {
     report_refused(tally);
+    report_odd(tally);
     if json {
         let Tally { sighted, ignored, refused, .. } = tally;
         let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
@@ -204,6 +242,41 @@ fn report_refused(tally: &Tally) {
     }
 }
 
+/// Tells, on standard error, what was odd about records that were taken, and of inputs that a setting does not fit.
+fn report_odd(tally: &Tally) {
+    for ((warning, _), warned) in &tally.warned_in {
+        let WarnedIn { name, records, first_line } = warned;
+        output::note(&format!(
+            "warning  {}: {}, first on line {first_line}: {warning}",
+            escape(name),
+            counted(*records, "record")
+        ));
+    }
+    for note in tally.notes.iter().take(NOTES_SHOWN_MAX) {
+        output::note(note);
+    }
+    let untold = tally.notes.len().saturating_sub(NOTES_SHOWN_MAX);
+    if untold > 0 {
+        output::note(&format!("note     and {} more", counted(untold as u64, "input")));
+    }
+}
+
+/// Tells why nothing is there where all that could be is too old.
+fn report_too_old(tally: &Tally, organisation: &Organisation) {
+    let too_old = tally.ignored.get("too_old").copied().unwrap_or(0);
+    let Retention::Hours(hours) = organisation.retention else { return };
+    if tally.sighted > 0 || too_old == 0 {
+        return;
+    }
+    output::note(&format!(
+        "note     every connection ({}) is older than the {} that the organisation '{}' keeps; to keep older ones: \
+         `seenby retention set forever`, or in a new data folder `seenby init --retention-hours forever`",
+        grouped(too_old),
+        counted(u64::from(hours), "hour"),
+        escape(&organisation.name)
+    ));
+}
+
 fn format_names() -> String {
     Format::ALL.map(Format::name).join(", ")
 }
@@ -228,7 +301,9 @@ fn parse_columns(text: &str) -> Result<ColumnMap, String> {
             .split_once('=')
             .map(|(key, column)| (key.trim(), column.trim()))
             .filter(|(_, column)| !column.is_empty())
-            .ok_or_else(|| format!("'{pair}' is not KEY=COLUMN; type time=ts,device=host,ip=dst"))?;
+            .ok_or_else(|| {
+                format!("'{}' is not KEY=COLUMN; type time=ts,device=host,ip=dst", escape(pair))
+            })?;
         match key {
             "time" => columns.time = column.to_owned(),
             "device" => columns.device = column.to_owned(),
@@ -243,7 +318,8 @@ fn parse_columns(text: &str) -> Result<ColumnMap, String> {
             }
             _ => {
                 return Err(format!(
-                    "'{key}' is no key; the keys are time, device, ip, agent_id, action, opened and device_kind"
+                    "'{}' is no key; the keys are time, device, ip, agent_id, action, opened and device_kind",
+                    escape(key)
                 ));
             }
         }
@@ -270,6 +346,8 @@ mod tests {
             ("time=", "KEY=COLUMN"),
             ("when=ts", "the keys are time"),
             ("device_kind=pc", "agent_id, fqdn"),
+            ("\u{1b}[31mred", "'\\u{1b}[31mred'"),
+            ("\u{202e}=x", "'\\u{202e}' is no key"),
         ] {
             let error = parse_columns(text).expect_err(text);
             assert!(error.contains(says), "{error:?} lacks {says:?}");

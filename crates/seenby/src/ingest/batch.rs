@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use formats::{Ignored, Mentions, Opened, Refusal, Reporter, Sink};
+use formats::{Ignored, Mentions, Opened, Passed, Refusal, Sink, Warning};
 use sighting::{
     Batch, Book, IdentityKind, Organisation, OrganisationId, Receipt, Retention, Second, SourceName, Uuid,
 };
@@ -69,6 +69,7 @@ pub(super) struct Filler<'a> {
     damage: Option<&'static str>,
     records: u64,
     refused: u64,
+    other_events: u64,
     /// Kept are the seconds from the first to the last.
     kept: (Second, Second),
     /// The last tenant met and whether it is foreign: it hardly ever changes.
@@ -86,6 +87,7 @@ impl<'a> Filler<'a> {
             damage: None,
             records: 0,
             refused: 0,
+            other_events: 0,
             kept: (Second::MIN, Second::MAX),
             tenant: (String::new(), rules.is_foreign("")),
         }
@@ -111,13 +113,14 @@ impl<'a> Filler<'a> {
         self.kept = (self.rules.retention.since(now), now.plus(AHEAD_SECONDS_MAX));
         self.reading = Some(Arc::clone(reading));
         self.damage = damage;
-        (self.records, self.refused) = (0, 0);
+        (self.records, self.refused, self.other_events) = (0, 0, 0);
     }
 
     /// The chunk has ended.
     pub(super) fn end(&mut self, reading: &Reading) {
         reading.records.fetch_add(self.records, Ordering::Relaxed);
         reading.refused.fetch_add(self.refused, Ordering::Relaxed);
+        reading.other_events.fetch_add(self.other_events, Ordering::Relaxed);
     }
 
     /// The batch, if it is full.
@@ -153,6 +156,13 @@ impl<'a> Filler<'a> {
         self.refused += 1;
         let Some(reading) = &self.reading else { return };
         self.tally.refuse(code, (reading.index, &reading.name), line, reason);
+    }
+
+    fn refuse_foreign(&mut self, tenant: Option<&str>, line: u64) {
+        self.refuse("foreign_tenant", line, || {
+            let tenant = sighting::escape(tenant.unwrap_or_default()).into_owned();
+            format!("the record is of tenant {tenant}, which is not this organisation's")
+        });
     }
 
     /// Adds an opened connection of an acceptable tenant and time; `false` if its device has no usable name.
@@ -194,10 +204,7 @@ impl Sink for Filler<'_> {
         self.records += 1;
         self.records_in_batch += 1;
         if self.is_foreign(record.tenant) {
-            self.refuse("foreign_tenant", record.line, || {
-                let tenant = sighting::escape(record.tenant.unwrap_or_default()).into_owned();
-                format!("the record is of tenant {tenant}, which is not this organisation's")
-            });
+            self.refuse_foreign(record.tenant, record.line);
         } else if record.second > self.kept.1 {
             self.refuse("in_future", record.line, || {
                 format!("the time {} is more than 5 minutes ahead of this machine's clock", record.second)
@@ -210,15 +217,18 @@ impl Sink for Filler<'_> {
         }
     }
 
-    fn ignored(&mut self, why: Ignored, reporter: Option<&Reporter<'_>>) {
+    fn ignored(&mut self, record: &Passed<'_>) {
         self.records_in_batch += 1;
-        self.tally.ignore(why.code());
-        if !matches!(why, Ignored::Header | Ignored::Blank) {
+        if !matches!(record.why, Ignored::Header | Ignored::Blank) {
             self.records += 1;
         }
-        let Some(reporter) = reporter else { return };
-        let is_kept = (self.kept.0..=self.kept.1).contains(&reporter.second);
-        if !is_kept || self.is_foreign(reporter.tenant) {
+        if self.is_foreign(record.tenant) {
+            return self.refuse_foreign(record.tenant, record.line);
+        }
+        self.tally.ignore(record.why.code());
+        self.other_events += u64::from(record.why == Ignored::OtherEvent);
+        let Some(reporter) = &record.reporter else { return };
+        if !(self.kept.0..=self.kept.1).contains(&reporter.second) {
             return;
         }
         if let Some(batch) = &mut self.batch
@@ -241,6 +251,11 @@ impl Sink for Filler<'_> {
             Some(field) => format!("{refusal} ({field})"),
             None => refusal.to_string(),
         });
+    }
+
+    fn warned(&mut self, warning: Warning, line: u64) {
+        let Some(reading) = &self.reading else { return };
+        self.tally.warn(warning, (reading.index, &reading.name), line);
     }
 }
 
@@ -268,7 +283,7 @@ mod tests {
 
     fn reading() -> Arc<Reading> {
         let input = crate::ingest::Input::file(std::path::Path::new("a.log"));
-        Arc::new(Reading::new(0, &input, SourceName::new("test").expect("a name")))
+        Arc::new(Reading::new(0, &input, Vec::new()))
     }
 
     #[test]
@@ -288,7 +303,7 @@ mod tests {
         let rules = rules(&organisation(1, &[]), &[organisation(2, &[])]);
         let mut filler = Filler::new(&rules);
         let reading = reading();
-        assert_eq!(filler.change_source(&reading.source), None);
+        assert_eq!(filler.change_source(&SourceName::new("test").expect("a name")), None);
         filler.begin(&reading, None);
         for (line, (second, names, tenant)) in (1..).zip(records) {
             let mut device = Mentions::new();

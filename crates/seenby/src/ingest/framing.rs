@@ -1,11 +1,11 @@
-//! The reading side of an ingest: each input's format is told by its first bytes, and its bytes are cut into chunks
-//! of whole records for the decoders. Refuses to hold: the cutting itself (`formats::Framer`) and decompression.
+//! The reading side of an ingest: each input's format is told by its first bytes, or by the first record that tells,
+//! and its bytes are cut into chunks of whole records for the decoders. Refuses to hold: the cutting itself (`formats::Framer`) and decompression.
 
 use std::io;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use formats::{Chunk, Detection, Framer, HEAD_BYTES, Opening};
+use formats::{Chunk, ColumnMap, Detection, Format, Framer, HEAD_BYTES, Opening, Wanted};
 use sighting::SourceName;
 
 use super::source::{self, Input, Stream};
@@ -63,52 +63,76 @@ fn read(
     stopped: &dyn Fn() -> bool,
     sender: &Sender<Work>,
 ) -> Arc<Reading> {
-    let begun = source::open(input, progress).and_then(|mut stream| {
-        let head = read_head(&mut stream, plan)?;
+    let begun = source::open(input, progress, stopped).and_then(|mut stream| {
+        let head = read_head(&mut stream, plan, stopped)?;
         Ok((stream, head))
     });
     let (mut stream, head) = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            let reading = Reading::new(index, input, named(plan, None));
-            reading.damage(UNREADABLE, 1, error.to_string());
+            let reading = Reading::new(index, input, Vec::new());
+            if !stopped() {
+                reading.damage(UNREADABLE, 1, error.to_string());
+            }
             return Arc::new(reading);
         }
     };
-    let reading = Arc::new(Reading::new(index, input, named(plan, head.opening.format())));
-    let mut framer = Framer::new(head.opening);
+    let reading = Arc::new(Reading::new(index, input, missing_columns(&head, plan)));
+    let mut framer = Framer::new(head.opening, &plan.formats.columns);
     let mut lines = 0;
-    let mut emit = |chunk| {
+    // A record that tells the format may come late; what was refused before it is of no source.
+    let mut format = head.opening.format();
+    let mut emit = |chunk: Chunk, damage| {
+        format = chunk.format().or(format);
+        if let Some(format) = format {
+            reading.is_format(format);
+        }
         // Fails only when every decoder has failed, which the next look at `stopped` sees.
-        super::send(sender, Work { reading: Arc::clone(&reading), chunk, damage: None });
+        let source = named(plan, format);
+        super::send(sender, Work { reading: Arc::clone(&reading), source, chunk, damage });
     };
     let mut take = |came: Came<'_>| match came {
         Came::Bytes(bytes) => {
             lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-            framer.push(bytes, &mut emit);
+            framer.push(bytes, &mut |chunk| emit(chunk, None));
         }
-        Came::Nothing => framer.flush(&mut emit),
+        Came::Nothing => framer.flush(&mut |chunk| emit(chunk, None)),
     };
     take(Came::Bytes(&head.bytes));
     let ended = match head.ended {
         Some(ended) => ended,
         None => read_on(&mut stream, buffer, stopped, &mut take),
     };
-    let damage = ended.err().map(|error| {
-        let code = stream.compression.map_or(UNREADABLE, |compression| compression.damage(&error));
+    let damage = ended.as_ref().err().map(|error| {
+        let code = stream.compression.map_or(UNREADABLE, |compression| compression.damage(error));
         reading.damage(code, lines + 1, error.to_string());
         code
     });
-    framer.finish(&mut |chunk: Chunk| {
-        super::send(sender, Work { reading: Arc::clone(&reading), chunk, damage });
-    });
+    let mut emit = |chunk| emit(chunk, damage);
+    match ended {
+        Ok(Ended::Whole) => framer.finish(&mut emit),
+        Ok(Ended::Stopped) => framer.stop(&mut emit),
+        Err(_) => framer.break_off(&mut emit),
+    }
     reading
 }
 
 /// Under whose name sightings are kept: the one given, else the format's.
-fn named(plan: &Plan, format: Option<formats::Format>) -> SourceName {
-    let by_format = || SourceName::new(format.map_or(UNRECOGNISED, formats::Format::name));
+fn named(plan: &Plan, format: Option<Format>) -> SourceName {
+    let by_format = || SourceName::new(format.map_or(UNRECOGNISED, Format::name));
     plan.source.clone().or_else(by_format).expect("the name of a format is a sound name")
+}
+
+/// The keys or columns that the operator named and that the input does not have, as far as its first bytes tell.
+fn missing_columns(head: &Head, plan: &Plan) -> Vec<String> {
+    let columns = &plan.formats.columns;
+    let may_be_generic =
+        matches!(plan.wanted, Wanted::Detect | Wanted::Exactly(Format::Ndjson | Format::Csv));
+    if *columns == ColumnMap::default() || !may_be_generic {
+        return Vec::new();
+    }
+    let missing = formats::missing_columns(&head.bytes, head.ended.is_some(), columns);
+    missing.into_iter().map(str::to_owned).collect()
 }
 
 /// The first bytes of an input and what they say it is.
@@ -116,20 +140,21 @@ struct Head {
     bytes: Vec<u8>,
     opening: Opening,
     /// The input ended within them, well or badly.
-    ended: Option<io::Result<()>>,
+    ended: Option<io::Result<Ended>>,
 }
 
-fn read_head(stream: &mut Stream<'_>, plan: &Plan) -> io::Result<Head> {
+fn read_head(stream: &mut Stream<'_>, plan: &Plan, stopped: &dyn Fn() -> bool) -> io::Result<Head> {
     let mut bytes = vec![0; HEAD_BYTES];
     let mut filled = 0;
     loop {
         let ended = match stream.reader.read(&mut bytes[filled..]) {
-            Ok(0) => Some(Ok(())),
+            Ok(0) => Some(Ok(Ended::Whole)),
             Ok(more) => {
                 filled += more;
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) if stopped() => Some(Ok(Ended::Stopped)),
             // Damage within the first bytes: what is there is still looked at.
             Err(error) if stream.compression.is_some() => Some(Err(error)),
             Err(error) => return Err(error),
@@ -137,13 +162,22 @@ fn read_head(stream: &mut Stream<'_>, plan: &Plan) -> io::Result<Head> {
         let is_all = ended.is_some() || filled == HEAD_BYTES;
         let opening =
             match formats::detect(&bytes[..filled], ended.is_some(), plan.wanted, &plan.formats.columns) {
-                Detection::Known(opening) => opening,
+                Detection::Known(opening) | Detection::Unknown(opening) => opening,
                 Detection::NeedMore if !is_all => continue,
-                Detection::NeedMore | Detection::Unknown => Opening::UNRECOGNISED,
+                Detection::NeedMore => Opening::UNRECOGNISED,
             };
         bytes.truncate(filled);
         return Ok(Head { bytes, opening, ended });
     }
+}
+
+/// How the reading of an input ended where nothing was wrong with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ended {
+    /// All of it was read.
+    Whole,
+    /// Nobody wanted more.
+    Stopped,
 }
 
 /// What came of an input.
@@ -153,24 +187,25 @@ enum Came<'a> {
     Nothing,
 }
 
-/// Reads to the end, or until it is stopped (which is a good end too).
+/// Reads to the end, or until it is stopped.
 fn read_on(
     stream: &mut Stream<'_>,
     buffer: &mut [u8],
     stopped: &dyn Fn() -> bool,
     take: &mut dyn FnMut(Came<'_>),
-) -> io::Result<()> {
+) -> io::Result<Ended> {
     while !stopped() {
         if !stream.wait()? {
             take(Came::Nothing);
             continue;
         }
         match stream.reader.read(buffer) {
-            Ok(0) => break,
+            Ok(0) => return Ok(Ended::Whole),
             Ok(bytes) => take(Came::Bytes(&buffer[..bytes])),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if stopped() => break,
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(Ended::Stopped)
 }

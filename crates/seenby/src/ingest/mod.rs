@@ -14,8 +14,8 @@ mod tally;
 
 pub(crate) use batch::Rules;
 pub(crate) use progress::Progress;
-pub(crate) use source::{Input, bytes, inputs};
-pub(crate) use tally::Tally;
+pub(crate) use source::{Found, Input, bytes, inputs};
+pub(crate) use tally::{Tally, WarnedIn};
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use formats::{Chunk, Wanted};
+use formats::{Chunk, Format, Wanted};
 use sighting::{SourceName, Store as _, StoreError};
 
 use crate::exit::Failure;
@@ -57,12 +57,16 @@ pub(crate) struct Reading {
     index: usize,
     /// Its name, as it is shown (unescaped).
     name: String,
-    /// Under whose name its sightings are kept.
-    source: SourceName,
+    /// What it was read as; unset while nothing told.
+    format: OnceLock<Format>,
+    /// Keys or columns that the operator named and that it does not have.
+    missing_columns: Vec<String>,
     /// Records that a sighting could have come from: all but headers and blank lines.
     records: AtomicU64,
     /// Those of them that were refused.
     refused: AtomicU64,
+    /// Those of them that were another kind of event.
+    other_events: AtomicU64,
     /// Where reading ended badly.
     damage: OnceLock<Damage>,
     /// The input was cut inside a record, and that record was refused for it.
@@ -78,16 +82,24 @@ struct Damage {
 }
 
 impl Reading {
-    fn new(index: usize, input: &Input, source: SourceName) -> Reading {
+    fn new(index: usize, input: &Input, missing_columns: Vec<String>) -> Reading {
         Reading {
             index,
             name: input.name.clone(),
-            source,
+            format: OnceLock::new(),
+            missing_columns,
             records: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            other_events: AtomicU64::new(0),
             damage: OnceLock::new(),
             cut_is_told: AtomicBool::new(false),
         }
+    }
+
+    /// A record told the format.
+    fn is_format(&self, format: Format) {
+        // Once told, it stays.
+        let _ = self.format.set(format);
     }
 
     /// Reading ended badly.
@@ -116,15 +128,51 @@ impl Reading {
         {
             of_this.is_all = true;
         }
+        self.note(records, tally);
+    }
+
+    /// Adds what the operator may want to know although nothing was refused: that a setting fits no record.
+    fn note(&self, records: u64, tally: &mut Tally) {
+        let name = sighting::escape(&self.name);
+        let format = self.format.get();
+        let is_generic = matches!(format, None | Some(Format::Ndjson | Format::Csv));
+        if is_generic && records > 0 && !self.missing_columns.is_empty() {
+            let names: Vec<_> = self.missing_columns.iter().map(|column| sighting::escape(column)).collect();
+            tally.notes.push(format!(
+                "note     {name}: --columns names {}, which neither a header nor a record at its start has",
+                names.join(", ")
+            ));
+        }
+        if records > 0
+            && records == self.other_events.load(Ordering::Relaxed)
+            && let Some(format) = format
+        {
+            tally.notes.push(format!(
+                "note     {name}: read as {}, and every record ({records}) was another kind of event; if it holds \
+                 connections, say what it is with --format, or map its columns with --columns",
+                format.name()
+            ));
+        }
     }
 }
 
 /// A piece of work for a decoder.
 struct Work {
     reading: Arc<Reading>,
+    /// Under whose name its sightings are kept.
+    source: SourceName,
     chunk: Chunk,
     /// Why its last record may be cut, where the input ended in damage.
     damage: Option<&'static str>,
+}
+
+/// What an ingest came to.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// The counts, as far as it came.
+    pub(crate) tally: Tally,
+    /// Why it did not come to its end.
+    pub(crate) failure: Option<Failure>,
 }
 
 /// Reads every input into the store. `stop` ends it early and cleanly: what was read by then is in the store.
@@ -135,12 +183,12 @@ pub(crate) fn run(
     inputs: &[Input],
     progress: &Progress,
     stop: &AtomicBool,
-) -> Result<Tally, Failure> {
+) -> Taken {
     let runtime = tokio::runtime::Handle::current();
     let (sender, receiver) = bounded(CHUNKS_WAITING_PER_THREAD * plan.threads);
     let failed = AtomicBool::new(false);
     let decoders = Decoders { store, rules, plan, runtime: &runtime, receiver: &receiver, failed: &failed };
-    let (readings, decoded) = std::thread::scope(|scope| -> Result<_, Failure> {
+    let ended = std::thread::scope(|scope| -> Result<_, Failure> {
         let mut handles = Vec::new();
         for number in 0..plan.threads {
             let thread = std::thread::Builder::new().name(format!("decode-{number}"));
@@ -151,18 +199,29 @@ pub(crate) fn run(
         let read = framing::read_all(inputs, plan, progress, &stopped, sender);
         let decoded: Vec<_> = handles.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         Ok((read, decoded))
-    })?;
+    });
     let mut tally = Tally::default();
+    let (readings, decoded) = match ended {
+        Ok(ended) => ended,
+        Err(failure) => return Taken { tally, failure: Some(failure) },
+    };
+    let mut failure = None;
     for result in decoded {
-        let part = result.map_err(|_| {
-            Failure::unavailable("a decoder stopped unexpectedly; this is a mistake in seenby")
-        })?;
-        tally.merge(part?);
+        let failed = match result {
+            Ok((part, failed)) => {
+                tally.merge(part);
+                failed.map(Failure::from)
+            }
+            Err(_) => {
+                Some(Failure::unavailable("a decoder stopped unexpectedly; this is a mistake in seenby"))
+            }
+        };
+        failure = failure.or(failed);
     }
     for reading in readings {
         reading.conclude(&mut tally);
     }
-    Ok(tally)
+    Taken { tally, failure }
 }
 
 /// What a decoder does next.
@@ -183,30 +242,35 @@ struct Decoders<'a> {
 }
 
 impl Decoders<'_> {
-    /// Decodes chunks into a batch of its own and appends it whenever it is full, until there are no more.
-    fn decode(&self) -> Result<Tally, StoreError> {
+    /// Decodes chunks until there are no more, or the store fails: the counts up to there, and how it failed.
+    fn decode(&self) -> (Tally, Option<StoreError>) {
         let mut filler = Filler::new(self.rules);
+        let failed = self.decode_all(&mut filler).err();
+        (filler.into_tally(), failed)
+    }
+
+    /// Decodes chunks into a batch of its own and appends it whenever it is full.
+    fn decode_all(&self, filler: &mut Filler<'_>) -> Result<(), StoreError> {
         loop {
             let work = match self.next() {
                 Next::Work(work) => work,
                 Next::Pause => {
                     let rest = filler.take();
-                    self.append(rest, &mut filler)?;
+                    self.append(rest, filler)?;
                     continue;
                 }
                 Next::End => break,
             };
-            let full = filler.change_source(&work.reading.source);
-            self.append(full, &mut filler)?;
+            let full = filler.change_source(&work.source);
+            self.append(full, filler)?;
             filler.begin(&work.reading, work.damage);
-            formats::decode(&work.chunk, &self.plan.formats, &mut filler);
+            formats::decode(&work.chunk, &self.plan.formats, filler);
             filler.end(&work.reading);
             let full = filler.take_full();
-            self.append(full, &mut filler)?;
+            self.append(full, filler)?;
         }
         let rest = filler.take();
-        self.append(rest, &mut filler)?;
-        Ok(filler.into_tally())
+        self.append(rest, filler)
     }
 
     fn next(&self) -> Next {

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const DRAWS_PER_SECOND: u8 = 10;
 
 /// A progress bar, or nothing where nobody watches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
 }
@@ -41,6 +41,11 @@ impl Progress {
     /// Bytes of an input were read, before decompression.
     pub(super) fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);
+    }
+
+    /// Does something that writes to the terminal, without the bar in its way.
+    pub(crate) fn aside(&self, write: impl FnOnce()) {
+        self.bar.suspend(write);
     }
 
     /// Takes the bar away.

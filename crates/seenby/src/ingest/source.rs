@@ -1,12 +1,16 @@
-//! Where logs come from: files, folders, standard input, as they are or compressed. Refuses to hold: what is in them.
+//! Where logs come from: files, folders, pipes, standard input, as they are or compressed. Refuses to hold: what is in
+//! them.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufRead, Read};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 
 use super::Progress;
 use crate::exit::Failure;
@@ -26,7 +30,7 @@ pub(crate) struct Input {
 impl Input {
     /// A file.
     pub(crate) fn file(path: &Path) -> Input {
-        let bytes = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|it| it.len());
+        let bytes = std::fs::metadata(path).ok().filter(Metadata::is_file).map(|it| it.len());
         Input { name: path.display().to_string(), path: Some(path.to_owned()), bytes }
     }
 
@@ -35,14 +39,22 @@ impl Input {
     }
 }
 
+/// The inputs that a person named, and what in their folders is none.
+#[derive(Default, Debug)]
+pub(crate) struct Found {
+    pub(crate) inputs: Vec<Input>,
+    /// What was left out and why, in a line each.
+    pub(crate) skipped: Vec<String>,
+}
+
 /// The inputs that a person named: files, folders (with every regular file below them, sorted), `-`. `but` is the
 /// data folder, which is never read as logs.
-pub(crate) fn inputs(named: &[PathBuf], but: &Path) -> Result<Vec<Input>, Failure> {
-    let but = but.canonicalize().ok();
-    let mut inputs = Vec::new();
+pub(crate) fn inputs(named: &[PathBuf], but: &Path) -> Result<Found, Failure> {
+    let but = std::fs::metadata(but).ok().map(|metadata| identity(&metadata));
+    let mut found = Found::default();
     for path in named {
         if path.as_os_str() == "-" {
-            inputs.push(Input::standard_input());
+            found.inputs.push(Input::standard_input());
             continue;
         }
         let metadata = std::fs::metadata(path).map_err(|error| {
@@ -52,14 +64,37 @@ pub(crate) fn inputs(named: &[PathBuf], but: &Path) -> Result<Vec<Input>, Failur
             ))
         })?;
         if metadata.is_dir() {
-            walk(path, but.as_deref(), &mut inputs)?;
-        } else {
+            let before = found.inputs.len();
+            let met = BTreeSet::from([identity(&metadata)]);
+            Walk { but, met, found: &mut found }.folder(path)?;
+            if found.inputs.len() == before {
+                return Err(nothing_in(path, &found.skipped));
+            }
+            continue;
+        }
+        // Only a file can be opened to try: what a pipe gave then would be lost.
+        if metadata.is_file() {
             File::open(path)
                 .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", shown(path))))?;
-            inputs.push(Input::file(path));
         }
+        found.inputs.push(Input::file(path));
     }
-    Ok(inputs)
+    Ok(found)
+}
+
+fn nothing_in(folder: &Path, skipped: &[String]) -> Failure {
+    let mut message =
+        format!("there is no file to read in the folder {}; name files or folders of logs", shown(folder));
+    for line in skipped {
+        message.push('\n');
+        message.push_str(line);
+    }
+    Failure::usage(message)
+}
+
+/// What makes a file or folder itself, whatever leads to it: its device and its number there.
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// How many bytes all of them are, if that is known.
@@ -67,23 +102,54 @@ pub(crate) fn bytes(inputs: &[Input]) -> Option<u64> {
     inputs.iter().map(|input| input.bytes).sum()
 }
 
-fn walk(folder: &Path, but: Option<&Path>, inputs: &mut Vec<Input>) -> Result<(), Failure> {
-    let failed =
-        |error: io::Error| Failure::usage(format!("the folder {} cannot be read: {error}", shown(folder)));
-    let mut entries: Vec<_> =
-        std::fs::read_dir(folder).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        // A link is neither: what it leads to may lie above us.
-        let kind = entry.file_type().map_err(failed)?;
-        let path = entry.path();
-        if kind.is_file() {
-            inputs.push(Input::file(&path));
-        } else if kind.is_dir() && !(but.is_some() && path.canonicalize().ok().as_deref() == but) {
-            walk(&path, but, inputs)?;
+/// A way through a folder and what is below it. Links are followed; what was met is not met again, so that links that
+/// lead in circles end and no file is read twice.
+struct Walk<'a> {
+    but: Option<(u64, u64)>,
+    met: BTreeSet<(u64, u64)>,
+    found: &'a mut Found,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, folder: &Path) -> Result<(), Failure> {
+        let failed = |error: io::Error| {
+            Failure::usage(format!("the folder {} cannot be read: {error}", shown(folder)))
+        };
+        let mut entries: Vec<_> =
+            std::fs::read_dir(folder).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            self.entry(&entry.path())?;
         }
+        Ok(())
     }
-    Ok(())
+
+    fn entry(&mut self, path: &Path) -> Result<(), Failure> {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                self.skip(path, &format!("it leads to nothing that can be read ({error})"));
+                return Ok(());
+            }
+        };
+        let identity = identity(&metadata);
+        if self.but == Some(identity) || !self.met.insert(identity) {
+            return Ok(());
+        }
+        let kind = metadata.file_type();
+        match () {
+            () if kind.is_dir() => return self.folder(path),
+            () if kind.is_file() => self.found.inputs.push(Input::file(path)),
+            () if kind.is_socket() => self.skip(path, "it is a socket"),
+            () if kind.is_fifo() => self.skip(path, "it is a pipe; name it itself to read it"),
+            () => self.skip(path, "it is a device"),
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, path: &Path, why: &str) {
+        self.found.skipped.push(format!("skipped  {}: {why}", shown(path)));
+    }
 }
 
 /// How an input is compressed, told by its first bytes.
@@ -121,32 +187,42 @@ impl Compression {
 pub(super) struct Stream<'a> {
     pub(super) reader: Box<dyn Read + 'a>,
     pub(super) compression: Option<Compression>,
-    /// What may pause for long: standard input. A decompressor holds back bytes, so a compressed one is not watched.
+    /// What may pause for long: standard input, pipes. A decompressor holds back bytes, so a compressed one is not
+    /// watched.
     pausing: Option<File>,
+}
+
+/// Waits until there is something to read from a file, or its end. `false` if there was nothing for a while.
+fn wait(file: &File) -> io::Result<bool> {
+    const WHILE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+    match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&WHILE)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Stream<'_> {
     /// Waits until there is something to read, or its end. `false` if there was nothing for a while.
     pub(super) fn wait(&self) -> io::Result<bool> {
-        const WHILE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-        let Some(file) = &self.pausing else { return Ok(true) };
-        match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&WHILE)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        self.pausing.as_ref().map_or(Ok(true), wait)
     }
 }
 
-/// Opens an input.
-pub(super) fn open<'a>(input: &Input, progress: &'a Progress) -> io::Result<Stream<'a>> {
+/// Opens an input. Where it may pause for long, it is read only until `stopped` says so; then an error says that.
+pub(super) fn open<'a>(
+    input: &Input,
+    progress: &'a Progress,
+    stopped: &'a dyn Fn() -> bool,
+) -> io::Result<Stream<'a>> {
     let file = match &input.path {
-        Some(path) => File::open(path)?,
+        Some(path) => open_path(path)?,
         // Without the buffer of `io::stdin`, which would hide from `wait` what there is to read.
         None => File::from(io::stdin().as_fd().try_clone_to_owned()?),
     };
-    let pausing = if input.path.is_none() { Some(file.try_clone()?) } else { None };
-    let mut raw = Counted { raw: file, progress };
+    let may_pause = !file.metadata()?.is_file();
+    let pausing = if may_pause { Some(file.try_clone()?) } else { None };
+    let mut raw = Counted { raw: file, progress, stopped: may_pause.then_some(stopped) };
     let mut head = Vec::with_capacity(Compression::MAGIC_BYTES);
     (&mut raw).take(Compression::MAGIC_BYTES as u64).read_to_end(&mut head)?;
     let compression = Compression::of(&head);
@@ -160,6 +236,13 @@ pub(super) fn open<'a>(input: &Input, progress: &'a Progress) -> io::Result<Stre
     };
     let pausing = pausing.filter(|_| compression.is_none());
     Ok(Stream { reader, compression, pausing })
+}
+
+/// Opens a file. A pipe that nobody writes to yet must not hold up an interrupt.
+fn open_path(path: &Path) -> io::Result<File> {
+    let is_pipe = std::fs::metadata(path)?.file_type().is_fifo();
+    let flags = if is_pipe { OFlags::NONBLOCK.bits().cast_signed() } else { 0 };
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Compressed bytes that are read at once.
@@ -216,12 +299,36 @@ impl<R: BufRead> Read for Gunzip<R> {
 struct Counted<'a> {
     raw: File,
     progress: &'a Progress,
+    /// Asked while there is nothing to read; none where there always is.
+    stopped: Option<&'a dyn Fn() -> bool>,
+}
+
+impl Counted<'_> {
+    /// Waits until a read would not wait.
+    fn wait(&self) -> io::Result<()> {
+        let Some(stopped) = self.stopped else { return Ok(()) };
+        while !wait(&self.raw)? {
+            if stopped() {
+                return Err(io::Error::other("stopped"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.raw.read(buffer)?;
-        self.progress.advance(bytes as u64);
-        Ok(bytes)
+        loop {
+            self.wait()?;
+            match self.raw.read(buffer) {
+                // Somebody else took what there was.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.stopped.is_some() => {}
+                Err(error) => return Err(error),
+                Ok(bytes) => {
+                    self.progress.advance(bytes as u64);
+                    return Ok(bytes);
+                }
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use formats::Warning;
+
 /// Refused records of each input that are remembered with their place, to be shown.
 const REFUSED_SHOWN_MAX: usize = 5;
 
@@ -17,8 +19,23 @@ pub(crate) struct Tally {
     pub(crate) refused: BTreeMap<&'static str, u64>,
     /// The inputs with refused records, by their place in the order of reading.
     pub(crate) refused_in: BTreeMap<usize, RefusedIn>,
+    /// What was odd about records that were taken, by kind and by the input's place in the order of reading.
+    pub(crate) warned_in: BTreeMap<(Warning, usize), WarnedIn>,
+    /// Whole inputs about which the operator should know something, in a sentence each.
+    pub(crate) notes: Vec<String>,
     /// Inputs read.
     pub(crate) inputs: u64,
+}
+
+/// Records of one input that were odd and taken all the same.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct WarnedIn {
+    /// The input's name, unescaped.
+    pub(crate) name: String,
+    /// How many.
+    pub(crate) records: u64,
+    /// The line of the first.
+    pub(crate) first_line: u64,
 }
 
 /// What was refused of one input.
@@ -79,6 +96,17 @@ impl Tally {
         refused.remember(line, reason);
     }
 
+    /// Counts an odd record of an input.
+    pub(crate) fn warn(&mut self, warning: Warning, (input, name): (usize, &str), line: u64) {
+        let known = self.warned_in.entry((warning, input)).or_insert_with(|| WarnedIn {
+            name: name.to_owned(),
+            records: 0,
+            first_line: line,
+        });
+        known.records += 1;
+        known.first_line = known.first_line.min(line);
+    }
+
     /// Adds another part of the same ingest.
     pub(crate) fn merge(&mut self, other: Tally) {
         self.sighted += other.sighted;
@@ -96,6 +124,16 @@ impl Tally {
                 refused.remember(record.line, || record.reason);
             }
         }
+        for ((warning, input), part) in other.warned_in {
+            let known = self.warned_in.entry((warning, input)).or_insert_with(|| WarnedIn {
+                name: part.name,
+                records: 0,
+                first_line: part.first_line,
+            });
+            known.records += part.records;
+            known.first_line = known.first_line.min(part.first_line);
+        }
+        self.notes.extend(other.notes);
         self.inputs += other.inputs;
     }
 
