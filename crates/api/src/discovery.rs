@@ -10,18 +10,23 @@ use axum::extract::State as Held;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sighting::{Directory, Store};
+use utoipa::ToSchema;
 
 use crate::called::Called;
-use crate::error::ApiError;
+use crate::error::{ApiError, Envelope};
 use crate::issuer::{Tenant, find_organisation};
-use crate::oauth::OAuthError;
+use crate::keys::KeySet;
+use crate::oauth::{Body, OAuthError};
+use crate::openapi::ISSUER;
 use crate::state::State;
 use crate::token::{Shape, issuer};
 
 /// What an issuer for every tenant writes in place of one, as the original does.
 const ANY_TENANT: &str = "{tenantid}";
 
-#[derive(Serialize)]
+/// OpenID Connect discovery.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Discovery)]
 struct Document {
     issuer: String,
     authorization_endpoint: String,
@@ -35,7 +40,14 @@ struct Document {
     token_endpoint_auth_methods_supported: [&'static str; 2],
 }
 
-/// `GET /{tenant}/v2.0/.well-known/openid-configuration`.
+/// How to find the issuer, v2 form
+#[utoipa::path(
+    get,
+    path = "/{tenant}/v2.0/.well-known/openid-configuration",
+    tag = ISSUER,
+    params(("tenant" = String, Path, description = "The organisation's id or name, or an alias")),
+    responses((status = 200, description = "The discovery document", body = Document), (status = 400, description = "There is no such tenant", body = Body), (status = 503, description = "Not ready; see Retry-After", body = Body))
+)]
 pub(crate) async fn document_v2<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
@@ -44,7 +56,14 @@ pub(crate) async fn document_v2<S: Store + 'static, D: Directory + 'static>(
     document(&state, &tenant, &called, Shape::V2).await
 }
 
-/// `GET /{tenant}/.well-known/openid-configuration`.
+/// How to find the issuer, v1 form
+#[utoipa::path(
+    get,
+    path = "/{tenant}/.well-known/openid-configuration",
+    tag = ISSUER,
+    params(("tenant" = String, Path, description = "The organisation's id or name, or an alias")),
+    responses((status = 200, description = "The discovery document", body = Document), (status = 400, description = "There is no such tenant", body = Body), (status = 503, description = "Not ready; see Retry-After", body = Body))
+)]
 pub(crate) async fn document_v1<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
@@ -90,11 +109,32 @@ async fn document<S: Store, D: Directory>(
     Ok(Json(document).into_response())
 }
 
-/// `GET /{tenant}/discovery/keys` and `GET /{tenant}/discovery/v2.0/keys`: the same for every tenant.
+/// The public keys, the same for every tenant
+#[utoipa::path(
+    get,
+    path = "/{tenant}/discovery/v2.0/keys",
+    tag = ISSUER,
+    params(("tenant" = String, Path, description = "Anything")),
+    responses((status = 200, description = "A JWK set", body = KeySet<'static>), (status = 503, description = "Not ready; see Retry-After", body = Envelope<'static>))
+)]
 pub(crate) async fn keys<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
 ) -> Result<Response, ApiError> {
     let book = state.open()?.directory.book().await?;
     let ring = state.shared().keys.ring(&book);
     Ok(Json(ring.key_set()).into_response())
+}
+
+/// The public keys under their older path
+#[utoipa::path(
+    get,
+    path = "/{tenant}/discovery/keys",
+    tag = ISSUER,
+    params(("tenant" = String, Path, description = "Anything")),
+    responses((status = 200, description = "A JWK set", body = KeySet<'static>), (status = 503, description = "Not ready; see Retry-After", body = Envelope<'static>))
+)]
+pub(crate) async fn keys_v1<S: Store + 'static, D: Directory + 'static>(
+    state: Held<State<S, D>>,
+) -> Result<Response, ApiError> {
+    keys(state).await
 }

@@ -14,6 +14,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sighting::{DirectoryError, Permission, Second, StoreError, escape};
+use utoipa::ToSchema;
 
 use crate::limits::Refused;
 use crate::oauth::OAuthError;
@@ -241,15 +242,22 @@ pub(crate) fn shown(text: &str) -> String {
     format!("{}{more}", escape(&start))
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
+/// An error of the contract.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(crate) struct Envelope<'a> {
     error: Inner<'a>,
 }
 
-#[derive(Serialize)]
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErrorBody)]
 struct Inner<'a> {
+    /// Stable; for programs.
     code: &'static str,
+    /// What is wrong and what to do; for people, and may change.
     message: String,
+    /// The request id: also in the header `x-request-id` and in the server's log.
     target: &'a str,
 }
 

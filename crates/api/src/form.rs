@@ -8,9 +8,26 @@ use axum::http::header::AUTHORIZATION;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
+use utoipa::ToSchema;
 
 use crate::oauth::OAuthError;
 use crate::query;
+
+/// The form of a token request. The client's id and secret may come as HTTP Basic instead; further fields are ignored.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a description for clients; what is read is a `Form`")]
+pub(crate) struct TokenRequest {
+    /// `client_credentials`.
+    grant_type: String,
+    /// The application's client id.
+    client_id: Option<String>,
+    /// Its secret.
+    client_secret: Option<String>,
+    /// For the v2 form: `{resource}/.default`.
+    scope: Option<String>,
+    /// For the v1 form: the resource.
+    resource: Option<String>,
+}
 
 /// What a token request says. An empty field is no field.
 #[derive(Default)]

@@ -5,7 +5,7 @@
 //! organisation of the application that asks: some clients know no other path.
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::Body as HttpBody;
 use axum::extract::{FromRequestParts, Path, Request, State as Held};
 use axum::http::header::{CACHE_CONTROL, PRAGMA};
 use axum::http::request::Parts;
@@ -13,9 +13,12 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use sighting::{Application, Book, Directory, OrganisationId, Second, Store, Uuid};
+use utoipa::ToSchema;
 
 use crate::form::Form;
-use crate::oauth::OAuthError;
+use crate::form::TokenRequest;
+use crate::oauth::{Body, OAuthError};
+use crate::openapi::ISSUER;
 use crate::secret::sha256;
 use crate::settings::Settings;
 use crate::state::{Shared, State};
@@ -45,7 +48,21 @@ pub(crate) fn is_alias(tenant: &str) -> bool {
     ["common", "organizations", "adfs"].iter().any(|alias| tenant.eq_ignore_ascii_case(alias))
 }
 
-/// `POST /{tenant}/oauth2/v2.0/token`.
+/// A token, in the v2 form (scope)
+#[utoipa::path(
+    post,
+    path = "/{tenant}/oauth2/v2.0/token",
+    tag = ISSUER,
+    params(("tenant" = String, Path, description = "The organisation's id or name; `common` and `organizations` stand for the application's own")),
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "A token", body = GrantedV2<'static>),
+        (status = 400, description = "The request cannot be granted", body = Body),
+        (status = 401, description = "The secret is missing, wrong or expired", body = Body),
+        (status = 408, description = "The request did not arrive in time", body = Body),
+        (status = 503, description = "Not ready; see Retry-After", body = Body),
+    )
+)]
 pub(crate) async fn token_v2<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
@@ -54,7 +71,21 @@ pub(crate) async fn token_v2<S: Store + 'static, D: Directory + 'static>(
     token(&state, &tenant, Shape::V2, request).await
 }
 
-/// `POST /{tenant}/oauth2/token`.
+/// A token, in the v1 form (resource)
+#[utoipa::path(
+    post,
+    path = "/{tenant}/oauth2/token",
+    tag = ISSUER,
+    params(("tenant" = String, Path, description = "The organisation's id or name; `common` and `organizations` stand for the application's own")),
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "A token", body = GrantedV1<'static>),
+        (status = 400, description = "The request cannot be granted", body = Body),
+        (status = 401, description = "The secret is missing, wrong or expired", body = Body),
+        (status = 408, description = "The request did not arrive in time", body = Body),
+        (status = 503, description = "Not ready; see Retry-After", body = Body),
+    )
+)]
 pub(crate) async fn token_v1<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
@@ -98,7 +129,7 @@ async fn token<S: Store, D: Directory>(
 }
 
 /// The whole body, within its bounds of size and time.
-async fn read(body: Body, settings: &Settings) -> Result<Vec<u8>, OAuthError> {
+async fn read(body: HttpBody, settings: &Settings) -> Result<Vec<u8>, OAuthError> {
     let reading = Limited::new(body, settings.form_bytes_max).collect();
     let read =
         tokio::time::timeout(settings.form_timeout, reading).await.map_err(|_| OAuthError::SlowBody)?;
@@ -178,7 +209,8 @@ fn scoped_resource(scope: &str) -> Option<&str> {
     scopes.next().is_none().then_some(resource)
 }
 
-#[derive(Serialize)]
+/// A token.
+#[derive(Serialize, ToSchema)]
 struct GrantedV2<'a> {
     token_type: &'static str,
     expires_in: u64,
@@ -187,7 +219,7 @@ struct GrantedV2<'a> {
 }
 
 /// The same with numbers as strings, and a little more.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct GrantedV1<'a> {
     token_type: &'static str,
     expires_in: String,

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::Serialize;
 use sighting::{Book, Second, SigningKey};
+use utoipa::ToSchema;
 
 use crate::secret::sha256;
 
@@ -153,12 +154,13 @@ impl Keys {
 }
 
 /// A JWK set.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct KeySet<'a> {
     keys: Vec<PublicKey<'a>>,
 }
 
-#[derive(Serialize)]
+/// One public key.
+#[derive(Serialize, ToSchema)]
 struct PublicKey<'a> {
     kty: &'static str,
     #[serde(rename = "use")]

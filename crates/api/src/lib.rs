@@ -18,6 +18,7 @@ mod layers;
 mod limits;
 mod metrics;
 mod oauth;
+mod openapi;
 mod presets;
 mod probes;
 mod query;

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sighting::{ApplicationId, escape};
+use utoipa::ToSchema;
 
 use crate::error::{ApiError, Failure, shown};
 use crate::state::Millis;
@@ -192,12 +193,18 @@ impl OAuthError {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// An error of the token endpoint, as OAuth 2.0 writes it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OAuthError)]
+pub(crate) struct Body<'a> {
+    /// As in RFC 6749.
     error: &'static str,
+    /// What is wrong and what to do; begins with the number that clients of the original know.
     error_description: String,
+    /// That number.
     error_codes: [u32; 1],
     timestamp: &'a str,
+    /// The request id.
     trace_id: &'a str,
     correlation_id: &'a str,
 }

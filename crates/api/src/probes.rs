@@ -7,14 +7,22 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use sighting::{Directory, Store, escape};
 
+use crate::openapi::OPERATION;
 use crate::state::State;
 
-/// `GET /healthz`: the process answers.
+/// The process answers
+#[utoipa::path(get, path = "/healthz", tag = OPERATION, responses((status = 200, description = "Alive", body = String)))]
 pub(crate) async fn alive() -> &'static str {
     "alive\n"
 }
 
-/// `GET /readyz`: questions can be answered, or why they cannot.
+/// Questions can be answered, or why they cannot
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = OPERATION,
+    responses((status = 200, description = "Ready", body = String), (status = 503, description = "Not ready, and why", body = String))
+)]
 pub(crate) async fn ready<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
 ) -> Response {
@@ -33,7 +41,8 @@ fn not_ready(why: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, retry, format!("not ready: {why}\n")).into_response()
 }
 
-/// `GET /metrics`: the Prometheus text format.
+/// The Prometheus text format
+#[utoipa::path(get, path = "/metrics", tag = OPERATION, responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text")))]
 pub(crate) async fn metrics<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
 ) -> Response {

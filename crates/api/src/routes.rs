@@ -14,8 +14,11 @@ use tower::util::MapRequest;
 
 use crate::bearer::Caller;
 use crate::called::Called;
+use crate::error::Envelope;
+use crate::openapi::CONTRACT;
 use crate::state::State;
-use crate::{discovery, issuer, layers, probes, stats, view};
+use crate::view::Collection;
+use crate::{discovery, issuer, layers, openapi, probes, stats, view};
 
 /// The token endpoint in its two forms; its errors have OAuth's shape, those of the layers too.
 pub(crate) const TOKEN_V2: &str = "/{tenant}/oauth2/v2.0/token";
@@ -45,22 +48,50 @@ fn routes<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
         .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery::document_v2))
         .route("/{tenant}/.well-known/openid-configuration", get(discovery::document_v1))
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys))
-        .route("/{tenant}/discovery/keys", get(discovery::keys))
+        .route("/{tenant}/discovery/keys", get(discovery::keys_v1))
         // the operator's
         .route("/healthz", get(probes::alive))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(probes::metrics))
+        // what all of this is
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/swagger.json", get(openapi::swagger))
+        .route("/docs", get(openapi::page))
         .fallback(async || StatusCode::NOT_FOUND)
 }
 
+/// The service document
+#[utoipa::path(get, path = "/api", tag = CONTRACT, responses((status = 200, description = "What is served", body = Collection<'static>)))]
 async fn service_document(Called(called): Called) -> Response {
     view::service_document(&called)
 }
 
+/// An empty collection, by which clients test their connection
+#[utoipa::path(
+    get,
+    path = "/api/alerts",
+    tag = CONTRACT,
+    responses(
+        (status = 200, description = "The token is valid", body = Collection<'static>),
+        (status = 401, description = "No token, or one that is not valid here", body = Envelope<'static>),
+    ),
+    security(("token" = []))
+)]
 async fn alerts(_: Caller, Called(called): Called) -> Response {
     view::empty_collection(&called, "Alerts")
 }
 
+/// An empty collection, by which clients test their connection
+#[utoipa::path(
+    get,
+    path = "/api/machines",
+    tag = CONTRACT,
+    responses(
+        (status = 200, description = "The token is valid", body = Collection<'static>),
+        (status = 401, description = "No token, or one that is not valid here", body = Envelope<'static>),
+    ),
+    security(("token" = []))
+)]
 async fn machines(_: Caller, Called(called): Called) -> Response {
     view::empty_collection(&called, "Machines")
 }

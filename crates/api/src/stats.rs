@@ -9,19 +9,41 @@ use sighting::{Address, Answer, Directory, Question, Store, Window};
 
 use crate::bearer::IpReader;
 use crate::called::Called;
-use crate::error::{ApiError, shown};
+use crate::error::{ApiError, Envelope, shown};
+use crate::openapi::CONTRACT;
 use crate::query;
 use crate::routes::CalledUri;
 use crate::settings::UnknownIp;
 use crate::state::State;
-use crate::view::{self, Shown};
+use crate::view::{self, InOrgIpStats, Shown};
 
 /// The parameter as documented; it is found in any case.
 const LOOK_BACK: &str = "lookBackHours";
 /// The look-back of a question that names none, in hours.
 const LOOK_BACK_DEFAULT: u32 = 720;
 
-/// `GET /api/ips/{ip}/stats`.
+/// How many devices opened a connection to this address, first, last
+///
+/// The window is `[now - lookBackHours * 3600 s, now]`, both ends included, clipped to what is kept. The answer is exact.
+#[utoipa::path(
+    get,
+    path = "/api/ips/{ip}/stats",
+    tag = CONTRACT,
+    params(
+        ("ip" = String, Path, description = "One IPv4 or IPv6 address, without port, zone or prefix length", example = "203.0.113.10"),
+        ("lookBackHours" = Option<i32>, Query, description = "How far to look back: 1 to 720, or to the retention where that is longer", minimum = 1, example = 720),
+    ),
+    responses(
+        (status = 200, description = "Seen, or known and quiet in this window (zeros and nulls)", body = InOrgIpStats<'static>),
+        (status = 400, description = "Not an address (`InvalidIpAddress`), or lookBackHours out of its range (`InvalidInput`)", body = Envelope<'static>),
+        (status = 401, description = "No token, or one that is not valid here", body = Envelope<'static>),
+        (status = 403, description = "The token lacks Ip.Read.All", body = Envelope<'static>),
+        (status = 404, description = "The address is not in the kept data (`ResourceNotFound`)", body = Envelope<'static>),
+        (status = 429, description = "Over 100 calls in 60 seconds or 1,500 in an hour; see Retry-After", body = Envelope<'static>),
+        (status = 503, description = "Not ready or overloaded; see Retry-After", body = Envelope<'static>),
+    ),
+    security(("token" = ["Ip.Read.All"]))
+)]
 pub(crate) async fn stats<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     reader: IpReader,

@@ -7,6 +7,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sighting::{Answer, Second, Stats};
+use utoipa::ToSchema;
+
+use crate::openapi::CONTRACT;
 
 /// The content type of every OData JSON answer.
 const ODATA_JSON: HeaderValue =
@@ -43,21 +46,39 @@ const METADATA: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 </edmx:Edmx>
 "#;
 
-/// One answer as the wire has it; the order of the fields is the order of the keys.
-#[derive(Serialize)]
-struct InOrgIpStats<'a> {
+/// How many devices of the organisation opened a connection to an address, first, last. Where it was not seen in the
+/// window: zeros and nulls.
+// The order of the fields is the order of the keys.
+#[derive(Serialize, ToSchema)]
+#[schema(as = InOrgIPStats, example = json!({
+    "@odata.context": "https://seenby.example.org/api/$metadata#microsoft.windowsDefenderATP.api.InOrgIPStats",
+    "ipAddress": "203.0.113.10",
+    "orgPrevalence": "923",
+    "organizationPrevalence": 923,
+    "orgFirstSeen": "2026-11-23T03:07:11Z",
+    "orgLastSeen": "2026-11-24T02:34:16Z"
+}))]
+pub(crate) struct InOrgIpStats<'a> {
+    /// The type of this answer, under the address that was called.
     #[serde(rename = "@odata.context")]
     context: String,
+    /// The address as it was asked for.
     #[serde(rename = "ipAddress")]
     ip_address: &'a str,
-    /// The number again, as a string: old clients read this one.
+    /// The number again, as a string: old clients read this one. A server may leave it out.
     #[serde(rename = "orgPrevalence", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     org_prevalence: Option<String>,
+    /// Distinct devices, exact.
     #[serde(rename = "organizationPrevalence")]
     organization_prevalence: u32,
+    /// The earliest connection, UTC, whole seconds.
     #[serde(rename = "orgFirstSeen")]
+    #[schema(format = DateTime)]
     org_first_seen: Option<String>,
+    /// The latest connection, UTC, whole seconds.
     #[serde(rename = "orgLastSeen")]
+    #[schema(format = DateTime)]
     org_last_seen: Option<String>,
 }
 
@@ -92,15 +113,19 @@ fn instant(second: Second) -> String {
     second.to_string()
 }
 
-#[derive(Serialize)]
-struct Collection<'a> {
+/// An OData collection.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Collection<'a> {
+    /// The type of its members, under the address that was called.
     #[serde(rename = "@odata.context")]
     context: String,
+    /// Its members.
     value: &'a [EntitySet],
 }
 
-#[derive(Serialize)]
-struct EntitySet {
+/// What the service document names.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EntitySet {
     name: &'static str,
     kind: &'static str,
     url: &'static str,
@@ -117,7 +142,13 @@ pub(crate) fn service_document(called: &str) -> Response {
     odata(Collection { context: format!("{called}/api/$metadata"), value: &[ips] })
 }
 
-/// The metadata document.
+/// The metadata document
+#[utoipa::path(
+    get,
+    path = "/api/$metadata",
+    tag = CONTRACT,
+    responses((status = 200, description = "OData V4 CSDL of what is served", body = String, content_type = "application/xml"))
+)]
 pub(crate) async fn metadata() -> Response {
     let headers = [(CONTENT_TYPE, "application/xml"), (ODATA_VERSION.0, ODATA_VERSION.1)];
     (headers, METADATA).into_response()

@@ -1,0 +1,63 @@
+//! What the service says of itself: the OpenAPI document names every route and is the same as last time, the Swagger document
+//! is made of it, the page shows it.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::TestApp;
+
+/// The paths that the router has, as its source lists them.
+fn routed() -> BTreeSet<String> {
+    let source = include_str!("../src/routes.rs");
+    let literal = |line: &str| {
+        let argument = line.trim().strip_prefix(".route(")?.split(',').next()?;
+        Some(match argument {
+            "TOKEN_V1" => "/{tenant}/oauth2/token".to_owned(),
+            "TOKEN_V2" => "/{tenant}/oauth2/v2.0/token".to_owned(),
+            path => path.trim_matches('"').to_owned(),
+        })
+    };
+    source.lines().filter_map(literal).collect()
+}
+
+#[tokio::test]
+async fn every_route_is_documented_and_nothing_else() {
+    let document = TestApp::new().await.anonymous("/openapi.json").await.json();
+    let documented: BTreeSet<String> =
+        document["paths"].as_object().expect("paths").keys().cloned().collect();
+    assert_eq!(documented, routed());
+}
+
+/// A change of the API changes this snapshot; `make bless` accepts it.
+#[tokio::test]
+async fn the_documents_are_as_they_were() {
+    let app = TestApp::new().await;
+    for path in ["/openapi.json", "/swagger.json"] {
+        let document = serde_json::to_string_pretty(&app.anonymous(path).await.json()).expect("JSON");
+        insta::assert_snapshot!(path.trim_matches('/').replace('.', "_"), document);
+    }
+}
+
+/// What the answer of the contract is made of is what the document says.
+#[tokio::test]
+async fn answers_are_what_the_document_says() {
+    let app = TestApp::new().await;
+    let document = app.anonymous("/openapi.json").await.json();
+    let schema = &document["components"]["schemas"]["InOrgIPStats"]["properties"];
+    let documented: BTreeSet<&String> = schema.as_object().expect("properties").keys().collect();
+    let body = app.stats(common::SEEN).await.json();
+    assert_eq!(body.as_object().expect("an object").keys().collect::<BTreeSet<_>>(), documented);
+}
+
+#[tokio::test]
+async fn the_page_shows_every_route_without_scripts() {
+    let reply = TestApp::new().await.anonymous("/docs").await;
+    assert_eq!(reply.header("content-type"), "text/html; charset=utf-8");
+    assert!(reply.header("content-security-policy").starts_with("default-src 'none'"));
+    let page = reply.text();
+    for path in routed() {
+        assert!(page.contains(&path), "{path}");
+    }
+    assert!(!page.contains("<script") && page.contains("api.securitycenter.microsoft.com"), "{page}");
+}
