@@ -204,7 +204,7 @@ pub(crate) async fn page(Called(called): Called) -> Response {
 /// The document as a page.
 fn page_of(document: &Value, called: &str) -> String {
     let mut page = String::from(PAGE_HEAD);
-    let text = |value: &Value| html(value.as_str().unwrap_or_default());
+    let text = |value: &Value| prose(value.as_str().unwrap_or_default());
     page += &format!(
         "<h1>{}</h1><p>{}</p>",
         text(&document["info"]["title"]),
@@ -232,7 +232,7 @@ fn page_of(document: &Value, called: &str) -> String {
 }
 
 fn operation_of(method: &str, path: &str, operation: &Value) -> String {
-    let text = |value: &Value| html(value.as_str().unwrap_or_default());
+    let text = |value: &Value| prose(value.as_str().unwrap_or_default());
     let mut part = format!(
         "<section id=\"{id}\"><h3><code>{} {}</code></h3><p>{}</p><p>{}</p>",
         html(&method.to_uppercase()),
@@ -253,9 +253,11 @@ fn operation_of(method: &str, path: &str, operation: &Value) -> String {
         })
         .collect();
     if !parameters.is_empty() {
-        part += &format!("<table><tr><th>parameter</th><th>in</th><th></th></tr>{parameters}</table>");
+        part += &format!(
+            "<table class=\"in\"><tr><th>parameter</th><th>in</th><th></th></tr>{parameters}</table>"
+        );
     }
-    part += "<table><tr><th>status</th><th></th><th>body</th></tr>";
+    part += "<table class=\"out\"><tr><th>status</th><th></th><th>body</th></tr>";
     for (status, response) in operation["responses"].as_object().into_iter().flatten() {
         let content = response["content"].as_object().and_then(|content| content.values().next());
         let body = content.map(|content| type_of(&content["schema"])).unwrap_or_default();
@@ -269,9 +271,9 @@ fn operation_of(method: &str, path: &str, operation: &Value) -> String {
 }
 
 fn schema_of(name: &str, schema: &Value) -> String {
-    let text = |value: &Value| html(value.as_str().unwrap_or_default());
+    let text = |value: &Value| prose(value.as_str().unwrap_or_default());
     let mut part = format!(
-        "<section id=\"type-{0}\"><h3><code>{0}</code></h3><p>{1}</p><table><tr><th>field</th><th>type</th><th></th></tr>",
+        "<section id=\"type-{0}\"><h3><code>{0}</code></h3><p>{1}</p><table class=\"type\"><tr><th>field</th><th>type</th><th></th></tr>",
         html(name),
         text(&schema["description"])
     );
@@ -301,6 +303,16 @@ fn type_of(schema: &Value) -> String {
     if kind == "array" { format!("list of {}", type_of(&schema["items"])) } else { kind }
 }
 
+/// Text in which backticks stand around code.
+fn prose(text: &str) -> String {
+    let mut shown = String::new();
+    for (place, part) in text.split('`').enumerate() {
+        let part = html(part);
+        shown += &if place % 2 == 1 { format!("<code>{part}</code>") } else { part };
+    }
+    shown
+}
+
 /// Text that a page shows as it is.
 fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -312,7 +324,9 @@ body{margin:0;font:16px/1.5 system-ui,sans-serif;color:#1c2733;background:#fff}\
 main{max-width:60rem;margin:0 auto;padding:2rem 1rem}\
 h2{margin-top:3rem;border-bottom:1px solid #c8d1da}h3{margin-top:2rem}\
 code{font:15px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}\
-table{width:100%;border-collapse:collapse;margin:.5rem 0}th{text-align:left;font-weight:600}\
+table{width:100%;table-layout:fixed;border-collapse:collapse;margin:.5rem 0}th{text-align:left;font-weight:600}\
+h3 code{font-weight:600}th:nth-child(1){width:11rem}th:nth-child(2){width:auto}.in th:nth-child(2){width:5rem}\
+.out th:nth-child(1){width:5rem}.out th:nth-child(3){width:9rem}.type th:nth-child(1){width:18rem}.type th:nth-child(2){width:9rem}\
 th,td{padding:.3rem .6rem .3rem 0;vertical-align:top;border-bottom:1px solid #e6ebf0}\
 @media(prefers-color-scheme:dark){body{color:#dbe4ec;background:#12181f}h2{border-color:#3a4653}th,td{border-color:#28323c}a{color:#8ab8ff}}\
 </style><main>";
