@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use crate::directory::FolderDirectory;
 use crate::error::{IndexError, OpenError};
-use crate::storage::{Disk, FolderLock, Storage};
+use crate::storage::{Disk, Storage};
 use crate::store::{IndexStore, Options};
 
 const LOCK: &str = "lock";
 const MANIFEST: &str = "manifest";
 
-/// An open data folder. One process holds it at a time. The lock goes with this value: whoever took its store or its
-/// directory lets go of them first.
+/// An open data folder. One process holds it at a time; the lock goes with the last of its parts, and after whatever they
+/// still had to write.
 pub struct DataFolder {
     path: PathBuf,
     store: Arc<IndexStore>,
     directory: Arc<FolderDirectory>,
-    _lock: FolderLock,
 }
 
 impl DataFolder {
@@ -28,18 +27,15 @@ impl DataFolder {
         if is_foreign(path).map_err(io)? {
             return Err(OpenError::Foreign { path: shown() });
         }
-        let disk = Disk::new(path).map_err(io)?;
-        let lock = disk.lock(LOCK).map_err(io)?.ok_or_else(|| OpenError::Locked { path: shown() })?;
+        let mut disk = Disk::new(path).map_err(io)?;
+        if !disk.lock(LOCK).map_err(io)? {
+            return Err(OpenError::Locked { path: shown() });
+        }
         let storage: Arc<dyn Storage> = Arc::new(disk);
-        let directory =
-            FolderDirectory::open(&*storage).map_err(|error| OpenError::Directory(error.to_string()))?;
+        let directory = FolderDirectory::open(Arc::clone(&storage))
+            .map_err(|error| OpenError::Directory(error.to_string()))?;
         let store = IndexStore::open(storage, options)?;
-        Ok(DataFolder {
-            path: path.to_owned(),
-            store: Arc::new(store),
-            directory: Arc::new(directory),
-            _lock: lock,
-        })
+        Ok(DataFolder { path: path.to_owned(), store: Arc::new(store), directory: Arc::new(directory) })
     }
 
     /// Whether a path holds a data folder already.

@@ -41,22 +41,18 @@ impl Joins {
         self.version == names.joins_version()
     }
 
-    /// Brings it up to date. Cost: that of what was touched; everything, if a domain or a merge was.
+    /// Brings it up to date. Cost: that of what was touched; everything, if a domain or a merge was, or what something
+    /// was merged into.
     pub(crate) fn update(&mut self, names: &Names) {
-        let touched = names.touched_since(self.version);
-        let is_simple = names.merged().next().is_none();
         let mut one_by_one = Vec::new();
-        for change in touched {
-            match change {
-                // Without merges only a short name leads to another name.
-                Touched::Identity(id) if is_simple => {
-                    one_by_one.extend([Some(*id), short_name(names, *id)].into_iter().flatten());
-                }
-                Touched::Identity(_) | Touched::All => {
-                    *self = Joins::derive(names);
-                    return;
-                }
+        for change in names.touched_since(self.version) {
+            let Touched::Identity(id) = *change else { return *self = Joins::derive(names) };
+            // Only its short name and what was merged into one of the two lead to a name.
+            let both = [Some(id), short_name(names, id)];
+            if both.into_iter().flatten().any(|id| names.is_merged_into(id)) {
+                return *self = Joins::derive(names);
             }
+            one_by_one.extend(both.into_iter().flatten());
         }
         for id in one_by_one {
             self.judge(names, id);

@@ -171,6 +171,11 @@ impl Names {
         self.merges.get(&from).copied()
     }
 
+    /// Whether anything was merged into an identity.
+    pub(crate) fn is_merged_into(&self, into: u32) -> bool {
+        self.merges.values().any(|target| *target == into)
+    }
+
     /// Identities that were merged into others.
     pub(crate) fn merged(&self) -> impl Iterator<Item = u32> {
         self.merges.keys().copied()
@@ -329,7 +334,7 @@ impl Names {
             }
             Entry::Merge { from, into } => {
                 self.merges.insert(from, into);
-                self.joins_log.push(Touched::Identity(from));
+                self.joins_log.push(Touched::All);
             }
             Entry::Domain(domain) => {
                 self.domain = domain;

@@ -61,12 +61,21 @@ fn first_manifest(storage: &dyn Storage) -> Result<Manifest, IndexError> {
     Ok(manifest)
 }
 
-/// Removes segments that no manifest names and journals that are done with: left by a power cut between two steps.
+/// Removes segments and names files that no manifest names and journals that are done with: left by a power cut between
+/// two steps. What a names file of a new organisation says is in the journals still.
 fn remove_strays(storage: &dyn Storage, manifest: &Manifest) -> Result<(), IndexError> {
     let known: HashSet<String> = manifest.segments.iter().map(|named| upkeep::path(named.number)).collect();
     for name in storage.list(upkeep::SEGMENTS).map_err(IndexError::io(upkeep::SEGMENTS))? {
         let path = format!("{}/{name}", upkeep::SEGMENTS);
         if name.ends_with(".segment") && !known.contains(&path) {
+            storage.remove(&path).map_err(IndexError::io(&path))?;
+        }
+    }
+    let named: HashSet<String> =
+        manifest.organisations.iter().map(|held| names_file::path(held.organisation)).collect();
+    for name in storage.list(names_file::FOLDER).map_err(IndexError::io(names_file::FOLDER))? {
+        let path = format!("{}/{name}", names_file::FOLDER);
+        if name.ends_with(".names") && !named.contains(&path) {
             storage.remove(&path).map_err(IndexError::io(&path))?;
         }
     }

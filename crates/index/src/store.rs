@@ -156,12 +156,15 @@ impl Shared {
         self.view.store(Arc::new(view));
     }
 
-    /// Replaces the view by a copy with one organisation changed, its joins brought up to date.
+    /// Replaces the view by a copy with one organisation changed, its joins brought up to date; nothing happens to one
+    /// that was removed.
     fn publish_of(&self, organisation: OrganisationId, change: impl FnOnce(&mut OrganisationView)) {
         self.publish(|view| {
-            let view = view.organisation_mut(organisation);
-            change(view);
-            view.update_joins();
+            if let Some(view) = view.organisations.get_mut(&organisation) {
+                let view = Arc::make_mut(view);
+                change(view);
+                view.update_joins();
+            }
         });
     }
 
@@ -224,9 +227,10 @@ impl Shared {
 
     /// Stops all writing: what was acknowledged is safe, nothing more is.
     pub(crate) fn fail(&self, failure: &str) {
-        tracing::error!(failure, "the store stopped writing");
+        // First of all it is known; the log may be slow.
         self.signals().failed.get_or_insert_with(|| failure.to_owned());
         self.signalled.notify_all();
+        tracing::error!(failure, "the store stopped writing");
     }
 
     /// Hands memory to segments, here or on the store's thread.
@@ -316,9 +320,8 @@ impl IndexStore {
         let active = shared.gate();
         shared.check()?;
         if !shared.is_current(batch.organisation(), &names) {
-            // The organisation was removed meanwhile: its numbers mean nothing any more.
-            drop(active);
-            return self.append_now(batch);
+            // Its numbers mean nothing any more, and nobody wants its sightings.
+            return Err(IndexError::Refused("the organisation was removed meanwhile".to_owned()));
         }
         let journal = active.journal(&*shared.storage)?;
         let position = journal.append(|frame| {
@@ -376,6 +379,11 @@ impl IndexStore {
     /// Writes everything in memory into segments, now.
     pub fn flush(&self) -> Result<(), IndexError> {
         upkeep::spill(&self.shared)
+    }
+
+    /// Organisations of which anything is held.
+    pub fn organisations(&self) -> Vec<OrganisationId> {
+        self.shared.view().organisations.keys().copied().collect()
     }
 
     /// Figures for metrics.

@@ -332,7 +332,8 @@ fn drop_old_days(
             let view = Arc::make_mut(view);
             for table in [Table::Sightings, Table::Reporters] {
                 for day in view.table(table).range(..first_kept).map(|(day, _)| *day).collect::<Vec<_>>() {
-                    *view.cell_mut(table, day) = CellView::default();
+                    // What came meanwhile stays in memory, as it does in the journal, until the next time.
+                    view.cell_mut(table, day).segments.clear();
                 }
             }
             view.drop_empty();
@@ -468,19 +469,31 @@ pub(crate) fn remove(shared: &Shared, organisation: OrganisationId) -> Result<()
     with_manifest(shared, |manifest| {
         let active = shared.close_gate();
         shared.check()?;
-        let journal = active.journal(&*shared.storage)?;
-        let position = journal.append(|frame| record::put_remove(frame, organisation))?;
-        journal.sync_to(position)?;
-        let gone = |named: &Named| named.cell.organisation == organisation;
-        let mut next = manifest.clone();
-        next.organisations.retain(|held| held.organisation != organisation);
-        let numbers = take_segments(&mut next, gone);
-        next.store(&*shared.storage)?;
-        *manifest = next;
-        shared.publish(|view| drop(view.organisations.remove(&organisation)));
+        // A failure must be known before the gate opens: whoever waits there would build on what is gone.
+        let numbers = forget(shared, manifest, &active, organisation)
+            .inspect_err(|error| shared.fail(&error.to_string()))?;
         // Batches may go on from here; what is left is nobody's any more.
         drop(active);
         unlink(shared, &numbers)?;
         names_file::remove(&*shared.storage, organisation)
     })
+}
+
+/// Takes an organisation out of journal, manifest and view; answers the numbers of its segments.
+fn forget(
+    shared: &Shared,
+    manifest: &mut Manifest,
+    active: &Active,
+    organisation: OrganisationId,
+) -> Result<Vec<u64>, IndexError> {
+    let journal = active.journal(&*shared.storage)?;
+    let position = journal.append(|frame| record::put_remove(frame, organisation))?;
+    journal.sync_to(position)?;
+    let mut next = manifest.clone();
+    next.organisations.retain(|held| held.organisation != organisation);
+    let numbers = take_segments(&mut next, |named| named.cell.organisation == organisation);
+    next.store(&*shared.storage)?;
+    *manifest = next;
+    shared.publish(|view| drop(view.organisations.remove(&organisation)));
+    Ok(numbers)
 }

@@ -86,6 +86,41 @@ fn disturb(store: &IndexStore, is_done: &AtomicBool) {
     }
 }
 
+/// Batches of an organisation that is removed in the middle: whoever gets a receipt after the removal began a new one, and
+/// what the removal met is gone or refused, never half there.
+#[test]
+fn a_removal_meets_batches_under_way() {
+    let root = tempfile::tempdir().expect("a folder");
+    let options = Options { live_rows_max: 300, background: true, open_files_max: 3 };
+    let folder = DataFolder::open(root.path(), options.clone()).expect("opens");
+    let store = folder.store();
+    let whose = organisation(5);
+    std::thread::scope(|scope| {
+        for appender in 0..APPENDERS {
+            let store = Arc::clone(&store);
+            scope.spawn(move || {
+                for number in 0..BATCHES {
+                    match now(store.append(batch(whose, appender, number))) {
+                        Ok(_) => {}
+                        Err(error) => assert!(error.to_string().contains("removed meanwhile"), "{error}"),
+                    }
+                }
+            });
+        }
+        for _ in 0..40 {
+            now(store.remove(whose)).expect("removed");
+        }
+    });
+    now(store.remove(whose)).expect("removed");
+    assert_eq!(ask(&store, whose, 0, 0, 103 * DAY), None);
+    assert!(!store.organisations().contains(&whose));
+    drop((store, folder));
+    let folder = DataFolder::open(root.path(), options).expect("opens again");
+    assert_eq!(ask(&folder.store(), whose, 0, 0, 103 * DAY), None);
+    let left = std::fs::read_dir(root.path().join("names")).expect("readable").count();
+    assert_eq!(left, 0, "nothing is left of its names");
+}
+
 fn check(store: &IndexStore) {
     for number in 0..2u8 {
         let whose = organisation(number);

@@ -64,6 +64,31 @@ fn one_process_holds_a_folder() {
     DataFolder::open(&path, Options::default()).expect("opens again");
 }
 
+/// The lock goes with the last of the folder's parts: whoever still has the store may still be writing.
+#[test]
+fn the_folder_is_held_while_anybody_has_a_part_of_it() {
+    let root = tempfile::tempdir().expect("a folder");
+    let open = || DataFolder::open(root.path(), Options::default());
+    let folder = open().expect("opens");
+    let (store, directory) = (folder.store(), folder.directory());
+    drop(folder);
+    assert!(matches!(open(), Err(OpenError::Locked { .. })));
+    drop(store);
+    assert!(matches!(open(), Err(OpenError::Locked { .. })));
+    drop(directory);
+    open().expect("opens again");
+}
+
+#[test]
+fn a_lost_directory_is_not_taken_for_a_new_one() {
+    let root = tempfile::tempdir().expect("a folder");
+    drop(DataFolder::open(root.path(), Options::default()).expect("opens"));
+    std::fs::remove_file(root.path().join("directory.redb")).expect("removed");
+    let Err(error) = DataFolder::open(root.path(), Options::default()) else { panic!("it opened") };
+    assert!(error.to_string().contains("restore the whole data folder"), "{error}");
+    assert!(!root.path().join("directory.redb").exists());
+}
+
 #[test]
 fn an_empty_folder_becomes_private() {
     let root = tempfile::tempdir().expect("a folder");
@@ -116,7 +141,7 @@ fn a_refused_change_leaves_no_trace() {
 #[test]
 fn every_committed_change_survives_a_power_cut_anywhere() {
     let whole = Sim::default();
-    let work = |disk: &Sim| match FolderDirectory::open(disk) {
+    let work = |disk: &Sim| match FolderDirectory::open(Arc::new(disk.clone())) {
         Ok(directory) => changes().iter().take_while(|change| commit(&directory, change)).count(),
         Err(_) => 0,
     };
@@ -126,8 +151,8 @@ fn every_committed_change_survives_a_power_cut_anywhere() {
         disk.cut_before(cut);
         let committed = work(&disk);
         let left = disk.after_power_cut(&mut Dice(cut));
-        let directory =
-            FolderDirectory::open(&left).unwrap_or_else(|error| panic!("cut {cut}, {committed}: {error}"));
+        let directory = FolderDirectory::open(Arc::new(left.clone()))
+            .unwrap_or_else(|error| panic!("cut {cut}, {committed}: {error}"));
         let book_after = |count: usize| {
             let mut book = Book::default();
             for change in changes().iter().take(count) {

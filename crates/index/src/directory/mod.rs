@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use sighting::{Actor, AuditEntry, Book, Change, Directory, DirectoryError, Second};
 
+use crate::manifest;
 use crate::storage::Storage;
 use backend::Backend;
 use rows::{ApplicationRow, AuditRow, OrganisationRow, SigningKeyRow};
@@ -32,12 +33,18 @@ pub struct FolderDirectory {
     book: ArcSwap<Book>,
     /// Held from reading the old book to publishing the new one.
     committing: Mutex<()>,
+    /// The folder is locked while somebody has its storage; the database, which writes when it is closed, comes first.
+    _storage: Arc<dyn Storage>,
 }
 
 impl FolderDirectory {
     /// Opens the directory, making it if it is missing.
-    pub fn open(storage: &dyn Storage) -> Result<FolderDirectory, DirectoryError> {
+    pub fn open(storage: Arc<dyn Storage>) -> Result<FolderDirectory, DirectoryError> {
         let is_new = !storage.exists(PATH).map_err(unavailable)?;
+        if is_new && storage.exists(manifest::PATH).map_err(unavailable)? {
+            // It is made before the first manifest: it was there.
+            return Err(unavailable(format!("it is not there, but {} is", manifest::PATH)));
+        }
         let file = if is_new { storage.create(PATH_NEW) } else { storage.open(PATH) }.map_err(unavailable)?;
         let database =
             Database::builder().create_with_backend(Backend::new(Arc::clone(&file))).map_err(unavailable)?;
@@ -54,7 +61,12 @@ impl FolderDirectory {
         // The process that gave the name may have been killed before it was durable.
         storage.sync_names(".").map_err(unavailable)?;
         let book = load(&database)?;
-        Ok(FolderDirectory { database, book: ArcSwap::from_pointee(book), committing: Mutex::new(()) })
+        Ok(FolderDirectory {
+            database,
+            book: ArcSwap::from_pointee(book),
+            committing: Mutex::new(()),
+            _storage: storage,
+        })
     }
 
     /// [`Directory::book`], at once.
@@ -132,7 +144,9 @@ fn load(database: &Database) -> Result<Book, DirectoryError> {
 
 /// Every failure of the file is the same to a caller: the directory cannot be used, and why.
 fn unavailable(error: impl std::fmt::Display) -> DirectoryError {
-    DirectoryError::Unavailable(format!("{PATH}: {error}; check the disk, or restore the file from a backup"))
+    DirectoryError::Unavailable(format!(
+        "{PATH}: {error}; check the disk, or restore the whole data folder from a backup"
+    ))
 }
 
 impl Directory for FolderDirectory {

@@ -10,15 +10,12 @@ use std::sync::Arc;
 use super::{File, Storage};
 
 /// A folder on a disk.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
-}
-
-/// The exclusive lock on a folder, held until dropped (or until the process ends, however it ends).
-#[derive(Debug)]
-pub struct FolderLock {
-    _file: fs::File,
+    /// The locked file: the folder is ours until the last of those who write through this is gone (or the process ends,
+    /// however it ends).
+    lock: Option<fs::File>,
 }
 
 impl Disk {
@@ -26,14 +23,20 @@ impl Disk {
     pub fn new(root: &Path) -> io::Result<Disk> {
         make_private_folder(root)?;
         if fs::read_dir(root)?.next().is_none() {
-            fs::set_permissions(root, fs::Permissions::from_mode(PRIVATE))?;
+            match fs::set_permissions(root, fs::Permissions::from_mode(PRIVATE)) {
+                // Somebody else's folder that we may use, as container platforms make them: he says who else may.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    tracing::warn!("the data folder belongs to another user, who says who may read it");
+                }
+                made => made?,
+            }
             sync_parents(root)?;
         }
-        Ok(Disk { root: root.to_owned() })
+        Ok(Disk { root: root.to_owned(), lock: None })
     }
 
-    /// Takes the lock file of this folder; `None` if another process has it.
-    pub fn lock(&self, name: &str) -> io::Result<Option<FolderLock>> {
+    /// Takes the lock file of this folder; `false` if another process has it.
+    pub fn lock(&mut self, name: &str) -> io::Result<bool> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -42,10 +45,14 @@ impl Disk {
             .mode(0o600)
             .open(self.path(name))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(FolderLock { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
         }
+        // The lock file says that the folder is ours: it must not be the one that a power cut takes.
+        self.sync_names(".")?;
+        self.lock = Some(file);
+        Ok(true)
     }
 
     fn path(&self, path: &str) -> PathBuf {

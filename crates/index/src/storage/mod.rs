@@ -10,7 +10,7 @@ mod disk;
 use std::io;
 use std::sync::Arc;
 
-pub use disk::{Disk, FolderLock};
+pub use disk::Disk;
 
 /// A folder of flat files, named by relative paths with `/`.
 pub trait Storage: Send + Sync + 'static {

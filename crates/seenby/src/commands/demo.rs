@@ -140,7 +140,11 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
         let _ = is_ready.send(());
         Ok(())
     }));
-    ready.await.context("the server did not start")?;
+    if ready.await.is_err() {
+        // It ended before it was ready, and knows why.
+        let ended = running.await.context("the server did not start")?;
+        return Err(ended.err().unwrap_or_else(|| Failure::unavailable("the server was stopped")));
+    }
     note(&format!("Ready after {:.1} s.", begun_at.elapsed().as_secs_f64()));
     let answered = ask(&url, &credentials, fleet.rich_address()).await?;
     running.abort();

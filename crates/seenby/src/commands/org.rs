@@ -101,9 +101,14 @@ pub(crate) async fn run(command: OrgCommand, mut context: Context) -> Outcome {
                     counted(applications as u64, "application")
                 ),
             )?;
-            // Its sightings first: should that fail, the organisation is still there to be removed again.
-            house.store.remove(organisation.id).await?;
+            // The book first: from then on nothing new is taken for it. What the store still holds after a failure is
+            // nobody's, and the server removes it at its next start.
             house.commit(Change::RemoveOrganisation(organisation.id)).await?;
+            house.store.remove(organisation.id).await.map_err(|error| {
+                anyhow::Error::from(error).context(format!(
+                    "'{name}' is removed, but not all of its data were deleted (`seenby serve` does it at its next start)"
+                ))
+            })?;
             let last = if book.organisations.len() == 1 {
                 format!(" It was the last; `{}` makes another.", hint::run("org add NAME").about_none())
             } else {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use sighting::{Actor, Change, Directory as _, Store as _};
+use sighting::{Actor, Book, Change, Directory as _, Store as _};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -118,7 +118,10 @@ impl Server {
             }
         };
         if let Some(open) = open {
-            open.close().await?;
+            tokio::select! {
+                closed = open.close() => closed?,
+                signal = stop.signalled() => tracing::warn!(signal, "stopping at once"),
+            }
         }
         served.context("the server failed")?;
         tracing::info!("stopped");
@@ -228,6 +231,16 @@ async fn make_signing_key(house: &House) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Files that are not connections: segments, journals, standard streams, the control socket.
+const FILES_RESERVED: u64 = 640;
+
+/// As many connections as are usual, or as the system gives files for.
+fn connections_max() -> usize {
+    let usual = api::Settings::default().connections_max;
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files.saturating_sub(FILES_RESERVED)).map_or(usual, |files| files.clamp(16, usual))
+}
+
 fn api_settings(settings: &Settings) -> api::Settings {
     let written = &settings.api;
     api::Settings {
@@ -238,6 +251,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         public_url: written.public_url.clone(),
         trusted_proxies: written.trusted_proxies.clone(),
         extra_resources: written.extra_resources.clone(),
+        connections_max: connections_max(),
         ..api::Settings::default()
     }
 }
@@ -254,6 +268,7 @@ async fn retain(store: AnyStore, directory: AnyDirectory) {
                 continue;
             }
         };
+        remove_orphans(&store, &book).await;
         for organisation in book.organisations.values() {
             // Whole days only: nothing is written anew every hour, and questions are clipped anyway.
             let (id, since) = (organisation.id, organisation.retention.since(clock::now()).day().first());
@@ -268,6 +283,23 @@ async fn retain(store: AnyStore, directory: AnyDirectory) {
                 Ok(Err(error)) => tracing::error!(organisation = %id, %error, "retention was not applied"),
                 Err(error) => tracing::error!(organisation = %id, %error, "retention was not applied"),
             }
+        }
+    }
+}
+
+/// Removes what is held of organisations that are not in the book: a removal was interrupted between the two.
+async fn remove_orphans(store: &AnyStore, book: &Book) {
+    let AnyStore::Folder(folder) = store else { return };
+    for organisation in folder.organisations() {
+        if book.organisations.contains_key(&organisation) {
+            continue;
+        }
+        let (store, runtime) = (store.clone(), tokio::runtime::Handle::current());
+        let removing = move || runtime.block_on(async { store.remove(organisation).await });
+        match tokio::task::spawn_blocking(removing).await {
+            Ok(Ok(())) => tracing::info!(%organisation, "an interrupted removal was finished"),
+            Ok(Err(error)) => tracing::error!(%organisation, %error, "a removal was not finished"),
+            Err(error) => tracing::error!(%organisation, %error, "a removal was not finished"),
         }
     }
 }

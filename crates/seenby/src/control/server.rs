@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use sighting::{Actor, Directory, DirectoryError, RegistryChange, Store, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,6 +17,11 @@ use super::{
 };
 use crate::clock;
 use crate::store::{AnyDirectory, AnyStore};
+
+/// After a failed accept the loop waits, so that it does not spin.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// How long a caller may leave a reply unread.
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A bound control socket.
 #[derive(Debug)]
@@ -48,7 +54,11 @@ pub(crate) async fn serve(
             Ok((stream, _)) => {
                 callers.spawn(converse(stream, store.clone(), directory.clone(), stop.clone()));
             }
-            Err(error) => tracing::warn!(%error, "the control socket could not accept a caller"),
+            Err(error) => {
+                tracing::warn!(%error, "the control socket could not accept a caller");
+                // No file descriptors are left, mostly; without a pause the loop would only fill the log.
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
         }
         while callers.try_join_next().is_some() {}
     }
@@ -76,7 +86,8 @@ async fn converse(
             Ok(uid) => answer(operation, payload, &store, &directory, *uid).await,
             Err(message) => Reply::Failed { kind: WireFailure::NotAllowed, message: message.clone() },
         };
-        if write_reply(&mut stream, &reply).await.is_err() {
+        let written = tokio::time::timeout(WRITE_WAIT_MAX, write_reply(&mut stream, &reply)).await;
+        if !matches!(written, Ok(Ok(()))) {
             return;
         }
     }
@@ -151,15 +162,30 @@ async fn append(payload: Vec<u8>, store: AnyStore, directory: &AnyDirectory) -> 
         Ok(batch) => batch,
         Err(error) => return refused(&error),
     };
-    // An ingest may still be running when its organisation is removed.
-    match directory.book().await {
-        Ok(book) if book.organisations.contains_key(&batch.organisation()) => {}
-        Ok(_) => return refused(&format!("there is no organisation {} any more", batch.organisation())),
-        Err(error) => return error.into(),
+    let organisation = batch.organisation();
+    let is_gone = async || match directory.book().await {
+        Ok(book) => Ok(!book.organisations.contains_key(&organisation)),
+        Err(error) => Err(Reply::from(error)),
+    };
+    // An ingest may still be running when its organisation is removed: first from the book, then from the store.
+    match is_gone().await {
+        Ok(false) => {}
+        Ok(true) => return refused(&format!("there is no organisation {organisation} any more")),
+        Err(reply) => return reply,
     }
-    match blocking(async move { store.append(batch).await }).await {
-        Ok(receipt) => Reply::Received { sightings: receipt.sightings },
-        Err(error) => error.into(),
+    let taker = store.clone();
+    let receipt = match blocking(async move { taker.append(batch).await }).await {
+        Ok(receipt) => receipt,
+        Err(error) => return error.into(),
+    };
+    // If it left the book while the batch was on its way, the store may have been emptied before the batch came.
+    match is_gone().await {
+        Ok(false) => Reply::Received { sightings: receipt.sightings },
+        Ok(true) => match blocking(async move { store.remove(organisation).await }).await {
+            Ok(()) => refused(&format!("the organisation {organisation} was removed meanwhile")),
+            Err(error) => error.into(),
+        },
+        Err(reply) => reply,
     }
 }
 

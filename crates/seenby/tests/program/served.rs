@@ -206,3 +206,28 @@ fn metrics_show_what_the_store_holds() {
     }
     assert!(!text.contains("198.51.100.9") && !text.contains("pc-1"), "no data in metrics");
 }
+
+/// An ingest that is still running when its organisation is removed: nothing of it stays, and nothing comes back with the GUID.
+#[test]
+fn an_organisation_removed_during_an_ingest_is_gone() {
+    let place = Place::keeping_for_ever();
+    let guid = "11111111-2222-4333-8444-555555555555";
+    place.run(["org", "add", "Fabrikam", "--id", guid, "--retention-hours", "forever"]).ends(0);
+    let _server = place.serve();
+    let mut ingest = place.command(["ingest", "--organisation", "Fabrikam", "-"]);
+    let ingest = ingest.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut ingest = ingest.expect("the binary starts");
+    let mut stdin = ingest.stdin.take().expect("piped");
+    let seen = || place.run(["stats", "198.51.100.20", "--organisation", "Fabrikam"]).code == 0;
+    write!(stdin, "time,device,ip\n{}", csv(now(), "pc-1", "198.51.100.20")).expect("it reads");
+    while !seen() {}
+    place.run(["org", "remove", "Fabrikam", "--yes"]).ends(0);
+    stdin.write_all(csv(now(), "pc-2", "198.51.100.20").as_bytes()).expect("it reads");
+    drop(stdin);
+    let ended = ingest.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("there is no organisation"), "{said}");
+    place.run(["org", "add", "Fabrikam", "--id", guid, "--retention-hours", "forever"]).ends(0);
+    assert!(!seen());
+}
