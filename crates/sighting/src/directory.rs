@@ -1,14 +1,15 @@
-//! Who may ask: organisations, applications with their secrets and permissions, signing keys and the audit log, as
-//! one immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to hold: hashing,
-//! randomness, tokens (the HTTP room), files (the index) and sightings.
+//! Who may ask, and how often: organisations, applications with their secrets, permissions and call limits, signing keys
+//! and the audit log, as one immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to
+//! hold: hashing, randomness, tokens and counting (the HTTP room), files (the index) and sightings.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{Organisation, OrganisationId, Retention, Second};
+use crate::{GrantPage, Organisation, OrganisationId, Retention, Second};
 
 /// An application's client id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -55,6 +56,52 @@ pub struct Secret {
     pub expires_at: Option<Second>,
 }
 
+/// One call limit of one application.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum CallLimit {
+    /// What the server's settings say for every application.
+    #[default]
+    Default,
+    /// As many calls as it likes.
+    Off,
+    /// So many.
+    Calls(NonZeroU32),
+}
+
+/// `default`, `off` or the number.
+impl fmt::Display for CallLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallLimit::Default => f.write_str("default"),
+            CallLimit::Off => f.write_str("off"),
+            CallLimit::Calls(calls) => calls.fmt(f),
+        }
+    }
+}
+
+impl CallLimit {
+    /// The limit of a text as [`fmt::Display`] writes it.
+    pub fn parse(text: &str) -> Option<CallLimit> {
+        match text {
+            "default" => Some(CallLimit::Default),
+            "off" => Some(CallLimit::Off),
+            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok().map(CallLimit::Calls)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The call limits of one application.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CallLimits {
+    /// In any 60 seconds.
+    pub per_minute: CallLimit,
+    /// In any 3,600 seconds.
+    pub per_hour: CallLimit,
+}
+
 /// An application that may get tokens of one organisation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Application {
@@ -68,6 +115,8 @@ pub struct Application {
     pub permissions: Vec<Permission>,
     /// The secrets that it may sign in with: more than one only while they are being rotated.
     pub secrets: Vec<Secret>,
+    /// How often it may ask.
+    pub limits: CallLimits,
     /// When it was made.
     pub created_at: Second,
 }
@@ -141,6 +190,15 @@ pub enum Change {
         /// When the others end.
         others_until: Second,
     },
+    /// Other call limits; `None` leaves one as it is.
+    SetLimits {
+        /// Whose limits.
+        application: ApplicationId,
+        /// In any 60 seconds.
+        per_minute: Option<CallLimit>,
+        /// In any 3,600 seconds.
+        per_hour: Option<CallLimit>,
+    },
     /// The application goes.
     RemoveApplication(ApplicationId),
     /// A new signing key.
@@ -209,8 +267,7 @@ impl Book {
             }
             Change::AddApplication(application) => self.add_application(application),
             Change::RotateSecret { application, secret, others_until } => {
-                let application =
-                    self.applications.get_mut(application).ok_or(ChangeError::NoApplication(*application))?;
+                let application = self.application_mut(*application)?;
                 for other in &mut application.secrets {
                     other.expires_at =
                         Some(other.expires_at.map_or(*others_until, |end| end.min(*others_until)));
@@ -219,6 +276,12 @@ impl Book {
                     .secrets
                     .retain(|other| other.expires_at.is_none_or(|end| end >= secret.created_at));
                 application.secrets.push(secret.clone());
+                Ok(())
+            }
+            Change::SetLimits { application, per_minute, per_hour } => {
+                let limits = &mut self.application_mut(*application)?.limits;
+                limits.per_minute = per_minute.unwrap_or(limits.per_minute);
+                limits.per_hour = per_hour.unwrap_or(limits.per_hour);
                 Ok(())
             }
             Change::RemoveApplication(id) => {
@@ -260,6 +323,10 @@ impl Book {
 
     fn organisation_mut(&mut self, id: OrganisationId) -> Result<&mut Organisation, ChangeError> {
         self.organisations.get_mut(&id).ok_or(ChangeError::NoOrganisation(id))
+    }
+
+    fn application_mut(&mut self, id: ApplicationId) -> Result<&mut Application, ChangeError> {
+        self.applications.get_mut(&id).ok_or(ChangeError::NoApplication(id))
     }
 
     fn check_organisation_name(&self, name: &str, but: Option<OrganisationId>) -> Result<(), ChangeError> {
@@ -318,6 +385,14 @@ impl fmt::Display for Change {
             Change::RotateSecret { application, others_until, .. } => {
                 write!(f, "rotated the secret of application {application}, the old one ends {others_until}")
             }
+            Change::SetLimits { application, per_minute, per_hour } => {
+                let of = |span: &str, limit: &Option<CallLimit>| {
+                    limit.as_ref().map(|limit| format!("{limit} per {span}"))
+                };
+                let set: Vec<String> =
+                    [of("minute", per_minute), of("hour", per_hour)].into_iter().flatten().collect();
+                write!(f, "set the call limits of application {application} to {}", set.join(" and "))
+            }
             Change::RemoveApplication(id) => write!(f, "removed application {id}"),
             Change::AddSigningKey(key) => write!(f, "added signing key {}", key.kid),
         }
@@ -354,6 +429,12 @@ pub trait Directory: Send + Sync {
         &self,
         entries_max: usize,
     ) -> impl Future<Output = Result<Vec<AuditEntry>, DirectoryError>> + Send;
+
+    /// Keeps a page of granted calls behind the others, or in their place if it is a whole one. Durable when it returns.
+    fn keep_grants(&self, page: GrantPage) -> impl Future<Output = Result<(), DirectoryError>> + Send;
+
+    /// The pages that are kept, in the order in which they came; only the first can be a whole one.
+    fn grants(&self) -> impl Future<Output = Result<Vec<GrantPage>, DirectoryError>> + Send;
 }
 
 #[cfg(test)]
@@ -384,6 +465,7 @@ mod tests {
             name: name.to_owned(),
             permissions: Vec::new(),
             secrets: Vec::new(),
+            limits: CallLimits::default(),
             created_at: Second::new(0),
         }
     }
@@ -402,5 +484,44 @@ mod tests {
         }
         book.apply(&Change::AddApplication(application(3, "11111111-2222"))).expect("a name");
         assert_eq!((book.organisations.len(), book.applications.len()), (1, 1));
+    }
+
+    #[test]
+    fn limits_change_one_at_a_time() {
+        let id = ApplicationId(Uuid::from_u128(3));
+        let mut book = Book::default();
+        book.apply(&Change::AddOrganisation(organisation(1, "Contoso"))).expect("new");
+        book.apply(&Change::AddApplication(application(3, "soar"))).expect("new");
+        let calls = |calls| CallLimit::Calls(NonZeroU32::new(calls).expect("not zero"));
+        let (minute, hour) = (Some(calls(200)), Some(CallLimit::Off));
+        for (per_minute, per_hour, expected, sentence) in [
+            (minute, None, (calls(200), CallLimit::Default), "200 per minute"),
+            (None, hour, (calls(200), CallLimit::Off), "off per hour"),
+            (
+                Some(CallLimit::Default),
+                Some(calls(9)),
+                (CallLimit::Default, calls(9)),
+                "default per minute and 9 per hour",
+            ),
+        ] {
+            let change = Change::SetLimits { application: id, per_minute, per_hour };
+            book.apply(&change).expect("it is there");
+            let limits = book.applications[&id].limits;
+            assert_eq!((limits.per_minute, limits.per_hour), expected);
+            assert_eq!(change.to_string(), format!("set the call limits of application {id} to {sentence}"));
+        }
+        let nobody = ApplicationId(Uuid::from_u128(4));
+        let change = Change::SetLimits { application: nobody, per_minute: minute, per_hour: hour };
+        assert_eq!(book.apply(&change), Err(ChangeError::NoApplication(nobody)));
+    }
+
+    #[test]
+    fn limits_as_text() {
+        for text in ["default", "off", "1", "4294967295"] {
+            assert_eq!(CallLimit::parse(text).map(|limit| limit.to_string()).as_deref(), Some(text));
+        }
+        for text in ["", "0", "-1", "+1", "Off", "4294967296", "1.0", " 1"] {
+            assert_eq!(CallLimit::parse(text), None, "{text}");
+        }
     }
 }

@@ -9,6 +9,7 @@
 mod address;
 mod batch;
 mod directory;
+mod grants;
 mod identity;
 pub mod model;
 mod organisation;
@@ -19,9 +20,10 @@ mod time;
 pub use address::{Address, AddressError, LocalNetworks, Network, Special};
 pub use batch::{Batch, BatchSighting, Carrier, Offset, SourceName};
 pub use directory::{
-    Actor, Application, ApplicationId, AuditEntry, Book, Change, ChangeError, Directory, DirectoryError,
-    Permission, Secret, SigningKey,
+    Actor, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, ChangeError,
+    Directory, DirectoryError, Permission, Secret, SigningKey,
 };
+pub use grants::{Extent, GrantPage, Granted};
 pub use identity::{Identity, IdentityKind, Mention, NAME_BYTES_MAX, escape};
 pub use organisation::{Organisation, OrganisationId, RETENTION_DEFAULT, Retention};
 pub use question::{Answer, FirstSeen, Question, Stats};

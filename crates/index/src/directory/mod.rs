@@ -1,15 +1,17 @@
 //! The directory of organisations, applications, keys and the audit log in one redb file, through the same storage
 //! seam as everything else. The whole book is in memory; a change writes the rows that it touched and an audit line
-//! in one transaction. Refuses to hold: what a change means (`sighting::Book`), hashing and tokens.
+//! in one transaction. Granted calls lie beside it, and never in it. Refuses to hold: what a change means
+//! (`sighting::Book`), hashing, tokens and counting.
 
 mod backend;
+mod grants;
 mod rows;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use sighting::{Actor, AuditEntry, Book, Change, Directory, DirectoryError, Second};
+use sighting::{Actor, AuditEntry, Book, Change, Directory, DirectoryError, Extent, GrantPage, Second};
 
 use crate::storage::Storage;
 use backend::Backend;
@@ -25,6 +27,8 @@ const ORGANISATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("o
 const APPLICATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("applications");
 const SIGNING_KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("signing_keys");
 const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
+/// Pages of granted calls: not JSON, see there.
+const GRANTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("grants");
 
 /// A directory in a data folder.
 pub struct FolderDirectory {
@@ -45,7 +49,9 @@ impl FolderDirectory {
         for table in [ORGANISATIONS, APPLICATIONS, SIGNING_KEYS] {
             write.open_table(table).map_err(unavailable)?;
         }
-        write.open_table(AUDIT).map_err(unavailable)?;
+        for table in [AUDIT, GRANTS] {
+            write.open_table(table).map_err(unavailable)?;
+        }
         write.commit().map_err(unavailable)?;
         if is_new {
             file.sync().map_err(unavailable)?;
@@ -97,6 +103,27 @@ impl FolderDirectory {
         write.commit().map_err(unavailable)
     }
 
+    /// [`Directory::keep_grants`], on the caller's thread.
+    pub fn keep_grants_now(&self, page: &GrantPage) -> Result<(), DirectoryError> {
+        let write = self.database.begin_write().map_err(unavailable)?;
+        {
+            let mut table = write.open_table(GRANTS).map_err(unavailable)?;
+            let number = table.last().map_err(unavailable)?.map_or(0, |(number, _)| number.value() + 1);
+            if page.extent == Extent::Whole {
+                table.retain(|_, _| false).map_err(unavailable)?;
+            }
+            table.insert(number, grants::to_bytes(page).as_slice()).map_err(unavailable)?;
+        }
+        write.commit().map_err(unavailable)
+    }
+
+    fn grants_now(&self) -> Result<Vec<GrantPage>, DirectoryError> {
+        let read = self.database.begin_read().map_err(unavailable)?;
+        let table = read.open_table(GRANTS).map_err(unavailable)?;
+        let rows = table.iter().map_err(unavailable)?;
+        rows.map(|row| grants::from_bytes(row.map_err(unavailable)?.1.value())).collect()
+    }
+
     fn audit_now(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
         let read = self.database.begin_read().map_err(unavailable)?;
         let table = read.open_table(AUDIT).map_err(unavailable)?;
@@ -146,5 +173,13 @@ impl Directory for FolderDirectory {
 
     async fn audit(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
         self.audit_now(entries_max)
+    }
+
+    async fn keep_grants(&self, page: GrantPage) -> Result<(), DirectoryError> {
+        self.keep_grants_now(&page)
+    }
+
+    async fn grants(&self) -> Result<Vec<GrantPage>, DirectoryError> {
+        self.grants_now()
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sighting::{
-    Actor, Application, ApplicationId, AuditEntry, Book, Change, DirectoryError, Organisation,
-    OrganisationId, Permission, Retention, Second, Secret, SigningKey, Uuid,
+    Actor, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, DirectoryError,
+    Organisation, OrganisationId, Permission, Retention, Second, Secret, SigningKey, Uuid,
 };
 
 use super::unavailable;
@@ -88,7 +88,40 @@ pub(super) struct ApplicationRow {
     name: String,
     permissions: Vec<String>,
     secrets: Vec<SecretRow>,
+    /// Absent: both are the server's.
+    #[serde(default, skip_serializing_if = "LimitsRow::is_default")]
+    limits: LimitsRow,
     created_at: u32,
+}
+
+/// `default`, `off` or a number of calls, as text.
+#[derive(Serialize, Deserialize)]
+struct LimitsRow {
+    per_minute: String,
+    per_hour: String,
+}
+
+impl Default for LimitsRow {
+    fn default() -> LimitsRow {
+        LimitsRow::of(CallLimits::default())
+    }
+}
+
+impl LimitsRow {
+    fn of(limits: CallLimits) -> LimitsRow {
+        LimitsRow { per_minute: limits.per_minute.to_string(), per_hour: limits.per_hour.to_string() }
+    }
+
+    fn is_default(&self) -> bool {
+        let default = CallLimit::Default.to_string();
+        self.per_minute == default && self.per_hour == default
+    }
+
+    fn into_limits(self) -> Result<CallLimits, DirectoryError> {
+        let limit =
+            |text: &str| CallLimit::parse(text).ok_or_else(|| unavailable("a call limit cannot be read"));
+        Ok(CallLimits { per_minute: limit(&self.per_minute)?, per_hour: limit(&self.per_hour)? })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,6 +149,7 @@ impl ApplicationRow {
                 .map(|permission| permission.name().to_owned())
                 .collect(),
             secrets: application.secrets.iter().map(secret).collect(),
+            limits: LimitsRow::of(application.limits),
             created_at: application.created_at.unix(),
         }
     }
@@ -141,6 +175,7 @@ impl ApplicationRow {
             name: self.name,
             permissions: self.permissions.iter().map(permission).collect::<Result<_, _>>()?,
             secrets: self.secrets.iter().map(secret).collect::<Result<_, DirectoryError>>()?,
+            limits: self.limits.into_limits()?,
             created_at: Second::new(self.created_at),
         })
     }

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use api::{Room, Standing};
 use serde::{Deserialize, Serialize};
 use sighting::{
-    Address, Answer, Application, ApplicationId, AuditEntry, Book, Change, Coverage, Day, DeviceEntry,
-    DeviceKey, DirectoryError, FirstSeen, Identity, IdentityKind, Organisation, OrganisationId, Permission,
-    Question, RegistryChange, Retained, Retention, Second, Secret, SigningKey, SourceName, Stats, StoreError,
-    Uuid, Window,
+    Address, Answer, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, Coverage,
+    Day, DeviceEntry, DeviceKey, DirectoryError, FirstSeen, Identity, IdentityKind, Organisation,
+    OrganisationId, Permission, Question, RegistryChange, Retained, Retention, Second, Secret, SigningKey,
+    SourceName, Stats, StoreError, Uuid, Window,
 };
 
 /// Says that a value on the wire is none of the domain's.
@@ -32,6 +33,7 @@ pub(super) enum Request {
     Book,
     Commit(WireChange),
     Audit { entries_max: usize },
+    Standings { organisation: Wire128 },
 }
 
 /// Everything that can be answered.
@@ -48,6 +50,7 @@ pub(super) enum Reply {
     Retained { dropped: u64, kept: u64 },
     Book(WireBook),
     Audit(Vec<WireAudit>),
+    Standings(Vec<WireStanding>),
     Failed { kind: WireFailure, message: String },
 }
 
@@ -425,7 +428,28 @@ pub(super) struct WireApplication {
     name: String,
     permissions: Vec<String>,
     secrets: Vec<WireSecret>,
+    per_minute: WireLimit,
+    per_hour: WireLimit,
     created_at: u32,
+}
+
+/// `default`, `off` or a number, as text.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct WireLimit(CallLimit);
+
+impl TryFrom<String> for WireLimit {
+    type Error = WireError;
+
+    fn try_from(text: String) -> Result<WireLimit, WireError> {
+        CallLimit::parse(&text).map(WireLimit).ok_or(WireError("call limit"))
+    }
+}
+
+impl From<WireLimit> for String {
+    fn from(wire: WireLimit) -> String {
+        wire.0.to_string()
+    }
 }
 
 impl From<&Application> for WireApplication {
@@ -436,6 +460,8 @@ impl From<&Application> for WireApplication {
             name: application.name.clone(),
             permissions: application.permissions.iter().map(|it| it.name().to_owned()).collect(),
             secrets: application.secrets.iter().map(WireSecret::from).collect(),
+            per_minute: WireLimit(application.limits.per_minute),
+            per_hour: WireLimit(application.limits.per_hour),
             created_at: application.created_at.unix(),
         }
     }
@@ -453,6 +479,7 @@ impl TryFrom<WireApplication> for Application {
             name: wire.name,
             permissions: permissions.collect::<Result<_, WireError>>()?,
             secrets: wire.secrets.into_iter().map(Secret::from).collect(),
+            limits: CallLimits { per_minute: wire.per_minute.0, per_hour: wire.per_hour.0 },
             created_at: Second::new(wire.created_at),
         })
     }
@@ -511,6 +538,7 @@ pub(super) enum WireChange {
     RemoveOrganisation(Wire128),
     AddApplication(WireApplication),
     RotateSecret { application: Wire128, secret: WireSecret, others_until: u32 },
+    SetLimits { application: Wire128, per_minute: Option<WireLimit>, per_hour: Option<WireLimit> },
     RemoveApplication(Wire128),
 }
 
@@ -533,6 +561,11 @@ impl TryFrom<&Change> for WireChange {
                 secret: secret.into(),
                 others_until: others_until.unix(),
             },
+            Change::SetLimits { application, per_minute, per_hour } => WireChange::SetLimits {
+                application: Wire128(application.0),
+                per_minute: per_minute.map(WireLimit),
+                per_hour: per_hour.map(WireLimit),
+            },
             Change::RemoveApplication(id) => WireChange::RemoveApplication(Wire128(id.0)),
             // Only a server makes keys, and it holds its folder itself.
             Change::AddSigningKey(_) => return Err(WireError("signing key")),
@@ -554,6 +587,11 @@ impl TryFrom<WireChange> for Change {
                 application: ApplicationId(application.0),
                 secret: secret.into(),
                 others_until: Second::new(others_until),
+            },
+            WireChange::SetLimits { application, per_minute, per_hour } => Change::SetLimits {
+                application: ApplicationId(application.0),
+                per_minute: per_minute.map(|limit| limit.0),
+                per_hour: per_hour.map(|limit| limit.0),
             },
             WireChange::RemoveApplication(id) => Change::RemoveApplication(ApplicationId(id.0)),
         })
@@ -579,6 +617,50 @@ impl From<WireAudit> for AuditEntry {
     }
 }
 
+/// How one application stands with its limits.
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireStanding {
+    application: Wire128,
+    minute: Option<WireRoom>,
+    hour: Option<WireRoom>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug)]
+struct WireRoom {
+    calls_max: u32,
+    used: u32,
+    more_after_s: Option<u64>,
+}
+
+impl From<Room> for WireRoom {
+    fn from(Room { calls_max, used, more_after_s }: Room) -> WireRoom {
+        WireRoom { calls_max, used, more_after_s }
+    }
+}
+
+impl From<WireRoom> for Room {
+    fn from(WireRoom { calls_max, used, more_after_s }: WireRoom) -> Room {
+        Room { calls_max, used, more_after_s }
+    }
+}
+
+impl From<(ApplicationId, Standing)> for WireStanding {
+    fn from((application, standing): (ApplicationId, Standing)) -> WireStanding {
+        WireStanding {
+            application: Wire128(application.0),
+            minute: standing.minute.map(Into::into),
+            hour: standing.hour.map(Into::into),
+        }
+    }
+}
+
+impl From<WireStanding> for (ApplicationId, Standing) {
+    fn from(wire: WireStanding) -> (ApplicationId, Standing) {
+        let standing = Standing { minute: wire.minute.map(Into::into), hour: wire.hour.map(Into::into) };
+        (ApplicationId(wire.application.0), standing)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -597,6 +679,17 @@ mod tests {
         }
     }
 
+    fn calls(number: u32) -> CallLimit {
+        CallLimit::Calls(NonZeroU32::new(number).expect("not zero"))
+    }
+
+    #[test]
+    fn a_standing_arrives() {
+        let room = Room { calls_max: 7, used: 9, more_after_s: Some(3) };
+        let sent = (ApplicationId(Uuid::from_u128(8)), Standing { minute: Some(room), hour: None });
+        assert_eq!(<(ApplicationId, Standing)>::from(through_json(&WireStanding::from(sent))), sent);
+    }
+
     #[test]
     fn a_book_arrives_without_private_keys() {
         let mut book = Book::default();
@@ -607,6 +700,7 @@ mod tests {
             name: "soar".to_owned(),
             permissions: vec![Permission::IpReadAll],
             secrets: vec![Secret { sha256: [3; 32], created_at: Second::new(5), expires_at: None }],
+            limits: CallLimits { per_minute: CallLimit::Off, per_hour: calls(7) },
             created_at: Second::new(5),
         };
         book.apply(&Change::AddApplication(application)).expect("new");
@@ -628,6 +722,16 @@ mod tests {
             Change::SetRetention(id, Retention::Hours(5)),
             Change::RemoveOrganisation(id),
             Change::RotateSecret { application: ApplicationId(id.0), secret, others_until: Second::new(99) },
+            Change::SetLimits {
+                application: ApplicationId(id.0),
+                per_minute: Some(calls(5)),
+                per_hour: Some(CallLimit::Default),
+            },
+            Change::SetLimits {
+                application: ApplicationId(id.0),
+                per_minute: None,
+                per_hour: Some(CallLimit::Off),
+            },
             Change::RemoveApplication(ApplicationId(id.0)),
         ] {
             let wire = WireChange::try_from(&change).expect("may travel");
