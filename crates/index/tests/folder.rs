@@ -11,7 +11,8 @@ use common::{Line, batch, now, organisation};
 use seenby_index::{DataFolder, FolderDirectory, OpenError, Options};
 use sighting::{
     Actor, Application, ApplicationId, Book, CallLimit, CallLimits, Change, Directory, Extent, GrantPage,
-    Granted, Organisation, Permission, Retention, Second, Secret, SigningKey, Store, Uuid,
+    Granted, Issuer, Member, MemberId, MemberKind, Organisation, Permission, Retention, Role, RoleId,
+    RolePermission, Second, Secret, SigningKey, Store, Uuid,
 };
 
 fn changes() -> Vec<Change> {
@@ -23,6 +24,9 @@ fn changes() -> Vec<Change> {
         source_tenants: vec![Uuid::from_u128(99)],
     };
     let application = ApplicationId(Uuid::from_u128(7));
+    let role = RoleId(Uuid::from_u128(8));
+    let issuer = Issuer::new("https://login.example.org").expect("a URL");
+    let member = Member { issuer, kind: MemberKind::User, id: MemberId::new("kim").expect("an id") };
     vec![
         Change::AddOrganisation(organisation(0, "default")),
         Change::AddOrganisation(organisation(1, "other")),
@@ -46,6 +50,22 @@ fn changes() -> Vec<Change> {
             per_minute: Some(CallLimit::Off),
             per_hour: Some(CallLimit::Calls(7.try_into().expect("not zero"))),
         },
+        Change::AddRole(Role {
+            id: role,
+            organisation: organisation(1, "").id,
+            name: "analysts".to_owned(),
+            permissions: [RolePermission::ViewData].into(),
+            members: [].into(),
+            created_at: Second::new(6),
+        }),
+        Change::GrantRole(role, member.clone()),
+        Change::ChangeRole {
+            role,
+            name: Some("people".to_owned()),
+            permissions: Some(RolePermission::ALL.into()),
+        },
+        Change::RevokeRole(role, member.clone()),
+        Change::GrantRole(role, member),
         Change::RenameOrganisation(organisation(1, "").id, "renamed".to_owned()),
         Change::SetRetention(organisation(1, "").id, Retention::Hours(720)),
         Change::RemoveOrganisation(organisation(1, "").id),

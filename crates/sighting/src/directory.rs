@@ -1,15 +1,18 @@
-//! Who may ask, and how often: organisations, applications with their secrets, permissions and call limits, signing keys
-//! and the audit log, as one immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to
+//! Who may ask, and how often: organisations, applications with their secrets, permissions and call limits, roles of
+//! people, signing keys and the audit log, as one immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to
 //! hold: hashing, randomness, tokens and counting (the HTTP room), files (the index) and sightings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{GrantPage, Organisation, OrganisationId, Retention, Second};
+use crate::{
+    GrantPage, Issuer, Member, MemberKind, Organisation, OrganisationId, Retention, Role, RoleId,
+    RolePermission, Second, role,
+};
 
 /// An application's client id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -164,6 +167,8 @@ pub struct Book {
     pub organisations: BTreeMap<OrganisationId, Organisation>,
     /// The applications.
     pub applications: BTreeMap<ApplicationId, Application>,
+    /// The roles.
+    pub roles: BTreeMap<RoleId, Role>,
     /// The signing keys, oldest first.
     pub signing_keys: Vec<SigningKey>,
 }
@@ -177,7 +182,7 @@ pub enum Change {
     RenameOrganisation(OrganisationId, String),
     /// Another retention.
     SetRetention(OrganisationId, Retention),
-    /// The organisation and its applications go.
+    /// The organisation, its applications and its roles go.
     RemoveOrganisation(OrganisationId),
     /// A new application.
     AddApplication(Application),
@@ -201,6 +206,25 @@ pub enum Change {
     },
     /// The application goes.
     RemoveApplication(ApplicationId),
+    /// A new role.
+    AddRole(Role),
+    /// Another name or other permissions; `None` leaves them as they are.
+    ChangeRole {
+        /// Which role.
+        role: RoleId,
+        /// Its name.
+        name: Option<String>,
+        /// All that its members may do.
+        permissions: Option<BTreeSet<RolePermission>>,
+    },
+    /// The role goes.
+    RemoveRole(RoleId),
+    /// Somebody gets a role.
+    GrantRole(RoleId, Member),
+    /// Somebody has a role no longer.
+    RevokeRole(RoleId, Member),
+    /// Somebody has no role of the organisation any more.
+    RemoveMember(OrganisationId, Member),
     /// A new signing key.
     AddSigningKey(SigningKey),
 }
@@ -221,6 +245,20 @@ pub enum ChangeError {
     /// There is no such application.
     #[error("there is no application {0}")]
     NoApplication(ApplicationId),
+    /// There is no such role.
+    #[error("there is no role {0}")]
+    NoRole(RoleId),
+    /// Somebody has not the role that is taken away, or none at all.
+    #[error("{0} does not have it")]
+    NoMember(Member),
+    /// An issuer is neither this server nor a URL.
+    #[error("'{0}' is no issuer: write built-in, or the URL that its tokens have in iss")]
+    BadIssuer(String),
+    /// An id of a user or a group is none.
+    #[error(
+        "'{0}' is no id of a user or a group: write the oid (or sub) of its tokens, never a name or an e-mail address"
+    )]
+    BadMember(String),
     /// A name is empty, too long or holds control characters.
     #[error("a name has 1 to 255 bytes and no control characters")]
     BadName,
@@ -247,6 +285,34 @@ impl Book {
             .find(|application| Some(application.id) == id || same(&application.name, name_or_id))
     }
 
+    /// The role of a name (without case) or an id, inside one organisation.
+    pub fn role(&self, organisation: OrganisationId, name_or_id: &str) -> Option<&Role> {
+        let id = Uuid::try_parse(name_or_id).ok().map(RoleId);
+        let mut roles = self.roles.values().filter(|role| role.organisation == organisation);
+        roles.find(|role| Some(role.id) == id || same(&role.name, name_or_id))
+    }
+
+    /// What somebody may do in an organisation: as a user, and as a member of groups, by all roles together.
+    pub fn permissions_of<'a>(
+        &self,
+        organisation: OrganisationId,
+        issuer: &Issuer,
+        user: &str,
+        groups: impl IntoIterator<Item = &'a str>,
+    ) -> BTreeSet<RolePermission> {
+        let groups = groups.into_iter().map(|id| (MemberKind::Group, id));
+        let who = std::iter::once((MemberKind::User, user)).chain(groups);
+        // What is no id is nobody's.
+        let who: Vec<Member> = who
+            .filter_map(|(kind, id)| {
+                Some(Member { issuer: issuer.clone(), kind, id: crate::MemberId::new(id).ok()? })
+            })
+            .collect();
+        let roles = self.roles.values().filter(|role| role.organisation == organisation);
+        let has = |role: &&Role| who.iter().any(|member| role.members.contains(member));
+        roles.filter(has).flat_map(|role| role.permissions.iter().copied()).collect()
+    }
+
     /// Makes a change, or says why it makes no sense and stays as it was.
     pub fn apply(&mut self, change: &Change) -> Result<(), ChangeError> {
         match change {
@@ -263,6 +329,7 @@ impl Book {
             Change::RemoveOrganisation(id) => {
                 self.organisations.remove(id).ok_or(ChangeError::NoOrganisation(*id))?;
                 self.applications.retain(|_, application| application.organisation != *id);
+                self.roles.retain(|_, role| role.organisation != *id);
                 Ok(())
             }
             Change::AddApplication(application) => self.add_application(application),
@@ -287,6 +354,18 @@ impl Book {
             Change::RemoveApplication(id) => {
                 self.applications.remove(id).map(drop).ok_or(ChangeError::NoApplication(*id))
             }
+            Change::AddRole(role) => self.add_role(role),
+            Change::ChangeRole { role, name, permissions } => self.change_role(*role, name, permissions),
+            Change::RemoveRole(id) => self.roles.remove(id).map(drop).ok_or(ChangeError::NoRole(*id)),
+            Change::GrantRole(role, member) => {
+                self.role_mut(*role)?.members.insert(member.clone());
+                Ok(())
+            }
+            Change::RevokeRole(role, member) => {
+                let had = self.role_mut(*role)?.members.remove(member);
+                had.then_some(()).ok_or_else(|| ChangeError::NoMember(member.clone()))
+            }
+            Change::RemoveMember(organisation, member) => self.remove_member(*organisation, member),
             Change::AddSigningKey(key) => {
                 self.signing_keys.push(key.clone());
                 self.signing_keys.sort_by_key(|key| key.created_at);
@@ -318,6 +397,62 @@ impl Book {
             return Err(ChangeError::NameTaken(application.name.clone()));
         }
         self.applications.insert(application.id, application.clone());
+        Ok(())
+    }
+
+    fn add_role(&mut self, role: &Role) -> Result<(), ChangeError> {
+        if self.roles.contains_key(&role.id) {
+            return Err(ChangeError::IdTaken(role.id.0));
+        }
+        if !self.organisations.contains_key(&role.organisation) {
+            return Err(ChangeError::NoOrganisation(role.organisation));
+        }
+        self.check_role_name(role.organisation, &role.name, None)?;
+        self.roles.insert(role.id, role.clone());
+        Ok(())
+    }
+
+    fn change_role(
+        &mut self,
+        id: RoleId,
+        name: &Option<String>,
+        permissions: &Option<BTreeSet<RolePermission>>,
+    ) -> Result<(), ChangeError> {
+        let organisation = self.role_mut(id)?.organisation;
+        if let Some(name) = name {
+            self.check_role_name(organisation, name, Some(id))?;
+            self.role_mut(id)?.name.clone_from(name);
+        }
+        if let Some(permissions) = permissions {
+            self.role_mut(id)?.permissions.clone_from(permissions);
+        }
+        Ok(())
+    }
+
+    fn remove_member(&mut self, organisation: OrganisationId, member: &Member) -> Result<(), ChangeError> {
+        let mut had = false;
+        for role in self.roles.values_mut().filter(|role| role.organisation == organisation) {
+            had |= role.members.remove(member);
+        }
+        had.then_some(()).ok_or_else(|| ChangeError::NoMember(member.clone()))
+    }
+
+    fn role_mut(&mut self, id: RoleId) -> Result<&mut Role, ChangeError> {
+        self.roles.get_mut(&id).ok_or(ChangeError::NoRole(id))
+    }
+
+    fn check_role_name(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+        but: Option<RoleId>,
+    ) -> Result<(), ChangeError> {
+        check_name(name)?;
+        let others = self.roles.values().filter(|role| role.organisation == organisation);
+        let mut others = others.filter(|role| Some(role.id) != but);
+        if others.any(|role| same(&role.name, name)) {
+            return Err(ChangeError::NameTaken(name.to_owned()));
+        }
         Ok(())
     }
 
@@ -394,6 +529,30 @@ impl fmt::Display for Change {
                 write!(f, "set the call limits of application {application} to {}", set.join(" and "))
             }
             Change::RemoveApplication(id) => write!(f, "removed application {id}"),
+            Change::AddRole(new) => write!(
+                f,
+                "added role {} '{}' of organisation {} with {}",
+                new.id,
+                new.name,
+                new.organisation,
+                role::named(&new.permissions)
+            ),
+            Change::ChangeRole { role: id, name, permissions } => {
+                write!(f, "changed role {id}")?;
+                if let Some(name) = name {
+                    write!(f, ", its name to '{name}'")?;
+                }
+                if let Some(permissions) = permissions {
+                    write!(f, ", its permissions to {}", role::named(permissions))?;
+                }
+                Ok(())
+            }
+            Change::RemoveRole(id) => write!(f, "removed role {id}"),
+            Change::GrantRole(id, member) => write!(f, "granted role {id} to {member}"),
+            Change::RevokeRole(id, member) => write!(f, "revoked role {id} from {member}"),
+            Change::RemoveMember(id, member) => {
+                write!(f, "revoked all roles of organisation {id} from {member}")
+            }
             Change::AddSigningKey(key) => write!(f, "added signing key {}", key.kid),
         }
     }
@@ -522,6 +681,138 @@ mod tests {
         }
         for text in ["", "0", "-1", "+1", "Off", "4294967296", "1.0", " 1"] {
             assert_eq!(CallLimit::parse(text), None, "{text}");
+        }
+    }
+
+    fn member(issuer: Issuer, kind: MemberKind, id: &str) -> Member {
+        Member { issuer, kind, id: crate::MemberId::new(id).expect("an id") }
+    }
+
+    fn new_role(number: u128, organisation: u128, name: &str, permissions: &[RolePermission]) -> Role {
+        Role {
+            id: RoleId(Uuid::from_u128(number)),
+            organisation: OrganisationId(Uuid::from_u128(organisation)),
+            name: name.to_owned(),
+            permissions: permissions.iter().copied().collect(),
+            members: BTreeSet::new(),
+            created_at: Second::new(0),
+        }
+    }
+
+    fn two_organisations() -> Book {
+        let mut book = Book::default();
+        for (number, name) in [(1, "Contoso"), (2, "Fabrikam")] {
+            book.apply(&Change::AddOrganisation(organisation(number, name))).expect("new");
+        }
+        book
+    }
+
+    /// The same id of another issuer, in another organisation, or of a group instead of a user, is somebody else.
+    #[test]
+    fn who_may_do_what() {
+        use RolePermission::{ManageRoles, ViewData, WriteSightings};
+        let mut book = two_organisations();
+        let outside = Issuer::new("https://sts.windows.net/t/").expect("a URL");
+        for (role, members) in [
+            (new_role(1, 1, "analysts", &[ViewData]), [member(outside.clone(), MemberKind::User, "kim")]),
+            (
+                new_role(2, 1, "admins", &[ManageRoles, ViewData]),
+                [member(outside.clone(), MemberKind::Group, "g")],
+            ),
+            (
+                new_role(3, 2, "analysts", &[WriteSightings]),
+                [member(Issuer::BuiltIn, MemberKind::User, "kim")],
+            ),
+        ] {
+            let id = role.id;
+            book.apply(&Change::AddRole(role)).expect("new");
+            for member in members {
+                book.apply(&Change::GrantRole(id, member)).expect("there");
+            }
+        }
+        let check = |organisation: u128,
+                     issuer: &Issuer,
+                     user: &str,
+                     groups: &[&str],
+                     expected: &[RolePermission]| {
+            let organisation = OrganisationId(Uuid::from_u128(organisation));
+            let found = book.permissions_of(organisation, issuer, user, groups.iter().copied());
+            assert_eq!(
+                found.into_iter().collect::<Vec<_>>(),
+                expected,
+                "{organisation} {issuer} {user} {groups:?}"
+            );
+        };
+        check(1, &outside, "kim", &[], &[ViewData]);
+        check(1, &outside, "kim", &["other", "g"], &[ViewData, ManageRoles]);
+        check(1, &outside, "lee", &["g"], &[ViewData, ManageRoles]);
+        check(1, &outside, "g", &["kim"], &[]);
+        check(1, &Issuer::BuiltIn, "kim", &["g"], &[]);
+        check(2, &outside, "kim", &["g"], &[]);
+        check(2, &Issuer::BuiltIn, "kim", &[], &[WriteSightings]);
+        check(1, &outside, "kim@example.org", &[""], &[]);
+    }
+
+    #[test]
+    fn roles_come_change_and_go() {
+        let mut book = two_organisations();
+        let (first, second) = (RoleId(Uuid::from_u128(1)), RoleId(Uuid::from_u128(2)));
+        let kim = member(Issuer::BuiltIn, MemberKind::User, "kim");
+        let contoso = OrganisationId(Uuid::from_u128(1));
+        let add = |role| Change::AddRole(role);
+        let rename =
+            |name: &str| Change::ChangeRole { role: first, name: Some(name.to_owned()), permissions: None };
+        let taken = |name: &str| Err(ChangeError::NameTaken(name.to_owned()));
+        for (change, expected) in [
+            (add(new_role(1, 1, "analysts", &[])), Ok(())),
+            (add(new_role(1, 1, "other", &[])), Err(ChangeError::IdTaken(first.0))),
+            (add(new_role(2, 1, "ANALYSTS", &[])), taken("ANALYSTS")),
+            (add(new_role(2, 1, "", &[])), Err(ChangeError::BadName)),
+            (
+                add(new_role(2, 9, "x", &[])),
+                Err(ChangeError::NoOrganisation(OrganisationId(Uuid::from_u128(9)))),
+            ),
+            (add(new_role(2, 1, "admins", &[])), Ok(())),
+            (add(new_role(3, 2, "analysts", &[])), Ok(())),
+            (rename("Admins"), taken("Admins")),
+            (rename("Analysts"), Ok(())),
+            (Change::GrantRole(first, kim.clone()), Ok(())),
+            (Change::GrantRole(first, kim.clone()), Ok(())),
+            (Change::GrantRole(second, kim.clone()), Ok(())),
+            (Change::RevokeRole(second, kim.clone()), Ok(())),
+            (Change::RevokeRole(second, kim.clone()), Err(ChangeError::NoMember(kim.clone()))),
+            (Change::RemoveMember(contoso, kim.clone()), Ok(())),
+            (Change::RemoveMember(contoso, kim.clone()), Err(ChangeError::NoMember(kim.clone()))),
+            (Change::RemoveRole(second), Ok(())),
+            (Change::RemoveRole(second), Err(ChangeError::NoRole(second))),
+            (Change::GrantRole(second, kim.clone()), Err(ChangeError::NoRole(second))),
+        ] {
+            assert_eq!(book.apply(&change), expected, "{change}");
+        }
+        assert_eq!(book.role(contoso, "ANALYSTS").map(|role| role.id), Some(first));
+        assert_eq!(book.role(contoso, &first.to_string()).map(|role| role.id), Some(first));
+        assert_eq!(book.role(OrganisationId(Uuid::from_u128(2)), &first.to_string()), None);
+        book.apply(&Change::RemoveOrganisation(contoso)).expect("there");
+        assert_eq!(book.roles.len(), 1);
+    }
+
+    #[test]
+    fn changes_of_roles_as_sentences() {
+        let id = RoleId(Uuid::from_u128(1));
+        let kim = member(Issuer::BuiltIn, MemberKind::Group, "kim");
+        let permissions = Some([RolePermission::ViewData, RolePermission::ManageRoles].into());
+        for (change, sentence) in [
+            (
+                Change::ChangeRole { role: id, name: Some("x".to_owned()), permissions },
+                format!("changed role {id}, its name to 'x', its permissions to view-data manage-roles"),
+            ),
+            (Change::GrantRole(id, kim.clone()), format!("granted role {id} to group kim of built-in")),
+            (
+                Change::AddRole(new_role(1, 2, "x", &[])),
+                format!("added role {id} 'x' of organisation {} with nothing", Uuid::from_u128(2)),
+            ),
+        ] {
+            assert_eq!(change.to_string(), sentence);
         }
     }
 }

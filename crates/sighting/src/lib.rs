@@ -14,6 +14,7 @@ mod identity;
 pub mod model;
 mod organisation;
 mod question;
+mod role;
 mod store;
 mod time;
 
@@ -27,6 +28,7 @@ pub use grants::{Extent, GrantPage, Granted};
 pub use identity::{Identity, IdentityKind, Mention, NAME_BYTES_MAX, escape};
 pub use organisation::{Organisation, OrganisationId, RETENTION_DEFAULT, Retention};
 pub use question::{Answer, FirstSeen, Question, Stats};
+pub use role::{Issuer, Member, MemberId, MemberKind, Role, RoleId, RolePermission};
 pub use store::{Coverage, DeviceEntry, DeviceKey, Receipt, RegistryChange, Retained, Store, StoreError};
 pub use time::{Day, SECONDS_PER_DAY, SECONDS_PER_HOUR, Second, Window};
 pub use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! The directory of organisations, applications, keys and the audit log in one redb file, through the same storage
+//! The directory of organisations, applications, roles, keys and the audit log in one redb file, through the same storage
 //! seam as everything else. The whole book is in memory; a change writes the rows that it touched and an audit line
 //! in one transaction. Granted calls lie beside it, and never in it. Refuses to hold: what a change means
 //! (`sighting::Book`), hashing, tokens and counting.
@@ -15,7 +15,7 @@ use sighting::{Actor, AuditEntry, Book, Change, Directory, DirectoryError, Exten
 
 use crate::storage::Storage;
 use backend::Backend;
-use rows::{ApplicationRow, AuditRow, OrganisationRow, SigningKeyRow};
+use rows::{ApplicationRow, AuditRow, OrganisationRow, RoleRow, SigningKeyRow};
 
 /// The file of the directory.
 pub(crate) const PATH: &str = "directory.redb";
@@ -25,6 +25,7 @@ const PATH_NEW: &str = "directory.new";
 /// Rows are JSON by key: few, read whole at the start, and a person with a dump can read them.
 const ORGANISATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("organisations");
 const APPLICATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("applications");
+const ROLES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("roles");
 const SIGNING_KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("signing_keys");
 const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
 /// Pages of granted calls: not JSON, see there.
@@ -46,7 +47,7 @@ impl FolderDirectory {
         let database =
             Database::builder().create_with_backend(Backend::new(Arc::clone(&file))).map_err(unavailable)?;
         let write = database.begin_write().map_err(unavailable)?;
-        for table in [ORGANISATIONS, APPLICATIONS, SIGNING_KEYS] {
+        for table in [ORGANISATIONS, APPLICATIONS, ROLES, SIGNING_KEYS] {
             write.open_table(table).map_err(unavailable)?;
         }
         for table in [AUDIT, GRANTS] {
@@ -85,6 +86,7 @@ impl FolderDirectory {
         for (table, before, after) in [
             (ORGANISATIONS, &before.organisations, &after.organisations),
             (APPLICATIONS, &before.applications, &after.applications),
+            (ROLES, &before.roles, &after.roles),
             (SIGNING_KEYS, &before.signing_keys, &after.signing_keys),
         ] {
             let mut table = write.open_table(table).map_err(unavailable)?;
@@ -148,6 +150,10 @@ fn load(database: &Database) -> Result<Book, DirectoryError> {
         let application =
             rows::from_json::<ApplicationRow>(row.map_err(unavailable)?.1.value())?.into_application()?;
         book.applications.insert(application.id, application);
+    }
+    for row in read.open_table(ROLES).map_err(unavailable)?.iter().map_err(unavailable)? {
+        let role = rows::from_json::<RoleRow>(row.map_err(unavailable)?.1.value())?.into_role()?;
+        book.roles.insert(role.id, role);
     }
     for row in read.open_table(SIGNING_KEYS).map_err(unavailable)?.iter().map_err(unavailable)? {
         book.signing_keys

@@ -1,16 +1,16 @@
 //! The requests and replies of the control socket as JSON, mirroring the domain types one to one (those know no
 //! serde). Refuses to hold: batches (they travel in the journal's encoding) and private keys, which no command needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use api::{Room, Standing};
 use serde::{Deserialize, Serialize};
 use sighting::{
     Address, Answer, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, Coverage,
-    Day, DeviceEntry, DeviceKey, DirectoryError, FirstSeen, Identity, IdentityKind, Organisation,
-    OrganisationId, Permission, Question, RegistryChange, Retained, Retention, Second, Secret, SigningKey,
-    SourceName, Stats, StoreError, Uuid, Window,
+    Day, DeviceEntry, DeviceKey, DirectoryError, FirstSeen, Identity, IdentityKind, Issuer, Member, MemberId,
+    MemberKind, Organisation, OrganisationId, Permission, Question, RegistryChange, Retained, Retention,
+    Role, RoleId, RolePermission, Second, Secret, SigningKey, SourceName, Stats, StoreError, Uuid, Window,
 };
 
 /// Says that a value on the wire is none of the domain's.
@@ -485,11 +485,87 @@ impl TryFrom<WireApplication> for Application {
     }
 }
 
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireRole {
+    id: Wire128,
+    organisation: Wire128,
+    name: String,
+    permissions: Vec<String>,
+    members: Vec<WireMember>,
+    created_at: u32,
+}
+
+impl From<&Role> for WireRole {
+    fn from(role: &Role) -> WireRole {
+        WireRole {
+            id: Wire128(role.id.0),
+            organisation: role.organisation.into(),
+            name: role.name.clone(),
+            permissions: names(&role.permissions),
+            members: role.members.iter().map(WireMember::from).collect(),
+            created_at: role.created_at.unix(),
+        }
+    }
+}
+
+impl TryFrom<WireRole> for Role {
+    type Error = WireError;
+
+    fn try_from(wire: WireRole) -> Result<Role, WireError> {
+        Ok(Role {
+            id: RoleId(wire.id.0),
+            organisation: wire.organisation.into(),
+            name: wire.name,
+            permissions: permissions(&wire.permissions)?,
+            members: wire.members.into_iter().map(Member::try_from).collect::<Result<_, _>>()?,
+            created_at: Second::new(wire.created_at),
+        })
+    }
+}
+
+fn names(permissions: &BTreeSet<RolePermission>) -> Vec<String> {
+    permissions.iter().map(|permission| permission.name().to_owned()).collect()
+}
+
+fn permissions(names: &[String]) -> Result<BTreeSet<RolePermission>, WireError> {
+    names.iter().map(|name| RolePermission::from_name(name).ok_or(WireError("permission"))).collect()
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireMember {
+    issuer: String,
+    kind: String,
+    id: String,
+}
+
+impl From<&Member> for WireMember {
+    fn from(member: &Member) -> WireMember {
+        WireMember {
+            issuer: member.issuer.to_string(),
+            kind: member.kind.name().to_owned(),
+            id: member.id.to_string(),
+        }
+    }
+}
+
+impl TryFrom<WireMember> for Member {
+    type Error = WireError;
+
+    fn try_from(wire: WireMember) -> Result<Member, WireError> {
+        Ok(Member {
+            issuer: Issuer::new(&wire.issuer).map_err(|_| WireError("issuer"))?,
+            kind: MemberKind::from_name(&wire.kind).ok_or(WireError("kind of member"))?,
+            id: MemberId::new(&wire.id).map_err(|_| WireError("id of a member"))?,
+        })
+    }
+}
+
 /// The book without the private halves of its signing keys.
 #[derive(Serialize, Deserialize, Debug)]
 pub(super) struct WireBook {
     organisations: Vec<WireOrganisation>,
     applications: Vec<WireApplication>,
+    roles: Vec<WireRole>,
     signing_keys: Vec<(String, u32)>,
 }
 
@@ -498,6 +574,7 @@ impl From<&Book> for WireBook {
         WireBook {
             organisations: book.organisations.values().map(WireOrganisation::from).collect(),
             applications: book.applications.values().map(WireApplication::from).collect(),
+            roles: book.roles.values().map(WireRole::from).collect(),
             signing_keys: book
                 .signing_keys
                 .iter()
@@ -516,6 +593,10 @@ impl TryFrom<WireBook> for Book {
             let application = Application::try_from(application)?;
             Ok((application.id, application))
         });
+        let roles = wire.roles.into_iter().map(|role| {
+            let role = Role::try_from(role)?;
+            Ok((role.id, role))
+        });
         let keys = wire.signing_keys.into_iter().map(|(kid, created_at)| SigningKey {
             kid,
             pkcs8: Vec::new(),
@@ -524,6 +605,7 @@ impl TryFrom<WireBook> for Book {
         Ok(Book {
             organisations: organisations.map(|organisation| (organisation.id, organisation)).collect(),
             applications: applications.collect::<Result<BTreeMap<_, _>, WireError>>()?,
+            roles: roles.collect::<Result<BTreeMap<_, _>, WireError>>()?,
             signing_keys: keys.collect(),
         })
     }
@@ -540,6 +622,12 @@ pub(super) enum WireChange {
     RotateSecret { application: Wire128, secret: WireSecret, others_until: u32 },
     SetLimits { application: Wire128, per_minute: Option<WireLimit>, per_hour: Option<WireLimit> },
     RemoveApplication(Wire128),
+    AddRole(WireRole),
+    ChangeRole { role: Wire128, name: Option<String>, permissions: Option<Vec<String>> },
+    RemoveRole(Wire128),
+    GrantRole(Wire128, WireMember),
+    RevokeRole(Wire128, WireMember),
+    RemoveMember(Wire128, WireMember),
 }
 
 impl TryFrom<&Change> for WireChange {
@@ -567,6 +655,16 @@ impl TryFrom<&Change> for WireChange {
                 per_hour: per_hour.map(WireLimit),
             },
             Change::RemoveApplication(id) => WireChange::RemoveApplication(Wire128(id.0)),
+            Change::AddRole(role) => WireChange::AddRole(role.into()),
+            Change::ChangeRole { role, name, permissions } => WireChange::ChangeRole {
+                role: Wire128(role.0),
+                name: name.clone(),
+                permissions: permissions.as_ref().map(names),
+            },
+            Change::RemoveRole(id) => WireChange::RemoveRole(Wire128(id.0)),
+            Change::GrantRole(id, member) => WireChange::GrantRole(Wire128(id.0), member.into()),
+            Change::RevokeRole(id, member) => WireChange::RevokeRole(Wire128(id.0), member.into()),
+            Change::RemoveMember(id, member) => WireChange::RemoveMember((*id).into(), member.into()),
             // Only a server makes keys, and it holds its folder itself.
             Change::AddSigningKey(_) => return Err(WireError("signing key")),
         })
@@ -594,6 +692,16 @@ impl TryFrom<WireChange> for Change {
                 per_hour: per_hour.map(|limit| limit.0),
             },
             WireChange::RemoveApplication(id) => Change::RemoveApplication(ApplicationId(id.0)),
+            WireChange::AddRole(role) => Change::AddRole(role.try_into()?),
+            WireChange::ChangeRole { role, name, permissions: names } => Change::ChangeRole {
+                role: RoleId(role.0),
+                name,
+                permissions: names.as_deref().map(permissions).transpose()?,
+            },
+            WireChange::RemoveRole(id) => Change::RemoveRole(RoleId(id.0)),
+            WireChange::GrantRole(id, member) => Change::GrantRole(RoleId(id.0), member.try_into()?),
+            WireChange::RevokeRole(id, member) => Change::RevokeRole(RoleId(id.0), member.try_into()?),
+            WireChange::RemoveMember(id, member) => Change::RemoveMember(id.into(), member.try_into()?),
         })
     }
 }
@@ -683,6 +791,22 @@ mod tests {
         CallLimit::Calls(NonZeroU32::new(number).expect("not zero"))
     }
 
+    fn member() -> Member {
+        let issuer = Issuer::new("https://login.example.org").expect("a URL");
+        Member { issuer, kind: MemberKind::Group, id: MemberId::new("g|1").expect("an id") }
+    }
+
+    fn role() -> Role {
+        Role {
+            id: RoleId(Uuid::from_u128(11)),
+            organisation: organisation().id,
+            name: "analysts".to_owned(),
+            permissions: RolePermission::ALL.into(),
+            members: [member()].into(),
+            created_at: Second::new(5),
+        }
+    }
+
     #[test]
     fn a_standing_arrives() {
         let room = Room { calls_max: 7, used: 9, more_after_s: Some(3) };
@@ -704,6 +828,7 @@ mod tests {
             created_at: Second::new(5),
         };
         book.apply(&Change::AddApplication(application)).expect("new");
+        book.apply(&Change::AddRole(role())).expect("new");
         let mut key = SigningKey { kid: "k1".to_owned(), pkcs8: vec![1, 2, 3], created_at: Second::new(1) };
         book.apply(&Change::AddSigningKey(key.clone())).expect("new");
         let arrived = Book::try_from(through_json(&WireBook::from(&book))).expect("makes sense");
@@ -733,6 +858,13 @@ mod tests {
                 per_hour: Some(CallLimit::Off),
             },
             Change::RemoveApplication(ApplicationId(id.0)),
+            Change::AddRole(role()),
+            Change::ChangeRole { role: role().id, name: Some("x".to_owned()), permissions: None },
+            Change::ChangeRole { role: role().id, name: None, permissions: Some(BTreeSet::new()) },
+            Change::RemoveRole(role().id),
+            Change::GrantRole(role().id, member()),
+            Change::RevokeRole(role().id, member()),
+            Change::RemoveMember(id, member()),
         ] {
             let wire = WireChange::try_from(&change).expect("may travel");
             assert_eq!(Change::try_from(through_json(&wire)).expect("makes sense"), change);

@@ -8,6 +8,7 @@ mod durability;
 mod folders;
 mod hostile_names;
 mod limits;
+mod roles;
 mod samples;
 mod served;
 mod starting;
