@@ -10,8 +10,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use seenby_api::{Limits, Machine, Millis, Settings, State, new_secret, new_signing_key, router};
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
-    Application, ApplicationId, Book, Organisation, OrganisationId, Permission, RETENTION_DEFAULT, Second,
-    Secret, Uuid,
+    Application, ApplicationId, Book, CallLimits, Organisation, OrganisationId, Permission,
+    RETENTION_DEFAULT, Second, Secret, Uuid,
 };
 use tower::ServiceExt;
 
@@ -37,6 +37,7 @@ fn directory() -> (Arc<ModelDirectory>, String) {
         name: "bench".into(),
         permissions: vec![Permission::IpReadAll],
         secrets: vec![Secret { sha256, created_at, expires_at: None }],
+        limits: CallLimits::default(),
         created_at,
     };
     book.applications.insert(APPLICATION, application);
@@ -48,6 +49,7 @@ fn server(directory: &Arc<ModelDirectory>) -> axum::Router {
     let machine = Machine {
         wall: Arc::new(|| Millis(NOW * 1_000)),
         steady: Arc::new(|| Millis(0)),
+        steady_id: Uuid::nil(),
         entropy: Arc::new(|bytes: &mut [u8]| bytes.fill(7)),
     };
     router(State::new(Arc::new(ModelStore::new()), Arc::clone(directory), settings, machine))

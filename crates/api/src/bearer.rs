@@ -12,6 +12,7 @@ use sighting::{
 };
 
 use crate::error::ApiError;
+use crate::limits::Standing;
 use crate::query;
 use crate::state::{Shared, State};
 use crate::token::{Claims, TOKEN_BYTES_MAX, TokenRefusal};
@@ -33,9 +34,27 @@ pub enum Holder {
     Application(ApplicationId),
 }
 
-/// Where an extractor leaves the principal for the log line of its request.
+/// Where the extractors leave what the outermost layers say of a request, whatever becomes of it.
 #[derive(Clone, Default)]
-pub(crate) struct Noted(pub(crate) Arc<OnceLock<Principal>>);
+pub(crate) struct Noted(Arc<Notes>);
+
+#[derive(Default)]
+struct Notes {
+    principal: OnceLock<Principal>,
+    standing: OnceLock<Standing>,
+}
+
+impl Noted {
+    /// Who asked, for the log line.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.0.principal.get()
+    }
+
+    /// How the application stands after this call, if it was one that counts.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.0.standing.get().copied()
+    }
+}
 
 /// A caller with a valid token, whatever it may do.
 pub(crate) struct Caller {
@@ -53,7 +72,7 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
         let claims = claims_of(state.shared(), &book, token).map_err(ApiError::Unauthorized)?;
         let holder = Holder::Application(claims.application);
         if let Some(noted) = parts.extensions.get::<Noted>() {
-            let _ = noted.0.set(Principal { organisation: claims.organisation, holder });
+            let _ = noted.0.principal.set(Principal { organisation: claims.organisation, holder });
         }
         Ok(Caller { claims, book })
     }
@@ -73,10 +92,13 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
         let (organisation, application) = caller.entry()?;
         permitted(&caller.claims, application, Permission::IpReadAll)?;
         let shared = state.shared();
-        shared
-            .limiter
-            .take(organisation.id, application.id, shared.steady())
-            .map_err(ApiError::TooManyRequests)?;
+        let limits = shared.settings.limits.with(application.limits);
+        let taken = shared.limiter.take(organisation.id, application.id, limits, shared.steady());
+        if let Some(noted) = parts.extensions.get::<Noted>() {
+            let _ = noted.0.standing.set(taken.standing);
+        }
+        taken.granted.map_err(ApiError::TooManyRequests)?;
+        shared.metrics.granted();
         Ok(IpReader { organisation: organisation.clone() })
     }
 }

@@ -1,5 +1,5 @@
 //! The list of all layers around the routes, outermost first: bodies taken off answers to HEAD, compression, observation
-//! (request id, log, metrics, errors rendered), panic guard, timeout, host check, drain. Refuses to hold: who may ask and
+//! (request id, log, metrics, errors rendered, RateLimit headers), panic guard, timeout, host check, drain. Refuses to hold: who may ask and
 //! how often: those belong to a route.
 
 use std::any::Any;
@@ -25,6 +25,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::bearer::{Holder, Noted, Principal};
 use crate::error::{ApiError, Failure, shown};
+use crate::ratelimit;
 use crate::routes::{CalledUri, TOKEN_V1, TOKEN_V2};
 use crate::state::Shared;
 
@@ -72,10 +73,13 @@ async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Ne
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, id);
     }
+    if let Some(standing) = noted.standing() {
+        ratelimit::put(response.headers_mut(), standing);
+    }
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
     shared.metrics.answered(route, status, elapsed.as_secs_f64());
     let line = Line { request_id: &request_id, method: &method, path: &path, route, status, elapsed };
-    line.log(noted.0.get(), failure.as_deref());
+    line.log(noted.principal(), failure.as_deref());
     response
 }
 

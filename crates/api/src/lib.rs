@@ -1,7 +1,7 @@
 //! HTTP for seenby: any client written for Defender for Endpoint's Get IP statistics works against this router.
 //!
 //! Holds: the two lists that explain the service (`routes`, `layers`), bearer tokens, the built-in issuer with client
-//! secrets, exact call limits, the OData view, errors, metrics, and the loop that accepts connections.
+//! secrets, exact call limits that outlive the process, the OData view, errors, metrics, and the loop that accepts connections.
 //!
 //! Refuses to hold: files, the wall clock and randomness (all three are given), how sightings are stored or counted
 //! (`Store`), and who keeps the book of organisations and applications (`Directory`). Only `view` and `presets` know
@@ -22,6 +22,8 @@ mod openapi;
 mod presets;
 mod probes;
 mod query;
+mod ratelimit;
+mod recall;
 mod routes;
 mod secret;
 mod serve;
@@ -35,9 +37,10 @@ pub use bearer::{Holder, Principal};
 pub use error::ApiError;
 pub use keys::{KeyError, new_signing_key};
 pub use layers::REQUEST_ID_HEADER;
-pub use limits::{Limiter, Quota, Refused};
+pub use limits::{Limiter, Quota, Refused, Room, Standing, Taken};
 pub use metrics::Metrics;
 pub use oauth::OAuthError;
+pub use ratelimit::{POLICY_HEADER, STATE_HEADER};
 pub use routes::router;
 pub use secret::{PlainSecret, new_secret};
 pub use serve::serve;

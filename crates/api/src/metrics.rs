@@ -7,6 +7,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -39,7 +40,10 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<Answered, Counter>,
     seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
+    granted: Counter,
     over_limit: Family<Limited, Counter>,
+    at_limit: Family<Limited, Gauge>,
+    grants_not_kept: Gauge,
     refused_tokens: Family<Because, Counter>,
     turned_away: Counter,
 }
@@ -50,15 +54,17 @@ impl Metrics {
             registry: Mutex::default(),
             requests: Family::default(),
             seconds: Family::new_with_constructor(histogram),
+            granted: Counter::default(),
             over_limit: Family::default(),
+            at_limit: Family::default(),
+            grants_not_kept: Gauge::default(),
             refused_tokens: Family::default(),
             turned_away: Counter::default(),
         };
         metrics.register(|registry| {
-            let Metrics { requests, seconds, over_limit, refused_tokens, turned_away, .. } = &metrics;
+            let Metrics { requests, seconds, refused_tokens, turned_away, .. } = &metrics;
             registry.register("seenby_http_requests", "Requests by route and status", requests.clone());
             registry.register("seenby_http_request_seconds", "Time to the answer by route", seconds.clone());
-            registry.register("seenby_limit_refusals", "Calls over a limit", over_limit.clone());
             registry.register(
                 "seenby_token_refusals",
                 "Requests without a valid token",
@@ -68,6 +74,21 @@ impl Metrics {
                 "seenby_connections_turned_away",
                 "Connections over the bound, told to come back later",
                 turned_away.clone(),
+            );
+        });
+        metrics.register(|registry| {
+            let Metrics { granted, over_limit, at_limit, grants_not_kept, .. } = &metrics;
+            registry.register("seenby_limit_grants", "Calls that counted and were granted", granted.clone());
+            registry.register("seenby_limit_refusals", "Calls over a limit", over_limit.clone());
+            registry.register(
+                "seenby_limit_applications_at",
+                "Applications whose next call is over a limit",
+                at_limit.clone(),
+            );
+            registry.register(
+                "seenby_limit_grants_not_kept",
+                "Granted calls that a crash would forget",
+                grants_not_kept.clone(),
             );
         });
         metrics
@@ -91,6 +112,19 @@ impl Metrics {
     pub(crate) fn answered(&self, route: &str, status: u16, seconds: f64) {
         self.requests.get_or_create(&Answered { route: route.to_owned(), status }).inc();
         self.seconds.get_or_create(&OfRoute { route: route.to_owned() }).observe(seconds);
+    }
+
+    pub(crate) fn granted(&self) {
+        self.granted.inc();
+    }
+
+    /// What is told of the limits as they are at this moment: before each scrape.
+    pub(crate) fn limits_are(&self, at_limit: &[(Quota, u64)], not_kept: usize) {
+        for (quota, applications) in at_limit {
+            let gauge = self.at_limit.get_or_create(&Limited { limit: quota.label() });
+            gauge.set(i64::try_from(*applications).unwrap_or(i64::MAX));
+        }
+        self.grants_not_kept.set(i64::try_from(not_kept).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn over_limit(&self, quota: Quota) {

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use sighting::{Directory, Store, escape};
 
+use crate::limits::Key;
 use crate::openapi::OPERATION;
 use crate::state::State;
 
@@ -46,6 +47,17 @@ fn not_ready(why: &str) -> Response {
 pub(crate) async fn metrics<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
 ) -> Response {
+    let shared = state.shared();
+    if let Ok(open) = state.open()
+        && let Ok(book) = open.directory.book().await
+    {
+        let limits_of = |key: &Key| {
+            let application = book.applications.get(&key.1)?;
+            Some(shared.settings.limits.with(application.limits))
+        };
+        let at_limit = shared.limiter.at_limit(limits_of, shared.steady());
+        shared.metrics.limits_are(&at_limit, shared.grants_not_kept());
+    }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], state.metrics().render()).into_response()
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use sighting::{FirstSeen, Network};
+use sighting::{CallLimit, CallLimits, FirstSeen, Network};
+
+use crate::limits::Quota;
 
 /// What an address that was never seen in the kept data is answered with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,6 +29,27 @@ pub struct Limits {
 impl Limits {
     /// As many as anybody likes.
     pub const OFF: Limits = Limits { per_minute: None, per_hour: None };
+
+    /// These, but for what an application has of its own.
+    pub fn with(self, own: CallLimits) -> Limits {
+        let chosen = |own: CallLimit, usual| match own {
+            CallLimit::Default => usual,
+            CallLimit::Off => None,
+            CallLimit::Calls(calls) => Some(calls.get()),
+        };
+        Limits {
+            per_minute: chosen(own.per_minute, self.per_minute),
+            per_hour: chosen(own.per_hour, self.per_hour),
+        }
+    }
+
+    /// One of the two.
+    pub fn of(self, quota: Quota) -> Option<u32> {
+        match quota {
+            Quota::Minute => self.per_minute,
+            Quota::Hour => self.per_hour,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -44,7 +67,7 @@ pub struct Settings {
     pub legacy_prevalence: bool,
     /// Which first connection `orgFirstSeen` reports.
     pub first_seen: FirstSeen,
-    /// The call limits of every application.
+    /// The call limits of every application that has none of its own.
     pub limits: Limits,
     /// The URL that callers know this server by, without a path: the `iss` of its tokens and a resource of its own.
     /// Without it, both are `http://` and the address listened on.

@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use sighting::{Directory, Second, Store};
+use sighting::{Application, Directory, DirectoryError, Second, Store, Uuid};
 
 use crate::error::ApiError;
 use crate::keys::Keys;
-use crate::limits::Limiter;
+use crate::limits::{Limiter, Standing};
 use crate::metrics::Metrics;
 use crate::presets::Resources;
+use crate::recall::{self, Clocks, Recall};
 use crate::settings::Settings;
 use crate::token::CheckedTokens;
 
@@ -41,6 +42,9 @@ pub struct Machine {
     pub wall: Clock,
     /// A clock that is never set and only goes forward, from any beginning: call limits.
     pub steady: Clock,
+    /// Which steady clock that is. A later process for which it counts on from the same beginning has the same value, any
+    /// other has another: a boot of the machine.
+    pub steady_id: Uuid,
     /// Randomness: secrets, ids.
     pub entropy: Entropy,
 }
@@ -65,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) resources: Resources,
     pub(crate) limiter: Limiter,
+    recall: Recall,
     pub(crate) keys: Keys,
     pub(crate) checked: CheckedTokens,
     pub(crate) metrics: Metrics,
@@ -99,7 +104,8 @@ impl<S: Store, D: Directory> State<S, D> {
     pub fn starting(settings: Settings, machine: Machine) -> State<S, D> {
         let shared = Shared {
             resources: Resources::new(&settings.extra_resources),
-            limiter: Limiter::new(settings.limits),
+            limiter: Limiter::default(),
+            recall: Recall::default(),
             keys: Keys::default(),
             checked: CheckedTokens::default(),
             metrics: Metrics::new(),
@@ -115,12 +121,39 @@ impl<S: Store, D: Directory> State<S, D> {
     pub fn set_ready(&self, store: Arc<S>, directory: Arc<D>) {
         let _ = self.open.set(Open { store, directory });
     }
+
+    /// Takes up the grants that an earlier process kept in a directory. To be called before [`State::set_ready`]: no call
+    /// is granted until then.
+    pub async fn recall_grants(&self, directory: &D) -> Result<(), DirectoryError> {
+        let pages = directory.grants().await?;
+        self.shared.recall.take_up(&self.shared.limiter, &pages, self.shared.clocks());
+        Ok(())
+    }
+
+    /// Keeps in the directory what was granted since the last time, if anything was: what a crash forgets is what was granted
+    /// since this was called. What could not be kept is kept by the next call.
+    pub async fn keep_grants(&self) -> Result<(), DirectoryError> {
+        let Some(Open { directory, .. }) = self.open.get() else { return Ok(()) };
+        let Shared { recall, limiter, .. } = &*self.shared;
+        let _turn = recall.turn.lock().await;
+        let Some(page) = recall.next_page(limiter, || self.shared.clocks()) else { return Ok(()) };
+        let (extent, weight) = (page.extent, recall::weight(&page));
+        directory.keep_grants(page).await?;
+        recall.kept(extent, weight);
+        Ok(())
+    }
 }
 
 impl<S, D> State<S, D> {
     /// The metrics that `/metrics` shows; more can be registered in them.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// How an application stands with its limits now.
+    pub fn standing(&self, application: &Application) -> Standing {
+        let limits = self.shared.settings.limits.with(application.limits);
+        self.shared.limiter.standing(application.organisation, application.id, limits, self.shared.steady())
     }
 
     /// The store and the directory, or the answer of a server that has none yet.
@@ -140,6 +173,15 @@ impl Shared {
 
     pub(crate) fn steady(&self) -> Millis {
         (self.machine.steady)()
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks { id: self.machine.steady_id, steady: self.steady(), wall: self.now() }
+    }
+
+    /// How many grants a crash would forget now.
+    pub(crate) fn grants_not_kept(&self) -> usize {
+        self.recall.not_kept(&self.limiter)
     }
 
     pub(crate) fn random<const N: usize>(&self) -> [u8; N] {

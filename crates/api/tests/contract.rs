@@ -16,6 +16,8 @@ async fn seen_in_the_window() {
     content-length: 270
     content-type: application/json; odata.metadata=minimal; odata.streaming=true; charset=utf-8
     odata-version: 4.0
+    ratelimit-policy: "minute";q=100;w=60, "hour";q=1500;w=3600
+    ratelimit: "minute";r=99;t=60, "hour";r=1499;t=3600
     vary: accept-encoding
     x-request-id: {request id}
 
@@ -32,6 +34,8 @@ async fn quiet_in_a_shorter_window() {
     content-length: 232
     content-type: application/json; odata.metadata=minimal; odata.streaming=true; charset=utf-8
     odata-version: 4.0
+    ratelimit-policy: "minute";q=100;w=60, "hour";q=1500;w=3600
+    ratelimit: "minute";r=99;t=60, "hour";r=1499;t=3600
     vary: accept-encoding
     x-request-id: {request id}
 
@@ -66,6 +70,8 @@ async fn the_errors_of_the_contract() {
     404 Not Found
     content-length: 210
     content-type: application/json; charset=utf-8
+    ratelimit-policy: "minute";q=100;w=60, "hour";q=1500;w=3600
+    ratelimit: "minute";r=99;t=60, "hour";r=1499;t=3600
     vary: accept-encoding
     x-request-id: {request id}
 
@@ -75,6 +81,8 @@ async fn the_errors_of_the_contract() {
     400 Bad Request
     content-length: 217
     content-type: application/json; charset=utf-8
+    ratelimit-policy: "minute";q=100;w=60, "hour";q=1500;w=3600
+    ratelimit: "minute";r=98;t=60, "hour";r=1498;t=3600
     vary: accept-encoding
     x-request-id: {request id}
 
@@ -85,6 +93,8 @@ async fn the_errors_of_the_contract() {
     400 Bad Request
     content-length: 160
     content-type: application/json; charset=utf-8
+    ratelimit-policy: "minute";q=100;w=60, "hour";q=1500;w=3600
+    ratelimit: "minute";r=97;t=60, "hour";r=1497;t=3600
     vary: accept-encoding
     x-request-id: {request id}
 

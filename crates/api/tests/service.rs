@@ -45,6 +45,8 @@ async fn a_hundred_a_minute_then_the_message() {
     429 Too Many Requests
     content-length: 155
     content-type: application/json; charset=utf-8
+    ratelimit-policy: "minute";q=100;w=60, "hour";q=1500;w=3600
+    ratelimit: "minute";r=0;t=60, "hour";r=1400;t=3600
     retry-after: 60
     vary: accept-encoding
     x-request-id: {request id}
@@ -255,6 +257,7 @@ async fn faults_of_the_store_are_not_told() {
             router(state).oneshot(request.body(Body::empty()).expect("a request")).await.expect("infallible");
         assert_eq!(response.status(), status);
         assert_eq!(response.headers().contains_key("retry-after"), status == 503);
+        assert!(response.headers().contains_key("ratelimit"), "it was counted, whatever became of it");
         let id = response.headers()["x-request-id"].to_str().expect("ASCII").to_owned();
         let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
         let body: serde_json::Value = serde_json::from_slice(&body).expect("an envelope");

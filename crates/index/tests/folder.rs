@@ -1,5 +1,5 @@
 //! The data folder on a real disk: one holder at a time, foreign folders refused, modes, and the directory with its
-//! audit log over a restart and over power cuts.
+//! audit log and granted calls over a restart and over power cuts.
 
 mod common;
 
@@ -10,8 +10,9 @@ use common::sim::{Dice, Sim};
 use common::{Line, batch, now, organisation};
 use seenby_index::{DataFolder, FolderDirectory, OpenError, Options};
 use sighting::{
-    Actor, Application, ApplicationId, Book, Change, Directory, Organisation, Permission, Retention, Second,
-    Secret, SigningKey, Store, Uuid,
+    Actor, Application, ApplicationId, Book, CallLimit, CallLimits, Change, Directory, Extent, GrantPage,
+    Granted, Issuer, Member, MemberId, MemberKind, Organisation, Permission, Retention, Role, RoleId,
+    RolePermission, Second, Secret, SigningKey, Store, Uuid,
 };
 
 fn changes() -> Vec<Change> {
@@ -23,6 +24,9 @@ fn changes() -> Vec<Change> {
         source_tenants: vec![Uuid::from_u128(99)],
     };
     let application = ApplicationId(Uuid::from_u128(7));
+    let role = RoleId(Uuid::from_u128(8));
+    let issuer = Issuer::new("https://login.example.org").expect("a URL");
+    let member = Member { issuer, kind: MemberKind::User, id: MemberId::new("kim").expect("an id") };
     vec![
         Change::AddOrganisation(organisation(0, "default")),
         Change::AddOrganisation(organisation(1, "other")),
@@ -37,9 +41,31 @@ fn changes() -> Vec<Change> {
             name: "soar".to_owned(),
             permissions: vec![Permission::IpReadAll],
             secrets: vec![secret(1)],
+            limits: CallLimits::default(),
             created_at: Second::new(4),
         }),
         Change::RotateSecret { application, secret: secret(2), others_until: Second::new(50) },
+        Change::SetLimits {
+            application,
+            per_minute: Some(CallLimit::Off),
+            per_hour: Some(CallLimit::Calls(7.try_into().expect("not zero"))),
+        },
+        Change::AddRole(Role {
+            id: role,
+            organisation: organisation(1, "").id,
+            name: "analysts".to_owned(),
+            permissions: [RolePermission::ViewData].into(),
+            members: [].into(),
+            created_at: Second::new(6),
+        }),
+        Change::GrantRole(role, member.clone()),
+        Change::ChangeRole {
+            role,
+            name: Some("people".to_owned()),
+            permissions: Some(RolePermission::ALL.into()),
+        },
+        Change::RevokeRole(role, member.clone()),
+        Change::GrantRole(role, member),
         Change::RenameOrganisation(organisation(1, "").id, "renamed".to_owned()),
         Change::SetRetention(organisation(1, "").id, Retention::Hours(720)),
         Change::RemoveOrganisation(organisation(1, "").id),
@@ -166,5 +192,95 @@ fn every_committed_change_survives_a_power_cut_anywhere() {
             "cut {cut}, {committed} committed"
         );
         assert_eq!(Arc::strong_count(&found), 2);
+    }
+}
+
+/// A page of some applications, each with so many grants.
+fn page(extent: Extent, steady_ms: u64, applications: u128, grants: u64) -> GrantPage {
+    let granted = |number| Granted {
+        organisation: organisation(0),
+        application: ApplicationId(Uuid::from_u128(number)),
+        ages_ms: (0..grants).rev().map(|age| age * 37).collect(),
+    };
+    let granted = (0..applications).map(granted).collect();
+    GrantPage { extent, clock: Uuid::from_u128(9), steady_ms, wall_ms: 1_700_000_000_000, granted }
+}
+
+#[test]
+fn granted_calls_survive_a_restart() {
+    let root = tempfile::tempdir().expect("a folder");
+    let mut expected = Vec::new();
+    for number in 0..20 {
+        let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
+        assert_eq!(now(folder.directory().grants()), Ok(expected.clone()));
+        let extent = if number % 7 == 6 { Extent::Whole } else { Extent::Further };
+        // Thousands of applications, with all that each gets in an hour.
+        let page = match number {
+            13 => page(extent, number, 4_000, 1_500),
+            _ => page(extent, number, u128::from(number), number),
+        };
+        now(folder.directory().keep_grants(page.clone())).expect("kept");
+        if extent == Extent::Whole {
+            expected.clear();
+        }
+        expected.push(page);
+        // The book is another thing: neither touches the other.
+        if number < changes().len() as u64 {
+            assert!(commit(&folder.directory(), &changes()[number as usize]));
+        }
+    }
+}
+
+#[test]
+fn the_file_of_the_directory_does_not_grow_with_time() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
+    let bytes = || root.path().join("directory.redb").metadata().expect("exists").len();
+    let mut after_second = 0;
+    for hour in 0..12 {
+        // As the HTTP side writes: small pages, and at times all of it anew.
+        for second in 0..200 {
+            let extent = if second == 0 { Extent::Whole } else { Extent::Further };
+            let grants = if second == 0 { 1_500 } else { 2 };
+            let page = page(extent, hour * 3_600_000 + second * 1_000, 50, grants);
+            folder.directory().keep_grants_now(&page).expect("kept");
+        }
+        // A whole page and its successor lie beside each other for a moment: the second hour needs room that the first did not.
+        if hour == 1 {
+            after_second = bytes();
+        }
+    }
+    assert!(bytes() <= after_second, "{} after {after_second}", bytes());
+    assert!(bytes() < 2 << 20, "{}", bytes());
+}
+
+#[test]
+fn pages_of_granted_calls_survive_a_power_cut_anywhere() {
+    let pages = [
+        page(Extent::Further, 1, 3, 4),
+        page(Extent::Further, 2, 1, 2),
+        page(Extent::Whole, 3, 5, 700),
+        page(Extent::Further, 4, 2, 1),
+    ];
+    let kept_after = |count: usize| {
+        let whole = pages[..count].iter().rposition(|page| page.extent == Extent::Whole).unwrap_or(0);
+        pages[whole..count].to_vec()
+    };
+    let work = |disk: &Sim| match FolderDirectory::open(Arc::new(disk.clone())) {
+        Ok(directory) => pages.iter().take_while(|page| directory.keep_grants_now(page).is_ok()).count(),
+        Err(_) => 0,
+    };
+    let whole = Sim::default();
+    assert_eq!(work(&whole), pages.len());
+    for cut in 0..whole.operations() {
+        let disk = Sim::default();
+        disk.cut_before(cut);
+        let kept = work(&disk);
+        let left = disk.after_power_cut(&mut Dice(cut));
+        let directory = FolderDirectory::open(Arc::new(left.clone()))
+            .unwrap_or_else(|error| panic!("cut {cut}, {kept}: {error}"));
+        let found = now(directory.grants()).expect("pages");
+        let fits = found == kept_after(kept) || found == kept_after((kept + 1).min(pages.len()));
+        assert!(fits, "cut {cut}, {kept} kept");
     }
 }

@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use sighting::escape;
 
-use crate::commands::{app, demo, device, ingest, init, org, retention, serve, stats};
+use crate::commands::{app, demo, device, ingest, init, org, retention, role, serve, stats, user};
 use crate::exit::Exit;
 use crate::output;
 
@@ -80,6 +80,18 @@ pub(crate) enum Command {
         after_help = "Examples:\n  seenby app list\n  seenby app add playbooks --permission Ip.Read.All"
     )]
     App(app::AppCommand),
+    /// Roles: what people may do
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  seenby role add analysts --permission view-data\n  seenby role grant analysts --user 7f6e5d4c-0000-4000-8000-00000000000a"
+    )]
+    Role(role::RoleCommand),
+    /// Users and groups: who has roles
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  seenby user list\n  seenby user remove --user 7f6e5d4c-0000-4000-8000-00000000000a"
+    )]
+    User(user::UserCommand),
     /// Retention: how long sightings are kept
     #[command(subcommand, after_help = "Examples:\n  seenby retention show\n  seenby retention set 2160")]
     Retention(retention::RetentionCommand),

@@ -1,10 +1,13 @@
 //! The only place that reads the wall clock, the steady one and the machine's time zone. Refuses to hold: any arithmetic;
 //! whoever needs the time gets it as an argument.
 
-use std::sync::LazyLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use sighting::Second;
+use rustix::time::{ClockId, clock_gettime};
+use sighting::{Second, Uuid};
+
+/// Where the system tells which boot this is: a GUID that is made at each.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The time now, cut to whole seconds.
 pub(crate) fn now() -> Second {
@@ -20,10 +23,18 @@ pub(crate) fn now_millis() -> u64 {
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds since this was first asked: they go on whatever the wall clock is set to.
+/// Milliseconds since the machine was started, sleep included: they go on whatever the wall clock is set to, and every
+/// process of one [`boot`] counts the same.
 pub(crate) fn steady_millis() -> u64 {
-    static BEGUN_AT: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(BEGUN_AT.elapsed().as_millis()).unwrap_or(u64::MAX)
+    let since_boot = clock_gettime(ClockId::Boottime);
+    let (seconds, nanoseconds) = (since_boot.tv_sec, since_boot.tv_nsec);
+    u64::try_from(seconds * 1_000 + nanoseconds / 1_000_000).unwrap_or_default()
+}
+
+/// Which start of the machine this is, where the system tells it.
+pub(crate) fn boot() -> Option<Uuid> {
+    let text = std::fs::read_to_string(BOOT_ID).ok()?;
+    Uuid::try_parse(text.trim()).ok()
 }
 
 /// An instant in the machine's own time zone, for a person: `2017-07-30 15:36:06+02:00`.

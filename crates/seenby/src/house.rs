@@ -1,6 +1,7 @@
 //! An opened data folder with its organisations: found, created when missing, or reached through the server that
 //! holds it. Refuses to hold: files of the folder (the index has those) and the commands' own work.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use index::{DataFolder, IndexError, OpenError};
 use sighting::{
-    Actor, Book, Change, Directory as _, Organisation, OrganisationId, RETENTION_DEFAULT, Retention, Uuid,
-    escape,
+    Actor, ApplicationId, Book, Change, Directory as _, Organisation, OrganisationId, RETENTION_DEFAULT,
+    Retention, Uuid, escape,
 };
 
 use crate::clock;
@@ -138,6 +139,18 @@ impl House {
         let actor = Actor(control::actor(rustix::process::getuid().as_raw()));
         self.directory.commit(change, actor, clock::now()).await?;
         Ok(())
+    }
+
+    /// How the applications of an organisation stand with their limits; `None` if no server is running, because then
+    /// nobody counts.
+    pub(crate) fn standings(
+        &self,
+        organisation: OrganisationId,
+    ) -> Result<Option<BTreeMap<ApplicationId, api::Standing>>, Failure> {
+        match &self.directory {
+            AnyDirectory::Folder(_) => Ok(None),
+            AnyDirectory::Remote(remote) => Ok(Some(remote.standings(organisation)?)),
+        }
     }
 
     /// The organisation that a command is about: the one named, or the only one.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use index::{FolderDirectory, IndexStore};
 use sighting::{
     Actor, Answer, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey, Directory,
-    DirectoryError, OrganisationId, Question, Receipt, RegistryChange, Retained, Second, SourceName, Store,
-    StoreError,
+    DirectoryError, GrantPage, OrganisationId, Question, Receipt, RegistryChange, Retained, Second,
+    SourceName, Store, StoreError,
 };
 
 use crate::control::Remote;
@@ -107,5 +107,13 @@ impl Directory for AnyDirectory {
 
     async fn audit(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
         either!(self, maker => maker.audit(entries_max))
+    }
+
+    async fn keep_grants(&self, page: GrantPage) -> Result<(), DirectoryError> {
+        either!(self, maker => maker.keep_grants(page))
+    }
+
+    async fn grants(&self) -> Result<Vec<GrantPage>, DirectoryError> {
+        either!(self, maker => maker.grants())
     }
 }

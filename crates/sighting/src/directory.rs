@@ -1,14 +1,18 @@
-//! Who may ask: organisations, applications with their secrets and permissions, signing keys and the audit log, as
-//! one immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to hold: hashing,
-//! randomness, tokens (the HTTP room), files (the index) and sightings.
+//! Who may ask, and how often: organisations, applications with their secrets, permissions and call limits, roles of
+//! people, signing keys and the audit log, as one immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to
+//! hold: hashing, randomness, tokens and counting (the HTTP room), files (the index) and sightings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{Organisation, OrganisationId, Retention, Second};
+use crate::{
+    GrantPage, Issuer, Member, MemberKind, Organisation, OrganisationId, Retention, Role, RoleId,
+    RolePermission, Second, role,
+};
 
 /// An application's client id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -55,6 +59,52 @@ pub struct Secret {
     pub expires_at: Option<Second>,
 }
 
+/// One call limit of one application.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum CallLimit {
+    /// What the server's settings say for every application.
+    #[default]
+    Default,
+    /// As many calls as it likes.
+    Off,
+    /// So many.
+    Calls(NonZeroU32),
+}
+
+/// `default`, `off` or the number.
+impl fmt::Display for CallLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallLimit::Default => f.write_str("default"),
+            CallLimit::Off => f.write_str("off"),
+            CallLimit::Calls(calls) => calls.fmt(f),
+        }
+    }
+}
+
+impl CallLimit {
+    /// The limit of a text as [`fmt::Display`] writes it.
+    pub fn parse(text: &str) -> Option<CallLimit> {
+        match text {
+            "default" => Some(CallLimit::Default),
+            "off" => Some(CallLimit::Off),
+            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok().map(CallLimit::Calls)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The call limits of one application.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CallLimits {
+    /// In any 60 seconds.
+    pub per_minute: CallLimit,
+    /// In any 3,600 seconds.
+    pub per_hour: CallLimit,
+}
+
 /// An application that may get tokens of one organisation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Application {
@@ -68,6 +118,8 @@ pub struct Application {
     pub permissions: Vec<Permission>,
     /// The secrets that it may sign in with: more than one only while they are being rotated.
     pub secrets: Vec<Secret>,
+    /// How often it may ask.
+    pub limits: CallLimits,
     /// When it was made.
     pub created_at: Second,
 }
@@ -115,6 +167,8 @@ pub struct Book {
     pub organisations: BTreeMap<OrganisationId, Organisation>,
     /// The applications.
     pub applications: BTreeMap<ApplicationId, Application>,
+    /// The roles.
+    pub roles: BTreeMap<RoleId, Role>,
     /// The signing keys, oldest first.
     pub signing_keys: Vec<SigningKey>,
 }
@@ -128,7 +182,7 @@ pub enum Change {
     RenameOrganisation(OrganisationId, String),
     /// Another retention.
     SetRetention(OrganisationId, Retention),
-    /// The organisation and its applications go.
+    /// The organisation, its applications and its roles go.
     RemoveOrganisation(OrganisationId),
     /// A new application.
     AddApplication(Application),
@@ -141,8 +195,36 @@ pub enum Change {
         /// When the others end.
         others_until: Second,
     },
+    /// Other call limits; `None` leaves one as it is.
+    SetLimits {
+        /// Whose limits.
+        application: ApplicationId,
+        /// In any 60 seconds.
+        per_minute: Option<CallLimit>,
+        /// In any 3,600 seconds.
+        per_hour: Option<CallLimit>,
+    },
     /// The application goes.
     RemoveApplication(ApplicationId),
+    /// A new role.
+    AddRole(Role),
+    /// Another name or other permissions; `None` leaves them as they are.
+    ChangeRole {
+        /// Which role.
+        role: RoleId,
+        /// Its name.
+        name: Option<String>,
+        /// All that its members may do.
+        permissions: Option<BTreeSet<RolePermission>>,
+    },
+    /// The role goes.
+    RemoveRole(RoleId),
+    /// Somebody gets a role.
+    GrantRole(RoleId, Member),
+    /// Somebody has a role no longer.
+    RevokeRole(RoleId, Member),
+    /// Somebody has no role of the organisation any more.
+    RemoveMember(OrganisationId, Member),
     /// A new signing key.
     AddSigningKey(SigningKey),
 }
@@ -163,6 +245,20 @@ pub enum ChangeError {
     /// There is no such application.
     #[error("there is no application {0}")]
     NoApplication(ApplicationId),
+    /// There is no such role.
+    #[error("there is no role {0}")]
+    NoRole(RoleId),
+    /// Somebody has not the role that is taken away, or none at all.
+    #[error("{0} does not have it")]
+    NoMember(Member),
+    /// An issuer is neither this server nor a URL.
+    #[error("'{0}' is no issuer: write built-in, or the URL that its tokens have in iss")]
+    BadIssuer(String),
+    /// An id of a user or a group is none.
+    #[error(
+        "'{0}' is no id of a user or a group: write the oid (or sub) of its tokens, never a name or an e-mail address"
+    )]
+    BadMember(String),
     /// A name is empty, too long or holds control characters.
     #[error("a name has 1 to 255 bytes and no control characters")]
     BadName,
@@ -189,6 +285,34 @@ impl Book {
             .find(|application| Some(application.id) == id || same(&application.name, name_or_id))
     }
 
+    /// The role of a name (without case) or an id, inside one organisation.
+    pub fn role(&self, organisation: OrganisationId, name_or_id: &str) -> Option<&Role> {
+        let id = Uuid::try_parse(name_or_id).ok().map(RoleId);
+        let mut roles = self.roles.values().filter(|role| role.organisation == organisation);
+        roles.find(|role| Some(role.id) == id || same(&role.name, name_or_id))
+    }
+
+    /// What somebody may do in an organisation: as a user, and as a member of groups, by all roles together.
+    pub fn permissions_of<'a>(
+        &self,
+        organisation: OrganisationId,
+        issuer: &Issuer,
+        user: &str,
+        groups: impl IntoIterator<Item = &'a str>,
+    ) -> BTreeSet<RolePermission> {
+        let groups = groups.into_iter().map(|id| (MemberKind::Group, id));
+        let who = std::iter::once((MemberKind::User, user)).chain(groups);
+        // What is no id is nobody's.
+        let who: Vec<Member> = who
+            .filter_map(|(kind, id)| {
+                Some(Member { issuer: issuer.clone(), kind, id: crate::MemberId::new(id).ok()? })
+            })
+            .collect();
+        let roles = self.roles.values().filter(|role| role.organisation == organisation);
+        let has = |role: &&Role| who.iter().any(|member| role.members.contains(member));
+        roles.filter(has).flat_map(|role| role.permissions.iter().copied()).collect()
+    }
+
     /// Makes a change, or says why it makes no sense and stays as it was.
     pub fn apply(&mut self, change: &Change) -> Result<(), ChangeError> {
         match change {
@@ -205,12 +329,12 @@ impl Book {
             Change::RemoveOrganisation(id) => {
                 self.organisations.remove(id).ok_or(ChangeError::NoOrganisation(*id))?;
                 self.applications.retain(|_, application| application.organisation != *id);
+                self.roles.retain(|_, role| role.organisation != *id);
                 Ok(())
             }
             Change::AddApplication(application) => self.add_application(application),
             Change::RotateSecret { application, secret, others_until } => {
-                let application =
-                    self.applications.get_mut(application).ok_or(ChangeError::NoApplication(*application))?;
+                let application = self.application_mut(*application)?;
                 for other in &mut application.secrets {
                     other.expires_at =
                         Some(other.expires_at.map_or(*others_until, |end| end.min(*others_until)));
@@ -221,9 +345,27 @@ impl Book {
                 application.secrets.push(secret.clone());
                 Ok(())
             }
+            Change::SetLimits { application, per_minute, per_hour } => {
+                let limits = &mut self.application_mut(*application)?.limits;
+                limits.per_minute = per_minute.unwrap_or(limits.per_minute);
+                limits.per_hour = per_hour.unwrap_or(limits.per_hour);
+                Ok(())
+            }
             Change::RemoveApplication(id) => {
                 self.applications.remove(id).map(drop).ok_or(ChangeError::NoApplication(*id))
             }
+            Change::AddRole(role) => self.add_role(role),
+            Change::ChangeRole { role, name, permissions } => self.change_role(*role, name, permissions),
+            Change::RemoveRole(id) => self.roles.remove(id).map(drop).ok_or(ChangeError::NoRole(*id)),
+            Change::GrantRole(role, member) => {
+                self.role_mut(*role)?.members.insert(member.clone());
+                Ok(())
+            }
+            Change::RevokeRole(role, member) => {
+                let had = self.role_mut(*role)?.members.remove(member);
+                had.then_some(()).ok_or_else(|| ChangeError::NoMember(member.clone()))
+            }
+            Change::RemoveMember(organisation, member) => self.remove_member(*organisation, member),
             Change::AddSigningKey(key) => {
                 self.signing_keys.push(key.clone());
                 self.signing_keys.sort_by_key(|key| key.created_at);
@@ -258,8 +400,68 @@ impl Book {
         Ok(())
     }
 
+    fn add_role(&mut self, role: &Role) -> Result<(), ChangeError> {
+        if self.roles.contains_key(&role.id) {
+            return Err(ChangeError::IdTaken(role.id.0));
+        }
+        if !self.organisations.contains_key(&role.organisation) {
+            return Err(ChangeError::NoOrganisation(role.organisation));
+        }
+        self.check_role_name(role.organisation, &role.name, None)?;
+        self.roles.insert(role.id, role.clone());
+        Ok(())
+    }
+
+    fn change_role(
+        &mut self,
+        id: RoleId,
+        name: &Option<String>,
+        permissions: &Option<BTreeSet<RolePermission>>,
+    ) -> Result<(), ChangeError> {
+        let organisation = self.role_mut(id)?.organisation;
+        if let Some(name) = name {
+            self.check_role_name(organisation, name, Some(id))?;
+            self.role_mut(id)?.name.clone_from(name);
+        }
+        if let Some(permissions) = permissions {
+            self.role_mut(id)?.permissions.clone_from(permissions);
+        }
+        Ok(())
+    }
+
+    fn remove_member(&mut self, organisation: OrganisationId, member: &Member) -> Result<(), ChangeError> {
+        let mut had = false;
+        for role in self.roles.values_mut().filter(|role| role.organisation == organisation) {
+            had |= role.members.remove(member);
+        }
+        had.then_some(()).ok_or_else(|| ChangeError::NoMember(member.clone()))
+    }
+
+    fn role_mut(&mut self, id: RoleId) -> Result<&mut Role, ChangeError> {
+        self.roles.get_mut(&id).ok_or(ChangeError::NoRole(id))
+    }
+
+    fn check_role_name(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+        but: Option<RoleId>,
+    ) -> Result<(), ChangeError> {
+        check_name(name)?;
+        let others = self.roles.values().filter(|role| role.organisation == organisation);
+        let mut others = others.filter(|role| Some(role.id) != but);
+        if others.any(|role| same(&role.name, name)) {
+            return Err(ChangeError::NameTaken(name.to_owned()));
+        }
+        Ok(())
+    }
+
     fn organisation_mut(&mut self, id: OrganisationId) -> Result<&mut Organisation, ChangeError> {
         self.organisations.get_mut(&id).ok_or(ChangeError::NoOrganisation(id))
+    }
+
+    fn application_mut(&mut self, id: ApplicationId) -> Result<&mut Application, ChangeError> {
+        self.applications.get_mut(&id).ok_or(ChangeError::NoApplication(id))
     }
 
     fn check_organisation_name(&self, name: &str, but: Option<OrganisationId>) -> Result<(), ChangeError> {
@@ -318,7 +520,39 @@ impl fmt::Display for Change {
             Change::RotateSecret { application, others_until, .. } => {
                 write!(f, "rotated the secret of application {application}, the old one ends {others_until}")
             }
+            Change::SetLimits { application, per_minute, per_hour } => {
+                let of = |span: &str, limit: &Option<CallLimit>| {
+                    limit.as_ref().map(|limit| format!("{limit} per {span}"))
+                };
+                let set: Vec<String> =
+                    [of("minute", per_minute), of("hour", per_hour)].into_iter().flatten().collect();
+                write!(f, "set the call limits of application {application} to {}", set.join(" and "))
+            }
             Change::RemoveApplication(id) => write!(f, "removed application {id}"),
+            Change::AddRole(new) => write!(
+                f,
+                "added role {} '{}' of organisation {} with {}",
+                new.id,
+                new.name,
+                new.organisation,
+                role::named(&new.permissions)
+            ),
+            Change::ChangeRole { role: id, name, permissions } => {
+                write!(f, "changed role {id}")?;
+                if let Some(name) = name {
+                    write!(f, ", its name to '{name}'")?;
+                }
+                if let Some(permissions) = permissions {
+                    write!(f, ", its permissions to {}", role::named(permissions))?;
+                }
+                Ok(())
+            }
+            Change::RemoveRole(id) => write!(f, "removed role {id}"),
+            Change::GrantRole(id, member) => write!(f, "granted role {id} to {member}"),
+            Change::RevokeRole(id, member) => write!(f, "revoked role {id} from {member}"),
+            Change::RemoveMember(id, member) => {
+                write!(f, "revoked all roles of organisation {id} from {member}")
+            }
             Change::AddSigningKey(key) => write!(f, "added signing key {}", key.kid),
         }
     }
@@ -354,6 +588,12 @@ pub trait Directory: Send + Sync {
         &self,
         entries_max: usize,
     ) -> impl Future<Output = Result<Vec<AuditEntry>, DirectoryError>> + Send;
+
+    /// Keeps a page of granted calls behind the others, or in their place if it is a whole one. Durable when it returns.
+    fn keep_grants(&self, page: GrantPage) -> impl Future<Output = Result<(), DirectoryError>> + Send;
+
+    /// The pages that are kept, in the order in which they came; only the first can be a whole one.
+    fn grants(&self) -> impl Future<Output = Result<Vec<GrantPage>, DirectoryError>> + Send;
 }
 
 #[cfg(test)]
@@ -384,6 +624,7 @@ mod tests {
             name: name.to_owned(),
             permissions: Vec::new(),
             secrets: Vec::new(),
+            limits: CallLimits::default(),
             created_at: Second::new(0),
         }
     }
@@ -402,5 +643,176 @@ mod tests {
         }
         book.apply(&Change::AddApplication(application(3, "11111111-2222"))).expect("a name");
         assert_eq!((book.organisations.len(), book.applications.len()), (1, 1));
+    }
+
+    #[test]
+    fn limits_change_one_at_a_time() {
+        let id = ApplicationId(Uuid::from_u128(3));
+        let mut book = Book::default();
+        book.apply(&Change::AddOrganisation(organisation(1, "Contoso"))).expect("new");
+        book.apply(&Change::AddApplication(application(3, "soar"))).expect("new");
+        let calls = |calls| CallLimit::Calls(NonZeroU32::new(calls).expect("not zero"));
+        let (minute, hour) = (Some(calls(200)), Some(CallLimit::Off));
+        for (per_minute, per_hour, expected, sentence) in [
+            (minute, None, (calls(200), CallLimit::Default), "200 per minute"),
+            (None, hour, (calls(200), CallLimit::Off), "off per hour"),
+            (
+                Some(CallLimit::Default),
+                Some(calls(9)),
+                (CallLimit::Default, calls(9)),
+                "default per minute and 9 per hour",
+            ),
+        ] {
+            let change = Change::SetLimits { application: id, per_minute, per_hour };
+            book.apply(&change).expect("it is there");
+            let limits = book.applications[&id].limits;
+            assert_eq!((limits.per_minute, limits.per_hour), expected);
+            assert_eq!(change.to_string(), format!("set the call limits of application {id} to {sentence}"));
+        }
+        let nobody = ApplicationId(Uuid::from_u128(4));
+        let change = Change::SetLimits { application: nobody, per_minute: minute, per_hour: hour };
+        assert_eq!(book.apply(&change), Err(ChangeError::NoApplication(nobody)));
+    }
+
+    #[test]
+    fn limits_as_text() {
+        for text in ["default", "off", "1", "4294967295"] {
+            assert_eq!(CallLimit::parse(text).map(|limit| limit.to_string()).as_deref(), Some(text));
+        }
+        for text in ["", "0", "-1", "+1", "Off", "4294967296", "1.0", " 1"] {
+            assert_eq!(CallLimit::parse(text), None, "{text}");
+        }
+    }
+
+    fn member(issuer: Issuer, kind: MemberKind, id: &str) -> Member {
+        Member { issuer, kind, id: crate::MemberId::new(id).expect("an id") }
+    }
+
+    fn new_role(number: u128, organisation: u128, name: &str, permissions: &[RolePermission]) -> Role {
+        Role {
+            id: RoleId(Uuid::from_u128(number)),
+            organisation: OrganisationId(Uuid::from_u128(organisation)),
+            name: name.to_owned(),
+            permissions: permissions.iter().copied().collect(),
+            members: BTreeSet::new(),
+            created_at: Second::new(0),
+        }
+    }
+
+    fn two_organisations() -> Book {
+        let mut book = Book::default();
+        for (number, name) in [(1, "Contoso"), (2, "Fabrikam")] {
+            book.apply(&Change::AddOrganisation(organisation(number, name))).expect("new");
+        }
+        book
+    }
+
+    /// The same id of another issuer, in another organisation, or of a group instead of a user, is somebody else.
+    #[test]
+    fn who_may_do_what() {
+        use RolePermission::{ManageRoles, ViewData, WriteSightings};
+        let mut book = two_organisations();
+        let outside = Issuer::new("https://sts.windows.net/t/").expect("a URL");
+        for (role, members) in [
+            (new_role(1, 1, "analysts", &[ViewData]), [member(outside.clone(), MemberKind::User, "kim")]),
+            (
+                new_role(2, 1, "admins", &[ManageRoles, ViewData]),
+                [member(outside.clone(), MemberKind::Group, "g")],
+            ),
+            (
+                new_role(3, 2, "analysts", &[WriteSightings]),
+                [member(Issuer::BuiltIn, MemberKind::User, "kim")],
+            ),
+        ] {
+            let id = role.id;
+            book.apply(&Change::AddRole(role)).expect("new");
+            for member in members {
+                book.apply(&Change::GrantRole(id, member)).expect("there");
+            }
+        }
+        let check = |organisation: u128,
+                     issuer: &Issuer,
+                     user: &str,
+                     groups: &[&str],
+                     expected: &[RolePermission]| {
+            let organisation = OrganisationId(Uuid::from_u128(organisation));
+            let found = book.permissions_of(organisation, issuer, user, groups.iter().copied());
+            assert_eq!(
+                found.into_iter().collect::<Vec<_>>(),
+                expected,
+                "{organisation} {issuer} {user} {groups:?}"
+            );
+        };
+        check(1, &outside, "kim", &[], &[ViewData]);
+        check(1, &outside, "kim", &["other", "g"], &[ViewData, ManageRoles]);
+        check(1, &outside, "lee", &["g"], &[ViewData, ManageRoles]);
+        check(1, &outside, "g", &["kim"], &[]);
+        check(1, &Issuer::BuiltIn, "kim", &["g"], &[]);
+        check(2, &outside, "kim", &["g"], &[]);
+        check(2, &Issuer::BuiltIn, "kim", &[], &[WriteSightings]);
+        check(1, &outside, "kim@example.org", &[""], &[]);
+    }
+
+    #[test]
+    fn roles_come_change_and_go() {
+        let mut book = two_organisations();
+        let (first, second) = (RoleId(Uuid::from_u128(1)), RoleId(Uuid::from_u128(2)));
+        let kim = member(Issuer::BuiltIn, MemberKind::User, "kim");
+        let contoso = OrganisationId(Uuid::from_u128(1));
+        let add = |role| Change::AddRole(role);
+        let rename =
+            |name: &str| Change::ChangeRole { role: first, name: Some(name.to_owned()), permissions: None };
+        let taken = |name: &str| Err(ChangeError::NameTaken(name.to_owned()));
+        for (change, expected) in [
+            (add(new_role(1, 1, "analysts", &[])), Ok(())),
+            (add(new_role(1, 1, "other", &[])), Err(ChangeError::IdTaken(first.0))),
+            (add(new_role(2, 1, "ANALYSTS", &[])), taken("ANALYSTS")),
+            (add(new_role(2, 1, "", &[])), Err(ChangeError::BadName)),
+            (
+                add(new_role(2, 9, "x", &[])),
+                Err(ChangeError::NoOrganisation(OrganisationId(Uuid::from_u128(9)))),
+            ),
+            (add(new_role(2, 1, "admins", &[])), Ok(())),
+            (add(new_role(3, 2, "analysts", &[])), Ok(())),
+            (rename("Admins"), taken("Admins")),
+            (rename("Analysts"), Ok(())),
+            (Change::GrantRole(first, kim.clone()), Ok(())),
+            (Change::GrantRole(first, kim.clone()), Ok(())),
+            (Change::GrantRole(second, kim.clone()), Ok(())),
+            (Change::RevokeRole(second, kim.clone()), Ok(())),
+            (Change::RevokeRole(second, kim.clone()), Err(ChangeError::NoMember(kim.clone()))),
+            (Change::RemoveMember(contoso, kim.clone()), Ok(())),
+            (Change::RemoveMember(contoso, kim.clone()), Err(ChangeError::NoMember(kim.clone()))),
+            (Change::RemoveRole(second), Ok(())),
+            (Change::RemoveRole(second), Err(ChangeError::NoRole(second))),
+            (Change::GrantRole(second, kim.clone()), Err(ChangeError::NoRole(second))),
+        ] {
+            assert_eq!(book.apply(&change), expected, "{change}");
+        }
+        assert_eq!(book.role(contoso, "ANALYSTS").map(|role| role.id), Some(first));
+        assert_eq!(book.role(contoso, &first.to_string()).map(|role| role.id), Some(first));
+        assert_eq!(book.role(OrganisationId(Uuid::from_u128(2)), &first.to_string()), None);
+        book.apply(&Change::RemoveOrganisation(contoso)).expect("there");
+        assert_eq!(book.roles.len(), 1);
+    }
+
+    #[test]
+    fn changes_of_roles_as_sentences() {
+        let id = RoleId(Uuid::from_u128(1));
+        let kim = member(Issuer::BuiltIn, MemberKind::Group, "kim");
+        let permissions = Some([RolePermission::ViewData, RolePermission::ManageRoles].into());
+        for (change, sentence) in [
+            (
+                Change::ChangeRole { role: id, name: Some("x".to_owned()), permissions },
+                format!("changed role {id}, its name to 'x', its permissions to view-data manage-roles"),
+            ),
+            (Change::GrantRole(id, kim.clone()), format!("granted role {id} to group kim of built-in")),
+            (
+                Change::AddRole(new_role(1, 2, "x", &[])),
+                format!("added role {id} 'x' of organisation {} with nothing", Uuid::from_u128(2)),
+            ),
+        ] {
+            assert_eq!(change.to_string(), sentence);
+        }
     }
 }

@@ -9,22 +9,26 @@
 mod address;
 mod batch;
 mod directory;
+mod grants;
 mod identity;
 pub mod model;
 mod organisation;
 mod question;
+mod role;
 mod store;
 mod time;
 
 pub use address::{Address, AddressError, LocalNetworks, Network, Special};
 pub use batch::{Batch, BatchSighting, Carrier, Offset, SourceName};
 pub use directory::{
-    Actor, Application, ApplicationId, AuditEntry, Book, Change, ChangeError, Directory, DirectoryError,
-    Permission, Secret, SigningKey,
+    Actor, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, ChangeError,
+    Directory, DirectoryError, Permission, Secret, SigningKey,
 };
+pub use grants::{Extent, GrantPage, Granted};
 pub use identity::{Identity, IdentityKind, Mention, NAME_BYTES_MAX, escape};
 pub use organisation::{Organisation, OrganisationId, RETENTION_DEFAULT, Retention};
 pub use question::{Answer, FirstSeen, Question, Stats};
+pub use role::{Issuer, Member, MemberId, MemberKind, Role, RoleId, RolePermission};
 pub use store::{Coverage, DeviceEntry, DeviceKey, Receipt, RegistryChange, Retained, Store, StoreError};
 pub use time::{Day, SECONDS_PER_DAY, SECONDS_PER_HOUR, Second, Window};
 pub use uuid::Uuid;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     Actor, Address, Answer, AuditEntry, Batch, Book, Change, Coverage, Day, DeviceEntry, DeviceKey,
-    Directory, DirectoryError, FirstSeen, Identity, IdentityKind, OrganisationId, Question, Receipt,
-    RegistryChange, Retained, Second, SourceName, Stats, Store, StoreError,
+    Directory, DirectoryError, Extent, FirstSeen, GrantPage, Identity, IdentityKind, OrganisationId,
+    Question, Receipt, RegistryChange, Retained, Second, SourceName, Stats, Store, StoreError,
 };
 
 /// The model of a store.
@@ -265,12 +265,17 @@ impl Store for ModelStore {
 #[derive(Debug, Default)]
 pub struct ModelDirectory {
     state: Mutex<(Arc<Book>, Vec<AuditEntry>)>,
+    grants: Mutex<Vec<GrantPage>>,
 }
 
 impl ModelDirectory {
     /// A directory that holds a book.
     pub fn new(book: Book) -> ModelDirectory {
-        ModelDirectory { state: Mutex::new((Arc::new(book), Vec::new())) }
+        ModelDirectory { state: Mutex::new((Arc::new(book), Vec::new())), grants: Mutex::default() }
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Vec<GrantPage>> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, (Arc<Book>, Vec<AuditEntry>)> {
@@ -294,6 +299,19 @@ impl Directory for ModelDirectory {
 
     async fn audit(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
         Ok(self.state().1.iter().rev().take(entries_max).cloned().collect())
+    }
+
+    async fn keep_grants(&self, page: GrantPage) -> Result<(), DirectoryError> {
+        let mut pages = self.pages();
+        if page.extent == Extent::Whole {
+            pages.clear();
+        }
+        pages.push(page);
+        Ok(())
+    }
+
+    async fn grants(&self) -> Result<Vec<GrantPage>, DirectoryError> {
+        Ok(self.pages().clone())
     }
 }
 

@@ -15,8 +15,9 @@ use seenby_api::{Clock, Entropy, Machine, Millis, Settings, State, new_secret, n
 use serde_json::{Value, json};
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
-    Actor, Address, Application, ApplicationId, Batch, Book, Change, Directory, Identity, IdentityKind,
-    Organisation, OrganisationId, Permission, Retention, Second, Secret, SigningKey, SourceName, Store, Uuid,
+    Actor, Address, Application, ApplicationId, Batch, Book, CallLimits, Change, Directory, Identity,
+    IdentityKind, Organisation, OrganisationId, Permission, Retention, Second, Secret, SigningKey,
+    SourceName, Store, Uuid,
 };
 use tower::ServiceExt;
 
@@ -61,6 +62,7 @@ fn application(id: ApplicationId, organisation: OrganisationId, permissions: &[P
         name,
         permissions: permissions.to_vec(),
         secrets: vec![secret],
+        limits: CallLimits::default(),
         created_at,
     }
 }
@@ -147,7 +149,8 @@ pub fn clock(now_ms: &Arc<AtomicU64>) -> Clock {
 
 /// Two clocks and the randomness of [`entropy`].
 pub fn machine(now_ms: &Arc<AtomicU64>, steady_ms: &Arc<AtomicU64>) -> Machine {
-    Machine { wall: clock(now_ms), steady: clock(steady_ms), entropy: entropy() }
+    let steady_id = Uuid::from_u128(1);
+    Machine { wall: clock(now_ms), steady: clock(steady_ms), steady_id, entropy: entropy() }
 }
 
 /// Counts up: no two buffers are the same.

@@ -1,20 +1,22 @@
-//! The directory of organisations, applications, keys and the audit log in one redb file, through the same storage
+//! The directory of organisations, applications, roles, keys and the audit log in one redb file, through the same storage
 //! seam as everything else. The whole book is in memory; a change writes the rows that it touched and an audit line
-//! in one transaction. Refuses to hold: what a change means (`sighting::Book`), hashing and tokens.
+//! in one transaction. Granted calls lie beside it, and never in it. Refuses to hold: what a change means
+//! (`sighting::Book`), hashing, tokens and counting.
 
 mod backend;
+mod grants;
 mod rows;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use sighting::{Actor, AuditEntry, Book, Change, Directory, DirectoryError, Second};
+use sighting::{Actor, AuditEntry, Book, Change, Directory, DirectoryError, Extent, GrantPage, Second};
 
 use crate::manifest;
 use crate::storage::Storage;
 use backend::Backend;
-use rows::{ApplicationRow, AuditRow, OrganisationRow, SigningKeyRow};
+use rows::{ApplicationRow, AuditRow, OrganisationRow, RoleRow, SigningKeyRow};
 
 /// The file of the directory.
 pub(crate) const PATH: &str = "directory.redb";
@@ -24,8 +26,11 @@ const PATH_NEW: &str = "directory.new";
 /// Rows are JSON by key: few, read whole at the start, and a person with a dump can read them.
 const ORGANISATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("organisations");
 const APPLICATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("applications");
+const ROLES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("roles");
 const SIGNING_KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("signing_keys");
 const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
+/// Pages of granted calls: not JSON, see there.
+const GRANTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("grants");
 
 /// A directory in a data folder.
 pub struct FolderDirectory {
@@ -49,10 +54,12 @@ impl FolderDirectory {
         let database =
             Database::builder().create_with_backend(Backend::new(Arc::clone(&file))).map_err(unavailable)?;
         let write = database.begin_write().map_err(unavailable)?;
-        for table in [ORGANISATIONS, APPLICATIONS, SIGNING_KEYS] {
+        for table in [ORGANISATIONS, APPLICATIONS, ROLES, SIGNING_KEYS] {
             write.open_table(table).map_err(unavailable)?;
         }
-        write.open_table(AUDIT).map_err(unavailable)?;
+        for table in [AUDIT, GRANTS] {
+            write.open_table(table).map_err(unavailable)?;
+        }
         write.commit().map_err(unavailable)?;
         if is_new {
             file.sync().map_err(unavailable)?;
@@ -91,6 +98,7 @@ impl FolderDirectory {
         for (table, before, after) in [
             (ORGANISATIONS, &before.organisations, &after.organisations),
             (APPLICATIONS, &before.applications, &after.applications),
+            (ROLES, &before.roles, &after.roles),
             (SIGNING_KEYS, &before.signing_keys, &after.signing_keys),
         ] {
             let mut table = write.open_table(table).map_err(unavailable)?;
@@ -107,6 +115,27 @@ impl FolderDirectory {
             table.insert(number, rows::to_json(audit)?.as_slice()).map_err(unavailable)?;
         }
         write.commit().map_err(unavailable)
+    }
+
+    /// [`Directory::keep_grants`], on the caller's thread.
+    pub fn keep_grants_now(&self, page: &GrantPage) -> Result<(), DirectoryError> {
+        let write = self.database.begin_write().map_err(unavailable)?;
+        {
+            let mut table = write.open_table(GRANTS).map_err(unavailable)?;
+            let number = table.last().map_err(unavailable)?.map_or(0, |(number, _)| number.value() + 1);
+            if page.extent == Extent::Whole {
+                table.retain(|_, _| false).map_err(unavailable)?;
+            }
+            table.insert(number, grants::to_bytes(page).as_slice()).map_err(unavailable)?;
+        }
+        write.commit().map_err(unavailable)
+    }
+
+    fn grants_now(&self) -> Result<Vec<GrantPage>, DirectoryError> {
+        let read = self.database.begin_read().map_err(unavailable)?;
+        let table = read.open_table(GRANTS).map_err(unavailable)?;
+        let rows = table.iter().map_err(unavailable)?;
+        rows.map(|row| grants::from_bytes(row.map_err(unavailable)?.1.value())).collect()
     }
 
     fn audit_now(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
@@ -134,6 +163,10 @@ fn load(database: &Database) -> Result<Book, DirectoryError> {
             rows::from_json::<ApplicationRow>(row.map_err(unavailable)?.1.value())?.into_application()?;
         book.applications.insert(application.id, application);
     }
+    for row in read.open_table(ROLES).map_err(unavailable)?.iter().map_err(unavailable)? {
+        let role = rows::from_json::<RoleRow>(row.map_err(unavailable)?.1.value())?.into_role()?;
+        book.roles.insert(role.id, role);
+    }
     for row in read.open_table(SIGNING_KEYS).map_err(unavailable)?.iter().map_err(unavailable)? {
         book.signing_keys
             .push(rows::from_json::<SigningKeyRow>(row.map_err(unavailable)?.1.value())?.into_key()?);
@@ -160,5 +193,13 @@ impl Directory for FolderDirectory {
 
     async fn audit(&self, entries_max: usize) -> Result<Vec<AuditEntry>, DirectoryError> {
         self.audit_now(entries_max)
+    }
+
+    async fn keep_grants(&self, page: GrantPage) -> Result<(), DirectoryError> {
+        self.keep_grants_now(&page)
+    }
+
+    async fn grants(&self) -> Result<Vec<GrantPage>, DirectoryError> {
+        self.grants_now()
     }
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sighting::{
-    Actor, Application, ApplicationId, AuditEntry, Book, Change, DirectoryError, Organisation,
-    OrganisationId, Permission, Retention, Second, Secret, SigningKey, Uuid,
+    Actor, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, ChangeError,
+    DirectoryError, Issuer, Member, MemberId, MemberKind, Organisation, OrganisationId, Permission,
+    Retention, Role, RoleId, RolePermission, Second, Secret, SigningKey, Uuid,
 };
 
 use super::unavailable;
@@ -16,6 +17,7 @@ use super::unavailable;
 pub(super) struct Rows {
     pub(super) organisations: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) applications: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) roles: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) signing_keys: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -33,6 +35,11 @@ pub(super) fn of(book: &Book) -> Result<Rows, DirectoryError> {
             .map(|application| {
                 Ok((application.id.0.as_bytes().to_vec(), to_json(&ApplicationRow::of(application))?))
             })
+            .collect::<Result<_, DirectoryError>>()?,
+        roles: book
+            .roles
+            .values()
+            .map(|role| Ok((role.id.0.as_bytes().to_vec(), to_json(&RoleRow::of(role))?)))
             .collect::<Result<_, DirectoryError>>()?,
         signing_keys: book
             .signing_keys
@@ -88,7 +95,40 @@ pub(super) struct ApplicationRow {
     name: String,
     permissions: Vec<String>,
     secrets: Vec<SecretRow>,
+    /// Absent: both are the server's.
+    #[serde(default, skip_serializing_if = "LimitsRow::is_default")]
+    limits: LimitsRow,
     created_at: u32,
+}
+
+/// `default`, `off` or a number of calls, as text.
+#[derive(Serialize, Deserialize)]
+struct LimitsRow {
+    per_minute: String,
+    per_hour: String,
+}
+
+impl Default for LimitsRow {
+    fn default() -> LimitsRow {
+        LimitsRow::of(CallLimits::default())
+    }
+}
+
+impl LimitsRow {
+    fn of(limits: CallLimits) -> LimitsRow {
+        LimitsRow { per_minute: limits.per_minute.to_string(), per_hour: limits.per_hour.to_string() }
+    }
+
+    fn is_default(&self) -> bool {
+        let default = CallLimit::Default.to_string();
+        self.per_minute == default && self.per_hour == default
+    }
+
+    fn into_limits(self) -> Result<CallLimits, DirectoryError> {
+        let limit =
+            |text: &str| CallLimit::parse(text).ok_or_else(|| unavailable("a call limit cannot be read"));
+        Ok(CallLimits { per_minute: limit(&self.per_minute)?, per_hour: limit(&self.per_hour)? })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,6 +156,7 @@ impl ApplicationRow {
                 .map(|permission| permission.name().to_owned())
                 .collect(),
             secrets: application.secrets.iter().map(secret).collect(),
+            limits: LimitsRow::of(application.limits),
             created_at: application.created_at.unix(),
         }
     }
@@ -141,7 +182,72 @@ impl ApplicationRow {
             name: self.name,
             permissions: self.permissions.iter().map(permission).collect::<Result<_, _>>()?,
             secrets: self.secrets.iter().map(secret).collect::<Result<_, DirectoryError>>()?,
+            limits: self.limits.into_limits()?,
             created_at: Second::new(self.created_at),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct RoleRow {
+    id: String,
+    organisation: String,
+    name: String,
+    permissions: Vec<String>,
+    members: Vec<MemberRow>,
+    created_at: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MemberRow {
+    /// `built-in` or a URL.
+    issuer: String,
+    /// `user` or `group`.
+    kind: String,
+    id: String,
+}
+
+impl RoleRow {
+    fn of(role: &Role) -> RoleRow {
+        let member = |member: &Member| MemberRow {
+            issuer: member.issuer.to_string(),
+            kind: member.kind.name().to_owned(),
+            id: member.id.to_string(),
+        };
+        RoleRow {
+            id: role.id.to_string(),
+            organisation: role.organisation.to_string(),
+            name: role.name.clone(),
+            permissions: role.permissions.iter().map(|permission| permission.name().to_owned()).collect(),
+            members: role.members.iter().map(member).collect(),
+            created_at: role.created_at.unix(),
+        }
+    }
+
+    pub(super) fn into_role(self) -> Result<Role, DirectoryError> {
+        let permission = |name: &String| {
+            RolePermission::from_name(name)
+                .ok_or_else(|| unavailable("a permission of a newer seenby; run that one"))
+        };
+        Ok(Role {
+            id: RoleId(guid(&self.id)?),
+            organisation: OrganisationId(guid(&self.organisation)?),
+            name: self.name,
+            permissions: self.permissions.iter().map(permission).collect::<Result<_, _>>()?,
+            members: self.members.into_iter().map(MemberRow::into_member).collect::<Result<_, _>>()?,
+            created_at: Second::new(self.created_at),
+        })
+    }
+}
+
+impl MemberRow {
+    fn into_member(self) -> Result<Member, DirectoryError> {
+        let broken = |error: ChangeError| unavailable(error);
+        Ok(Member {
+            issuer: Issuer::new(&self.issuer).map_err(broken)?,
+            kind: MemberKind::from_name(&self.kind)
+                .ok_or_else(|| unavailable("a member of a newer seenby; run that one"))?,
+            id: MemberId::new(&self.id).map_err(broken)?,
         })
     }
 }

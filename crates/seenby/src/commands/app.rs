@@ -1,18 +1,22 @@
-//! `seenby app`: the applications that may ask over HTTP. Refuses to hold: tokens (the HTTP room) and people.
+//! `seenby app`: the applications that may ask over HTTP, and how often. Refuses to hold: tokens and counting (the HTTP
+//! room) and people.
 
 use std::collections::BTreeSet;
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
-use sighting::{Application, ApplicationId, Book, Change, Organisation, Permission, Second, Secret, escape};
+use serde_json::{Value, json};
+use sighting::{
+    Application, ApplicationId, Book, CallLimit, Change, Organisation, Permission, Second, Secret, escape,
+};
 
 use super::{Context, confirm};
 use crate::clock;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hint::{self, quote};
 use crate::house::{House, random_uuid};
-use crate::output::{counted, table};
+use crate::output::{counted, grouped, table};
 
 /// What to do with applications.
 #[derive(Subcommand, Debug)]
@@ -29,6 +33,28 @@ pub(crate) enum AppCommand {
     /// List the applications
     #[command(after_help = "Example:\n  seenby app list --json")]
     List,
+    /// Show an application, and how it stands with its call limits while a server runs
+    #[command(after_help = "Example:\n  seenby app show playbooks")]
+    Show {
+        /// Its name or client id
+        #[arg(value_name = "NAME|CLIENT-ID")]
+        application: String,
+    },
+    /// Give an application call limits of its own; they hold from its next call on
+    #[command(
+        after_help = "Examples:\n  seenby app limit playbooks --per-minute 300 --per-hour off\n  seenby app limit playbooks --per-hour default"
+    )]
+    Limit {
+        /// Its name or client id
+        #[arg(value_name = "NAME|CLIENT-ID")]
+        application: String,
+        /// Calls in any 60 seconds: a number, 'off' for any number, 'default' for what the settings say
+        #[arg(long, value_name = "N|off|default", value_parser = parse_limit, required_unless_present = "per_hour", allow_negative_numbers = true)]
+        per_minute: Option<CallLimit>,
+        /// Calls in any 3,600 seconds, likewise
+        #[arg(long, value_name = "N|off|default", value_parser = parse_limit, allow_negative_numbers = true)]
+        per_hour: Option<CallLimit>,
+    },
     /// Make a new secret; the old ones go on for a while
     #[command(after_help = "Example:\n  seenby app rotate playbooks --overlap-hours 2")]
     Rotate {
@@ -75,6 +101,31 @@ struct Shown<'a> {
     permissions: Vec<&'static str>,
     created_at: String,
     secrets: Vec<ShownSecret>,
+    limits: ShownLimits,
+    /// Null if no server is running: nobody counts then.
+    usage: Option<ShownUsage>,
+}
+
+/// The limits of its own as JSON: a number, `off` or `default`.
+#[derive(Serialize)]
+struct ShownLimits {
+    per_minute: Value,
+    per_hour: Value,
+}
+
+/// How it stands with both limits; null where one is off.
+#[derive(Serialize)]
+struct ShownUsage {
+    per_minute: Option<ShownRoom>,
+    per_hour: Option<ShownRoom>,
+}
+
+#[derive(Serialize)]
+struct ShownRoom {
+    limit: u32,
+    used: u32,
+    remaining: u32,
+    more_after_seconds: Option<u64>,
 }
 
 /// One secret as JSON, without what is secret.
@@ -90,6 +141,30 @@ pub(crate) async fn run(command: AppCommand, mut context: Context) -> Outcome {
     let organisation = house.organisation(context.organisation_name()).await?;
     match command {
         AppCommand::List => list(&house, &organisation, &mut context).await,
+        AppCommand::Show { application } => {
+            let application = find(&*house.book().await?, &organisation, &application)?;
+            show_one(&house, &application, &mut context)
+        }
+        AppCommand::Limit { application, per_minute, per_hour } => {
+            let application = find(&*house.book().await?, &organisation, &application)?;
+            let id = application.id;
+            house.commit(Change::SetLimits { application: id, per_minute, per_hour }).await?;
+            // As it is now, whoever else changed it meanwhile.
+            let application = find(&*house.book().await?, &organisation, &id.to_string())?;
+            if context.global.json {
+                let limits = shown_limits(&application);
+                context.output.json(&json!({ "client_id": id.to_string(), "limits": limits }))?;
+                return Ok(Exit::Done);
+            }
+            let (minute, hour) = (application.limits.per_minute, application.limits.per_hour);
+            let name = escape(&application.name);
+            context.output.line(format!(
+                "'{name}' gets {} in a minute and {} in an hour from now on.",
+                told(minute),
+                told(hour)
+            ))?;
+            Ok(Exit::Done)
+        }
         AppCommand::Add { name, permissions } => {
             let permissions: BTreeSet<Permission> =
                 permissions.iter().filter_map(|name| Permission::from_name(name)).collect();
@@ -141,6 +216,7 @@ pub(crate) async fn add(
         name: name.to_owned(),
         permissions,
         secrets: vec![Secret { sha256, created_at: now, expires_at: None }],
+        limits: sighting::CallLimits::default(),
         created_at: now,
     };
     let client_id = application.id.to_string();
@@ -185,6 +261,62 @@ fn find(book: &Book, organisation: &Organisation, named: &str) -> Result<Applica
     })
 }
 
+fn show_one(house: &House, application: &Application, context: &mut Context) -> Outcome {
+    let standings = house.standings(application.organisation)?;
+    let standing = standings.map(|standings| standings.get(&application.id).copied().unwrap_or_default());
+    if context.global.json {
+        context.output.json(&shown(application, standing))?;
+        return Ok(Exit::Done);
+    }
+    let limits = application.limits;
+    let permissions: Vec<&str> = application.permissions.iter().map(|it| it.name()).collect();
+    let permissions = if permissions.is_empty() { "none".to_owned() } else { permissions.join(" ") };
+    let rows = [
+        ("tenant", application.organisation.to_string()),
+        ("client id", application.id.to_string()),
+        ("permissions", permissions),
+        ("made", application.created_at.to_string()),
+        ("secrets", application.secrets.len().to_string()),
+        ("a minute", usage(limits.per_minute, standing.map(|standing| standing.minute))),
+        ("an hour", usage(limits.per_hour, standing.map(|standing| standing.hour))),
+    ];
+    context.output.line(escape(&application.name))?;
+    for (name, value) in rows {
+        context.output.line(format!("  {name:<13}{value}"))?;
+    }
+    if standing.is_none() {
+        crate::output::note("No server runs on this data folder, so no calls are counted.");
+    }
+    Ok(Exit::Done)
+}
+
+/// How an application stands with one limit, or what the limit is if nobody counts.
+fn usage(limit: CallLimit, room: Option<Option<api::Room>>) -> String {
+    match room {
+        None => told(limit),
+        Some(None) => "any number of calls".to_owned(),
+        Some(Some(room)) => {
+            let default = if limit == CallLimit::Default { " (the default)" } else { "" };
+            let more = match (room.remaining(), room.more_after_s) {
+                (0, Some(seconds)) => format!(", the next in {seconds} s"),
+                _ => String::new(),
+            };
+            let (used, left) = (grouped(room.used.into()), grouped(room.remaining().into()));
+            let calls = counted(room.calls_max.into(), "call");
+            format!("{used} of {calls} used{default}, {left} left{more}")
+        }
+    }
+}
+
+/// A limit for a person.
+fn told(limit: CallLimit) -> String {
+    match limit {
+        CallLimit::Default => "the default number of calls".to_owned(),
+        CallLimit::Off => "any number of calls".to_owned(),
+        CallLimit::Calls(calls) => counted(calls.get().into(), "call"),
+    }
+}
+
 fn show(sentence: &str, credentials: &Credentials, context: &mut Context) -> Outcome {
     if context.global.json {
         context.output.json(credentials)?;
@@ -214,23 +346,37 @@ fn parse_overlap(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| advice.to_owned())
 }
 
+/// A call limit as typed.
+fn parse_limit(text: &str) -> Result<CallLimit, String> {
+    let advice = "type a number of calls from 1, such as 300, or 'off' or 'default'";
+    CallLimit::parse(text).ok_or_else(|| advice.to_owned())
+}
+
 async fn list(house: &House, organisation: &Organisation, context: &mut Context) -> Outcome {
     let book = house.book().await?;
     let mut applications: Vec<&Application> =
         book.applications.values().filter(|it| it.organisation == organisation.id).collect();
     applications.sort_by_key(|application| application.name.to_lowercase());
+    let standings = house.standings(organisation.id)?;
+    let standing = |application: &Application| {
+        standings.as_ref().map(|standings| standings.get(&application.id).copied().unwrap_or_default())
+    };
     if context.global.json {
-        context.output.json(&applications.into_iter().map(shown).collect::<Vec<_>>())?;
+        let shown = applications.into_iter().map(|application| shown(application, standing(application)));
+        context.output.json(&shown.collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
-    let mut rows = table(&["name", "client id", "permissions", "secrets", "made"]);
+    let mut rows = table(&["name", "client id", "permissions", "secrets", "a minute", "an hour", "made"]);
     for application in applications {
+        let (limits, standing) = (application.limits, standing(application));
         let permissions: Vec<&str> = application.permissions.iter().map(|it| it.name()).collect();
         rows.add_row([
             escape(&application.name).into_owned(),
             application.id.to_string(),
             permissions.join(" "),
             application.secrets.len().to_string(),
+            cell(limits.per_minute, standing.map(|standing| standing.minute)),
+            cell(limits.per_hour, standing.map(|standing| standing.hour)),
             application.created_at.to_string(),
         ]);
     }
@@ -238,7 +384,33 @@ async fn list(house: &House, organisation: &Organisation, context: &mut Context)
     Ok(Exit::Done)
 }
 
-fn shown(application: &Application) -> Shown<'_> {
+/// One limit in a table: calls used of calls allowed, or the limit alone if nobody counts.
+fn cell(limit: CallLimit, room: Option<Option<api::Room>>) -> String {
+    match room {
+        None => limit.to_string(),
+        Some(None) => CallLimit::Off.to_string(),
+        Some(Some(room)) => format!("{} of {}", grouped(room.used.into()), grouped(room.calls_max.into())),
+    }
+}
+
+fn shown_limits(application: &Application) -> ShownLimits {
+    let limit = |limit: CallLimit| match limit {
+        CallLimit::Calls(calls) => json!(calls),
+        word => json!(word.to_string()),
+    };
+    ShownLimits {
+        per_minute: limit(application.limits.per_minute),
+        per_hour: limit(application.limits.per_hour),
+    }
+}
+
+fn shown(application: &Application, standing: Option<api::Standing>) -> Shown<'_> {
+    let room = |room: api::Room| ShownRoom {
+        limit: room.calls_max,
+        used: room.used,
+        remaining: room.remaining(),
+        more_after_seconds: room.more_after_s,
+    };
     let secret = |secret: &Secret| ShownSecret {
         created_at: secret.created_at.to_string(),
         expires_at: secret.expires_at.map(|at| at.to_string()),
@@ -250,5 +422,10 @@ fn shown(application: &Application) -> Shown<'_> {
         permissions: application.permissions.iter().map(|it| it.name()).collect(),
         created_at: application.created_at.to_string(),
         secrets: application.secrets.iter().map(secret).collect(),
+        limits: shown_limits(application),
+        usage: standing.map(|standing| ShownUsage {
+            per_minute: standing.minute.map(room),
+            per_hour: standing.hour.map(room),
+        }),
     }
 }

@@ -9,8 +9,10 @@ pub(crate) mod ingest;
 pub(crate) mod init;
 pub(crate) mod org;
 pub(crate) mod retention;
+pub(crate) mod role;
 pub(crate) mod serve;
 pub(crate) mod stats;
+pub(crate) mod user;
 
 use std::path::PathBuf;
 
@@ -58,6 +60,8 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Demo(args) => demo::run(args, context).await,
         Command::Org(command) => org::run(command, context).await,
         Command::App(command) => app::run(command, context).await,
+        Command::Role(command) => role::run(command, context).await,
+        Command::User(command) => user::run(command, context).await,
         Command::Retention(command) => retention::run(command, context).await,
         Command::Device(command) => device::run(command, context).await,
     }

@@ -41,7 +41,7 @@ pub(crate) enum OrgCommand {
         /// Its new name
         new_name: String,
     },
-    /// Remove an organisation, its applications and its sightings; asks first
+    /// Remove an organisation, its applications, its roles and its sightings; asks first
     #[command(after_help = "Example:\n  seenby org remove Contoso")]
     Remove {
         /// Its name or GUID

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tracing_subscriber::EnvFilter;
 
 use super::Context;
@@ -20,12 +21,15 @@ use crate::clock;
 use crate::control;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
 use crate::figures;
-use crate::house::{House, shown};
+use crate::house::{House, random_uuid, shown};
 use crate::settings::{LogFormat, Settings};
 use crate::store::{AnyDirectory, AnyStore};
 
 /// How often sightings outside retention are freed. No answer depends on it.
 const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
+/// How often granted calls are written down, where there are any: so that with the writing itself a crash forgets those
+/// of the last second at most.
+const KEEP_GRANTS_EVERY: Duration = Duration::from_millis(800);
 
 /// Answer GET /api/ips/{ip}/stats over HTTP
 ///
@@ -73,6 +77,7 @@ impl Server {
         let machine = api::Machine {
             wall: Arc::new(|| api::Millis(clock::now_millis())),
             steady: Arc::new(|| api::Millis(clock::steady_millis())),
+            steady_id: clock::boot().map_or_else(random_uuid, Ok)?,
             entropy: Arc::new(fill_random),
         };
         Ok(Server { listener, address, state: api::State::starting(api_settings(settings), machine) })
@@ -132,8 +137,10 @@ impl Server {
 /// An open data folder with what works on it beside the HTTP side.
 struct Open {
     house: House,
+    state: api::State<AnyStore, AnyDirectory>,
     controlled: JoinHandle<()>,
     retaining: JoinHandle<()>,
+    keeping: JoinHandle<()>,
 }
 
 impl Open {
@@ -149,20 +156,31 @@ impl Open {
         if let AnyStore::Folder(store) = &house.store {
             figures::register(state.metrics(), store);
         }
+        state.recall_grants(&house.directory).await?;
         state.set_ready(Arc::new(house.store.clone()), Arc::new(house.directory.clone()));
         let controlled = tokio::spawn({
-            let (store, directory, folder) =
-                (house.store.clone(), house.directory.clone(), house.path.clone());
-            async move { control::serve(control, &folder, store, directory, stopped).await }
+            let served = control::Served {
+                store: house.store.clone(),
+                directory: house.directory.clone(),
+                state: state.clone(),
+            };
+            let folder = house.path.clone();
+            async move { control::serve(control, &folder, served, stopped).await }
         });
         let retaining = tokio::spawn(retain(house.store.clone(), house.directory.clone()));
-        Ok(Open { house, controlled, retaining })
+        let keeping = tokio::spawn(keep_grants(state.clone()));
+        Ok(Open { house, state: state.clone(), controlled, retaining, keeping })
     }
 
     /// Once the HTTP side has ended. The control socket has been told by the same signal.
     async fn close(self) -> Result<(), Failure> {
         self.retaining.abort();
+        self.keeping.abort();
         self.controlled.await.context("the control socket failed")?;
+        // No call is granted any more.
+        if let Err(error) = keep_grants_once(&self.state).await {
+            tracing::error!(%error, "the last granted calls were not written down");
+        }
         Ok(())
     }
 }
@@ -254,6 +272,32 @@ fn api_settings(settings: &Settings) -> api::Settings {
         connections_max: connections_max(),
         ..api::Settings::default()
     }
+}
+
+/// Writes granted calls down as they are made, until it is aborted.
+async fn keep_grants(state: api::State<AnyStore, AnyDirectory>) {
+    let mut turns = tokio::time::interval(KEEP_GRANTS_EVERY);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_failing = false;
+    loop {
+        turns.tick().await;
+        match keep_grants_once(&state).await {
+            Ok(()) => is_failing = false,
+            // Said once: it is tried again with every turn.
+            Err(error) if !is_failing => {
+                is_failing = true;
+                tracing::error!(%error, "granted calls are not written down; a restart would forget them");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// It waits for the disk: not on a thread that answers questions.
+async fn keep_grants_once(state: &api::State<AnyStore, AnyDirectory>) -> anyhow::Result<()> {
+    let (state, runtime) = (state.clone(), tokio::runtime::Handle::current());
+    let kept = tokio::task::spawn_blocking(move || runtime.block_on(state.keep_grants())).await;
+    Ok(kept.context("granted calls were not written down")??)
 }
 
 /// Frees what is outside retention, at the start and every hour.

@@ -1,6 +1,7 @@
 //! The caller's side of the control socket: a [`Store`] and a [`Directory`] whose maker is a running server.
 //! Refuses to hold: asynchrony. It is only used by commands, whose threads may block; its futures are ready at once.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -8,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sighting::{
-    Actor, Answer, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey, Directory,
-    DirectoryError, OrganisationId, Question, Receipt, RegistryChange, Retained, Second, SourceName, Store,
-    StoreError,
+    Actor, Answer, ApplicationId, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey,
+    Directory, DirectoryError, GrantPage, OrganisationId, Question, Receipt, RegistryChange, Retained,
+    Second, SourceName, Store, StoreError,
 };
 
 use super::wire::{Reply, Request, WireError, WireFailure};
@@ -67,6 +68,17 @@ impl Remote {
             Reply::Failed { kind: WireFailure::Corrupt, message } => Err(StoreError::Corrupt(message)),
             Reply::Failed { message, .. } => Err(StoreError::Unavailable(message)),
             reply => Ok(reply),
+        }
+    }
+
+    /// How the applications of an organisation stand with their limits, as the server counts.
+    pub(crate) fn standings(
+        &self,
+        organisation: OrganisationId,
+    ) -> Result<BTreeMap<ApplicationId, api::Standing>, StoreError> {
+        match self.request(&Request::Standings { organisation: organisation.into() })? {
+            Reply::Standings(standings) => Ok(standings.into_iter().map(Into::into).collect()),
+            _ => Err(unexpected()),
         }
     }
 
@@ -251,6 +263,19 @@ impl Directory for Remote {
             _ => Err(unavailable(unexpected())),
         }
     }
+
+    async fn keep_grants(&self, _page: GrantPage) -> Result<(), DirectoryError> {
+        Err(counts_itself())
+    }
+
+    async fn grants(&self) -> Result<Vec<GrantPage>, DirectoryError> {
+        Err(counts_itself())
+    }
+}
+
+/// Only a server counts calls, and it holds its folder itself.
+fn counts_itself() -> DirectoryError {
+    DirectoryError::Unavailable("granted calls are kept by the server that grants them".to_owned())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]

@@ -1,5 +1,5 @@
-//! How a command works on a folder that a running server holds: every method of `Store` and `Directory`, carried
-//! over a Unix socket in the data folder. Refuses to hold: TCP (other machines use the HTTP API) and any decision;
+//! How a command works on a folder that a running server holds: every method of `Store` and `Directory`, and what only
+//! a running server knows (how applications stand with their limits), carried over a Unix socket in the data folder. Refuses to hold: TCP (other machines use the HTTP API) and any decision;
 //! the server does what its own store and directory would do.
 //!
 //! A frame is a length (u32, little endian) and that many bytes. A request's first byte is its operation: `0` says
@@ -12,7 +12,7 @@ mod socket;
 mod wire;
 
 pub(crate) use client::{ConnectError, Remote};
-pub(crate) use server::{Listening, actor, serve};
+pub(crate) use server::{Listening, Served, actor, serve};
 
 /// Says which version of this protocol the caller speaks; both sides are normally the same program.
 const OPERATION_HELLO: u8 = 0;
@@ -22,7 +22,7 @@ const OPERATION_APPEND: u8 = 1;
 const OPERATION_REQUEST: u8 = 2;
 
 /// Changes whenever a frame's meaning does.
-const PROTOCOL_VERSION: u32 = 1;
+const PROTOCOL_VERSION: u32 = 2;
 
 /// The longest frame, in bytes. The largest is a batch of 262,144 records: about 20 MB with long names.
 const FRAME_BYTES_MAX: u32 = 256 << 20;

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sighting::{Actor, Directory, DirectoryError, RegistryChange, Store, StoreError};
@@ -36,14 +37,22 @@ impl Listening {
     }
 }
 
+/// What requests are performed on.
+pub(crate) struct Served {
+    pub(crate) store: AnyStore,
+    pub(crate) directory: AnyDirectory,
+    /// The HTTP side, which counts calls.
+    pub(crate) state: api::State<AnyStore, AnyDirectory>,
+}
+
 /// Answers until `stop` turns true, then finishes the requests that have begun and removes the socket.
 pub(crate) async fn serve(
     listening: Listening,
     folder: &Path,
-    store: AnyStore,
-    directory: AnyDirectory,
+    served: Served,
     mut stop: watch::Receiver<bool>,
 ) {
+    let served = Arc::new(served);
     let mut callers = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -52,7 +61,7 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                callers.spawn(converse(stream, store.clone(), directory.clone(), stop.clone()));
+                callers.spawn(converse(stream, Arc::clone(&served), stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "the control socket could not accept a caller");
@@ -69,12 +78,7 @@ pub(crate) async fn serve(
 }
 
 /// Answers one caller, one request at a time, until it hangs up or the server stops.
-async fn converse(
-    mut stream: UnixStream,
-    store: AnyStore,
-    directory: AnyDirectory,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn converse(mut stream: UnixStream, served: Arc<Served>, mut stop: watch::Receiver<bool>) {
     let allowed = allowed_uid(&stream);
     loop {
         let frame = tokio::select! {
@@ -83,7 +87,7 @@ async fn converse(
         };
         let Ok(Some((operation, payload))) = frame else { return };
         let reply = match &allowed {
-            Ok(uid) => answer(operation, payload, &store, &directory, *uid).await,
+            Ok(uid) => answer(operation, payload, &served, *uid).await,
             Err(message) => Reply::Failed { kind: WireFailure::NotAllowed, message: message.clone() },
         };
         let written = tokio::time::timeout(WRITE_WAIT_MAX, write_reply(&mut stream, &reply)).await;
@@ -135,18 +139,13 @@ async fn write_reply(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
     stream.flush().await
 }
 
-async fn answer(
-    operation: u8,
-    payload: Vec<u8>,
-    store: &AnyStore,
-    directory: &AnyDirectory,
-    uid: u32,
-) -> Reply {
+async fn answer(operation: u8, payload: Vec<u8>, served: &Served, uid: u32) -> Reply {
+    let Served { store, directory, .. } = served;
     match operation {
         OPERATION_HELLO => Reply::Hello { version: PROTOCOL_VERSION },
         OPERATION_APPEND => append(payload, store.clone(), directory).await,
         OPERATION_REQUEST => match serde_json::from_slice(&payload) {
-            Ok(request) => perform(request, store.clone(), directory.clone(), uid).await,
+            Ok(request) => perform(request, served, uid).await,
             Err(error) => refused(&error),
         },
         _ => refused(&WireError("operation")),
@@ -224,8 +223,8 @@ impl From<DirectoryError> for Trouble {
     }
 }
 
-async fn perform(request: Request, store: AnyStore, directory: AnyDirectory, uid: u32) -> Reply {
-    match try_perform(request, store, directory, uid).await {
+async fn perform(request: Request, served: &Served, uid: u32) -> Reply {
+    match try_perform(request, served, uid).await {
         Ok(reply) => reply,
         Err(Trouble::Wire(error)) => refused(&error),
         Err(Trouble::Store(error)) => error.into(),
@@ -233,12 +232,8 @@ async fn perform(request: Request, store: AnyStore, directory: AnyDirectory, uid
     }
 }
 
-async fn try_perform(
-    request: Request,
-    store: AnyStore,
-    directory: AnyDirectory,
-    uid: u32,
-) -> Result<Reply, Trouble> {
+async fn try_perform(request: Request, served: &Served, uid: u32) -> Result<Reply, Trouble> {
+    let (store, directory) = (served.store.clone(), &served.directory);
     Ok(match request {
         Request::Stats(question) => {
             let question = question.try_into()?;
@@ -288,6 +283,13 @@ async fn try_perform(
             directory.commit(change, Actor(actor(uid)), clock::now()).await?;
             tracing::info!(caller = uid, change = what, "changed by the command line");
             Reply::Done
+        }
+        Request::Standings { organisation } => {
+            let book = directory.book().await?;
+            let applications = book.applications.values();
+            let ours = applications.filter(|application| application.organisation == organisation.into());
+            let standing = |application| served.state.standing(application);
+            Reply::Standings(ours.map(|it| (it.id, standing(it)).into()).collect())
         }
         Request::Audit { entries_max } => {
             let entries = directory.audit(entries_max).await?;

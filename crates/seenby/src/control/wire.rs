@@ -1,15 +1,16 @@
 //! The requests and replies of the control socket as JSON, mirroring the domain types one to one (those know no
 //! serde). Refuses to hold: batches (they travel in the journal's encoding) and private keys, which no command needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
+use api::{Room, Standing};
 use serde::{Deserialize, Serialize};
 use sighting::{
-    Address, Answer, Application, ApplicationId, AuditEntry, Book, Change, Coverage, Day, DeviceEntry,
-    DeviceKey, DirectoryError, FirstSeen, Identity, IdentityKind, Organisation, OrganisationId, Permission,
-    Question, RegistryChange, Retained, Retention, Second, Secret, SigningKey, SourceName, Stats, StoreError,
-    Uuid, Window,
+    Address, Answer, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, Coverage,
+    Day, DeviceEntry, DeviceKey, DirectoryError, FirstSeen, Identity, IdentityKind, Issuer, Member, MemberId,
+    MemberKind, Organisation, OrganisationId, Permission, Question, RegistryChange, Retained, Retention,
+    Role, RoleId, RolePermission, Second, Secret, SigningKey, SourceName, Stats, StoreError, Uuid, Window,
 };
 
 /// Says that a value on the wire is none of the domain's.
@@ -32,6 +33,7 @@ pub(super) enum Request {
     Book,
     Commit(WireChange),
     Audit { entries_max: usize },
+    Standings { organisation: Wire128 },
 }
 
 /// Everything that can be answered.
@@ -48,6 +50,7 @@ pub(super) enum Reply {
     Retained { dropped: u64, kept: u64 },
     Book(WireBook),
     Audit(Vec<WireAudit>),
+    Standings(Vec<WireStanding>),
     Failed { kind: WireFailure, message: String },
 }
 
@@ -425,7 +428,28 @@ pub(super) struct WireApplication {
     name: String,
     permissions: Vec<String>,
     secrets: Vec<WireSecret>,
+    per_minute: WireLimit,
+    per_hour: WireLimit,
     created_at: u32,
+}
+
+/// `default`, `off` or a number, as text.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct WireLimit(CallLimit);
+
+impl TryFrom<String> for WireLimit {
+    type Error = WireError;
+
+    fn try_from(text: String) -> Result<WireLimit, WireError> {
+        CallLimit::parse(&text).map(WireLimit).ok_or(WireError("call limit"))
+    }
+}
+
+impl From<WireLimit> for String {
+    fn from(wire: WireLimit) -> String {
+        wire.0.to_string()
+    }
 }
 
 impl From<&Application> for WireApplication {
@@ -436,6 +460,8 @@ impl From<&Application> for WireApplication {
             name: application.name.clone(),
             permissions: application.permissions.iter().map(|it| it.name().to_owned()).collect(),
             secrets: application.secrets.iter().map(WireSecret::from).collect(),
+            per_minute: WireLimit(application.limits.per_minute),
+            per_hour: WireLimit(application.limits.per_hour),
             created_at: application.created_at.unix(),
         }
     }
@@ -453,7 +479,83 @@ impl TryFrom<WireApplication> for Application {
             name: wire.name,
             permissions: permissions.collect::<Result<_, WireError>>()?,
             secrets: wire.secrets.into_iter().map(Secret::from).collect(),
+            limits: CallLimits { per_minute: wire.per_minute.0, per_hour: wire.per_hour.0 },
             created_at: Second::new(wire.created_at),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireRole {
+    id: Wire128,
+    organisation: Wire128,
+    name: String,
+    permissions: Vec<String>,
+    members: Vec<WireMember>,
+    created_at: u32,
+}
+
+impl From<&Role> for WireRole {
+    fn from(role: &Role) -> WireRole {
+        WireRole {
+            id: Wire128(role.id.0),
+            organisation: role.organisation.into(),
+            name: role.name.clone(),
+            permissions: names(&role.permissions),
+            members: role.members.iter().map(WireMember::from).collect(),
+            created_at: role.created_at.unix(),
+        }
+    }
+}
+
+impl TryFrom<WireRole> for Role {
+    type Error = WireError;
+
+    fn try_from(wire: WireRole) -> Result<Role, WireError> {
+        Ok(Role {
+            id: RoleId(wire.id.0),
+            organisation: wire.organisation.into(),
+            name: wire.name,
+            permissions: permissions(&wire.permissions)?,
+            members: wire.members.into_iter().map(Member::try_from).collect::<Result<_, _>>()?,
+            created_at: Second::new(wire.created_at),
+        })
+    }
+}
+
+fn names(permissions: &BTreeSet<RolePermission>) -> Vec<String> {
+    permissions.iter().map(|permission| permission.name().to_owned()).collect()
+}
+
+fn permissions(names: &[String]) -> Result<BTreeSet<RolePermission>, WireError> {
+    names.iter().map(|name| RolePermission::from_name(name).ok_or(WireError("permission"))).collect()
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireMember {
+    issuer: String,
+    kind: String,
+    id: String,
+}
+
+impl From<&Member> for WireMember {
+    fn from(member: &Member) -> WireMember {
+        WireMember {
+            issuer: member.issuer.to_string(),
+            kind: member.kind.name().to_owned(),
+            id: member.id.to_string(),
+        }
+    }
+}
+
+impl TryFrom<WireMember> for Member {
+    type Error = WireError;
+
+    fn try_from(wire: WireMember) -> Result<Member, WireError> {
+        Ok(Member {
+            issuer: Issuer::new(&wire.issuer).map_err(|_| WireError("issuer"))?,
+            kind: MemberKind::from_name(&wire.kind).ok_or(WireError("kind of member"))?,
+            id: MemberId::new(&wire.id).map_err(|_| WireError("id of a member"))?,
         })
     }
 }
@@ -463,6 +565,7 @@ impl TryFrom<WireApplication> for Application {
 pub(super) struct WireBook {
     organisations: Vec<WireOrganisation>,
     applications: Vec<WireApplication>,
+    roles: Vec<WireRole>,
     signing_keys: Vec<(String, u32)>,
 }
 
@@ -471,6 +574,7 @@ impl From<&Book> for WireBook {
         WireBook {
             organisations: book.organisations.values().map(WireOrganisation::from).collect(),
             applications: book.applications.values().map(WireApplication::from).collect(),
+            roles: book.roles.values().map(WireRole::from).collect(),
             signing_keys: book
                 .signing_keys
                 .iter()
@@ -489,6 +593,10 @@ impl TryFrom<WireBook> for Book {
             let application = Application::try_from(application)?;
             Ok((application.id, application))
         });
+        let roles = wire.roles.into_iter().map(|role| {
+            let role = Role::try_from(role)?;
+            Ok((role.id, role))
+        });
         let keys = wire.signing_keys.into_iter().map(|(kid, created_at)| SigningKey {
             kid,
             pkcs8: Vec::new(),
@@ -497,6 +605,7 @@ impl TryFrom<WireBook> for Book {
         Ok(Book {
             organisations: organisations.map(|organisation| (organisation.id, organisation)).collect(),
             applications: applications.collect::<Result<BTreeMap<_, _>, WireError>>()?,
+            roles: roles.collect::<Result<BTreeMap<_, _>, WireError>>()?,
             signing_keys: keys.collect(),
         })
     }
@@ -511,7 +620,14 @@ pub(super) enum WireChange {
     RemoveOrganisation(Wire128),
     AddApplication(WireApplication),
     RotateSecret { application: Wire128, secret: WireSecret, others_until: u32 },
+    SetLimits { application: Wire128, per_minute: Option<WireLimit>, per_hour: Option<WireLimit> },
     RemoveApplication(Wire128),
+    AddRole(WireRole),
+    ChangeRole { role: Wire128, name: Option<String>, permissions: Option<Vec<String>> },
+    RemoveRole(Wire128),
+    GrantRole(Wire128, WireMember),
+    RevokeRole(Wire128, WireMember),
+    RemoveMember(Wire128, WireMember),
 }
 
 impl TryFrom<&Change> for WireChange {
@@ -533,7 +649,22 @@ impl TryFrom<&Change> for WireChange {
                 secret: secret.into(),
                 others_until: others_until.unix(),
             },
+            Change::SetLimits { application, per_minute, per_hour } => WireChange::SetLimits {
+                application: Wire128(application.0),
+                per_minute: per_minute.map(WireLimit),
+                per_hour: per_hour.map(WireLimit),
+            },
             Change::RemoveApplication(id) => WireChange::RemoveApplication(Wire128(id.0)),
+            Change::AddRole(role) => WireChange::AddRole(role.into()),
+            Change::ChangeRole { role, name, permissions } => WireChange::ChangeRole {
+                role: Wire128(role.0),
+                name: name.clone(),
+                permissions: permissions.as_ref().map(names),
+            },
+            Change::RemoveRole(id) => WireChange::RemoveRole(Wire128(id.0)),
+            Change::GrantRole(id, member) => WireChange::GrantRole(Wire128(id.0), member.into()),
+            Change::RevokeRole(id, member) => WireChange::RevokeRole(Wire128(id.0), member.into()),
+            Change::RemoveMember(id, member) => WireChange::RemoveMember((*id).into(), member.into()),
             // Only a server makes keys, and it holds its folder itself.
             Change::AddSigningKey(_) => return Err(WireError("signing key")),
         })
@@ -555,7 +686,22 @@ impl TryFrom<WireChange> for Change {
                 secret: secret.into(),
                 others_until: Second::new(others_until),
             },
+            WireChange::SetLimits { application, per_minute, per_hour } => Change::SetLimits {
+                application: ApplicationId(application.0),
+                per_minute: per_minute.map(|limit| limit.0),
+                per_hour: per_hour.map(|limit| limit.0),
+            },
             WireChange::RemoveApplication(id) => Change::RemoveApplication(ApplicationId(id.0)),
+            WireChange::AddRole(role) => Change::AddRole(role.try_into()?),
+            WireChange::ChangeRole { role, name, permissions: names } => Change::ChangeRole {
+                role: RoleId(role.0),
+                name,
+                permissions: names.as_deref().map(permissions).transpose()?,
+            },
+            WireChange::RemoveRole(id) => Change::RemoveRole(RoleId(id.0)),
+            WireChange::GrantRole(id, member) => Change::GrantRole(RoleId(id.0), member.try_into()?),
+            WireChange::RevokeRole(id, member) => Change::RevokeRole(RoleId(id.0), member.try_into()?),
+            WireChange::RemoveMember(id, member) => Change::RemoveMember(id.into(), member.try_into()?),
         })
     }
 }
@@ -579,6 +725,50 @@ impl From<WireAudit> for AuditEntry {
     }
 }
 
+/// How one application stands with its limits.
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireStanding {
+    application: Wire128,
+    minute: Option<WireRoom>,
+    hour: Option<WireRoom>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug)]
+struct WireRoom {
+    calls_max: u32,
+    used: u32,
+    more_after_s: Option<u64>,
+}
+
+impl From<Room> for WireRoom {
+    fn from(Room { calls_max, used, more_after_s }: Room) -> WireRoom {
+        WireRoom { calls_max, used, more_after_s }
+    }
+}
+
+impl From<WireRoom> for Room {
+    fn from(WireRoom { calls_max, used, more_after_s }: WireRoom) -> Room {
+        Room { calls_max, used, more_after_s }
+    }
+}
+
+impl From<(ApplicationId, Standing)> for WireStanding {
+    fn from((application, standing): (ApplicationId, Standing)) -> WireStanding {
+        WireStanding {
+            application: Wire128(application.0),
+            minute: standing.minute.map(Into::into),
+            hour: standing.hour.map(Into::into),
+        }
+    }
+}
+
+impl From<WireStanding> for (ApplicationId, Standing) {
+    fn from(wire: WireStanding) -> (ApplicationId, Standing) {
+        let standing = Standing { minute: wire.minute.map(Into::into), hour: wire.hour.map(Into::into) };
+        (ApplicationId(wire.application.0), standing)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -597,6 +787,33 @@ mod tests {
         }
     }
 
+    fn calls(number: u32) -> CallLimit {
+        CallLimit::Calls(NonZeroU32::new(number).expect("not zero"))
+    }
+
+    fn member() -> Member {
+        let issuer = Issuer::new("https://login.example.org").expect("a URL");
+        Member { issuer, kind: MemberKind::Group, id: MemberId::new("g|1").expect("an id") }
+    }
+
+    fn role() -> Role {
+        Role {
+            id: RoleId(Uuid::from_u128(11)),
+            organisation: organisation().id,
+            name: "analysts".to_owned(),
+            permissions: RolePermission::ALL.into(),
+            members: [member()].into(),
+            created_at: Second::new(5),
+        }
+    }
+
+    #[test]
+    fn a_standing_arrives() {
+        let room = Room { calls_max: 7, used: 9, more_after_s: Some(3) };
+        let sent = (ApplicationId(Uuid::from_u128(8)), Standing { minute: Some(room), hour: None });
+        assert_eq!(<(ApplicationId, Standing)>::from(through_json(&WireStanding::from(sent))), sent);
+    }
+
     #[test]
     fn a_book_arrives_without_private_keys() {
         let mut book = Book::default();
@@ -607,9 +824,11 @@ mod tests {
             name: "soar".to_owned(),
             permissions: vec![Permission::IpReadAll],
             secrets: vec![Secret { sha256: [3; 32], created_at: Second::new(5), expires_at: None }],
+            limits: CallLimits { per_minute: CallLimit::Off, per_hour: calls(7) },
             created_at: Second::new(5),
         };
         book.apply(&Change::AddApplication(application)).expect("new");
+        book.apply(&Change::AddRole(role())).expect("new");
         let mut key = SigningKey { kid: "k1".to_owned(), pkcs8: vec![1, 2, 3], created_at: Second::new(1) };
         book.apply(&Change::AddSigningKey(key.clone())).expect("new");
         let arrived = Book::try_from(through_json(&WireBook::from(&book))).expect("makes sense");
@@ -628,7 +847,24 @@ mod tests {
             Change::SetRetention(id, Retention::Hours(5)),
             Change::RemoveOrganisation(id),
             Change::RotateSecret { application: ApplicationId(id.0), secret, others_until: Second::new(99) },
+            Change::SetLimits {
+                application: ApplicationId(id.0),
+                per_minute: Some(calls(5)),
+                per_hour: Some(CallLimit::Default),
+            },
+            Change::SetLimits {
+                application: ApplicationId(id.0),
+                per_minute: None,
+                per_hour: Some(CallLimit::Off),
+            },
             Change::RemoveApplication(ApplicationId(id.0)),
+            Change::AddRole(role()),
+            Change::ChangeRole { role: role().id, name: Some("x".to_owned()), permissions: None },
+            Change::ChangeRole { role: role().id, name: None, permissions: Some(BTreeSet::new()) },
+            Change::RemoveRole(role().id),
+            Change::GrantRole(role().id, member()),
+            Change::RevokeRole(role().id, member()),
+            Change::RemoveMember(id, member()),
         ] {
             let wire = WireChange::try_from(&change).expect("may travel");
             assert_eq!(Change::try_from(through_json(&wire)).expect("makes sense"), change);

@@ -7,6 +7,8 @@ mod demo;
 mod durability;
 mod folders;
 mod hostile_names;
+mod limits;
+mod roles;
 mod samples;
 mod served;
 mod starting;

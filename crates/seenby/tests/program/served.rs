@@ -62,8 +62,10 @@ fn every_command(place: &Place) {
     place.run(["org", "rename", "Contoso", "Fabrikam"]).ends(0);
     place.run(["app", "add", "x", "--organisation", "Fabrikam", "--permission", "Ip.Read.All"]).ends(0);
     place.run(["app", "rotate", "x", "--organisation", "Fabrikam"]).ends(0);
+    place.run(["app", "limit", "x", "--per-minute", "7", "--organisation", "Fabrikam"]).ends(0);
     let listed = place.run(["app", "list", "--organisation", "Fabrikam", "--json"]).ends(0).json();
     assert_eq!(listed[0]["permissions"], json!(["Ip.Read.All"]));
+    assert_eq!(listed[0]["limits"], json!({"per_minute": 7, "per_hour": "default"}));
     place.run(["app", "remove", "x", "--organisation", "Fabrikam", "--yes"]).ends(0);
     place.run(["org", "remove", "Fabrikam", "--yes"]).ends(0);
     let init = place.run(["init", "--json"]).ends(0).json();
