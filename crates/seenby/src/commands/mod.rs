@@ -11,6 +11,7 @@ pub(crate) mod org;
 pub(crate) mod retention;
 pub(crate) mod serve;
 pub(crate) mod stats;
+pub(crate) mod tls;
 
 use std::path::PathBuf;
 
@@ -60,6 +61,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::App(command) => app::run(command, context).await,
         Command::Retention(command) => retention::run(command, context).await,
         Command::Device(command) => device::run(command, context).await,
+        Command::Tls(command) => tls::run(command, context).await,
     }
 }
 
