@@ -16,18 +16,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
 use crate::called::Scheme;
-use crate::settings::Settings;
+use crate::state::Shared;
 
 /// The largest head of a request: a 16 KiB token beside the usual headers must fit, to be refused with a reason.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -45,6 +46,9 @@ const ERROR_STREAMS_MAX: usize = 100;
 /// After the stop signal a connection without a request under way has this long to write what it still has.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// The error of a server that has no room for one more connection or request.
+pub(crate) const FULL_BODY: &str = r#"{"error":{"code":"ServiceUnavailable","message":"The server has as many connections as it can. Try again in a few seconds.","target":"none"}}"#;
+
 /// How far a shutdown has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
@@ -60,23 +64,34 @@ pub(crate) async fn stopping(phases: &mut watch::Receiver<Phase>) {
 }
 
 /// A connection that is let in.
-pub(crate) struct Connection<'a> {
+pub(crate) struct Connection {
     /// Who called, as far as is known.
     pub(crate) peer: SocketAddr,
     pub(crate) scheme: Scheme,
     /// The peer chose HTTP/2.
     pub(crate) is_http2: bool,
     pub(crate) service: Router,
-    pub(crate) settings: &'a Settings,
+    pub(crate) shared: Arc<Shared>,
+    /// How many requests of HTTP/2 may be answered at once, on all connections together: as many as there may be
+    /// connections, so that one that carries a hundred of them costs no more than a hundred of HTTP/1.1.
+    pub(crate) requests: Arc<Semaphore>,
     pub(crate) phases: watch::Receiver<Phase>,
 }
 
-impl Connection<'_> {
+impl Connection {
     /// Answers until either side ends it.
     pub(crate) async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Connection { peer, scheme, is_http2, service, settings, phases } = self;
+        let Connection { peer, scheme, is_http2, service, shared, requests, phases } = self;
+        let settings = &shared.settings;
         let activity = Arc::new(Activity::new());
-        let caller = Caller { peer, scheme, service, activity: Arc::clone(&activity) };
+        let caller = Caller {
+            peer,
+            scheme,
+            service,
+            requests,
+            activity: Arc::clone(&activity),
+            shared: Arc::clone(&shared),
+        };
         let stream = TokioIo::new(stream);
         let ended = if is_http2 {
             let answer = service_fn(move |request| caller.clone().answer_http2(request));
@@ -180,7 +195,9 @@ struct Caller {
     peer: SocketAddr,
     scheme: Scheme,
     service: Router,
+    requests: Arc<Semaphore>,
     activity: Arc<Activity>,
+    shared: Arc<Shared>,
 }
 
 impl Caller {
@@ -192,7 +209,13 @@ impl Caller {
     /// The request is under way until its answer has been taken.
     async fn answer_http2(self, request: Request<Incoming>) -> Result<Response<Unread>, Infallible> {
         let counted = Counted::new(Arc::clone(&self.activity));
-        let response = self.answer(request).await?;
+        let response = match Arc::clone(&self.requests).try_acquire_owned() {
+            Ok(_permit) => self.answer(request).await?,
+            Err(_) => {
+                self.shared.metrics.turned_away();
+                full()
+            }
+        };
         Ok(response.map(|body| Unread::new(body, counted)))
     }
 
@@ -202,6 +225,15 @@ impl Caller {
         request.extensions_mut().insert(self.scheme);
         self.service.oneshot(request).await
     }
+}
+
+/// What a full server says, in the words of [`FULL_BODY`].
+fn full() -> Response<Body> {
+    let mut response = Response::new(Body::from(FULL_BODY));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    response
 }
 
 /// What happens on a connection.

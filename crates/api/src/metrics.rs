@@ -73,7 +73,7 @@ impl Metrics {
             );
             registry.register(
                 "seenby_connections_turned_away",
-                "Connections over the bound, told to come back later",
+                "Connections and requests over the bound, told to come back later",
                 turned_away.clone(),
             );
             registry.register(

@@ -78,6 +78,7 @@ pub async fn serve<S: Store + 'static, D: Directory + 'static>(
             service: face(state.clone(), face_shown),
             tls,
             is_proxied,
+            requests: Arc::new(Semaphore::new(connections_max)),
             phases: phases.clone(),
             _alive: alive.clone(),
         },
@@ -160,6 +161,7 @@ struct Visit {
     service: Router,
     tls: Option<Tls>,
     is_proxied: bool,
+    requests: Arc<Semaphore>,
     phases: watch::Receiver<Phase>,
     _alive: mpsc::Sender<Infallible>,
 }
@@ -212,7 +214,8 @@ impl Visit {
             scheme,
             is_http2,
             service: self.service.clone(),
-            settings: &self.shared.settings,
+            shared: Arc::clone(&self.shared),
+            requests: Arc::clone(&self.requests),
             phases: self.phases.clone(),
         };
         let Some(tls) = &self.tls else { return connection(Scheme::Http, false).run(stream).await };
@@ -261,6 +264,7 @@ async fn tell_full(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::FULL_BODY;
 
     #[test]
     fn the_answer_of_a_full_server_says_its_own_length() {
@@ -270,5 +274,6 @@ mod tests {
         assert_eq!(length, body.len().to_string());
         let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
         assert_eq!(body["error"]["code"], "ServiceUnavailable");
+        assert!(text.ends_with(FULL_BODY), "the same in both versions of HTTP");
     }
 }

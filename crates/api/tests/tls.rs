@@ -3,15 +3,18 @@
 
 mod common;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, Response};
 use common::{ACME, READER, SEEN, TestApp, form};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -148,6 +151,21 @@ impl Server {
         // Far below the shutdown timeout of 8 s.
         let ended = tokio::time::timeout(Duration::from_secs(5), self.served).await.expect("in time");
         ended.expect("no panic").expect("no error");
+    }
+}
+
+/// A body that never comes.
+struct Never;
+
+impl hyper::body::Body for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
     }
 }
 
@@ -315,6 +333,40 @@ async fn a_full_server_says_so_over_tls() {
     server.stop().await;
 }
 
+/// One connection of HTTP/2 does not get around the bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_of_http2_are_bounded_as_connections_are() {
+    let settings =
+        Settings { connections_max: 2, form_timeout: Duration::from_secs(2), ..Settings::default() };
+    let server = Server::start(settings).await;
+    let mut client = server.http2().await;
+    // Forms that never come keep their requests under way.
+    let slow = || {
+        let body = Body::new(Never);
+        Request::post(server.url(&format!("/{ACME}/oauth2/token"))).body(body).expect("good")
+    };
+    let (one, two) = (client.send_request(slow()), client.send_request(slow()));
+    let (one, two) = (tokio::spawn(one), tokio::spawn(two));
+    let alive = || Request::get(server.url("/healthz")).body(Body::empty()).expect("good");
+    let refused = async {
+        loop {
+            let (status, headers, body) = taken(client.send_request(alive()).await.expect("sent")).await;
+            if status == 503 {
+                return (headers, body);
+            }
+        }
+    };
+    let (headers, body) = tokio::time::timeout(Duration::from_secs(5), refused).await.expect("full");
+    assert_eq!(headers["retry-after"], "5");
+    assert!(body.contains("ServiceUnavailable"), "{body}");
+    for slow in [one, two] {
+        let (status, _, body) = taken(slow.await.expect("no panic").expect("sent")).await;
+        assert_eq!(status, 408, "{body}");
+    }
+    assert_eq!(taken(client.send_request(alive()).await.expect("sent")).await.0, 200);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_and_open_handshakes_do_not_hold_a_shutdown_up() {
     let server = Server::start(Settings::default()).await;
@@ -325,6 +377,28 @@ async fn idle_connections_and_open_handshakes_do_not_hold_a_shutdown_up() {
     let app = server.app.state.clone();
     server.stop().await;
     drop((one, two, silent, half, app));
+}
+
+/// The proxy's word comes before the handshake, and without one there is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_speaks_before_the_handshake() {
+    let trusted_proxies = vec![sighting::Network::parse("127.0.0.0/8").expect("a network")];
+    let server =
+        Server::start(Settings { trusted_proxies, proxy_protocol: true, ..Settings::default() }).await;
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x01\xc3\x50\x01\xbb";
+    stream.write_all(header).await.expect("written");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connector = server.authority.connector(&[&TLS13], H1);
+    let mut stream = connector.connect(name, stream).await.expect("a handshake");
+    let request = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("closed with a good-bye");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(server.connect(H1).await.is_err());
+    server.metric("seenby_proxy_refusals_total{reason=\"malformed\"} 1\n").await;
+    server.stop().await;
 }
 
 /// HTTP/2 has no time for a head of its own, and says nothing of connections without requests.

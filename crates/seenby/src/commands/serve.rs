@@ -96,6 +96,11 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     if metrics_url.is_none() && !server.has_metrics_for_callers() {
         tracing::info!("/metrics is not served where others come; give it a listener with --metrics-listen");
     }
+    if server.is_in_the_clear() {
+        tracing::warn!(
+            "secrets and tokens come over the network in plain HTTP; make a certificate with `tls init`, or name one with --tls-certificate"
+        );
+    }
     let following = served.map(|served| {
         served.register(server.state.metrics());
         tokio::spawn(served.follow())
@@ -149,6 +154,12 @@ impl Server {
     /// Whether callers' listener has `/metrics` too, when they have no other.
     fn has_metrics_for_callers(&self) -> bool {
         self.settings.is_reached_from_here_alone(self.address)
+    }
+
+    /// Whether callers on other machines talk to it without TLS. Behind proxies that is their business.
+    fn is_in_the_clear(&self) -> bool {
+        let is_local = self.address.ip().is_loopback() || !self.settings.trusted_proxies.is_empty();
+        self.listeners.tls.is_none() && !is_local
     }
 
     /// Listens at once, answers questions once the folder is open (then it calls `ready`), and goes on until it is told to

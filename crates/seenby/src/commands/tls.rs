@@ -203,7 +203,7 @@ fn renew(args: &RenewArgs, mut context: Context) -> Outcome {
     let now = clock::now();
     let leaf = authority::new_leaf(&ca, &old.hosts, now, serial()?)
         .context("the certificate cannot be made")
-        .exit_with(Exit::NotAllowed)?;
+        .exit_with(Exit::WrongCommandLine)?;
     write_pair(&files.pair, &leaf)?;
     let told = tell(&files.pair, Some(&files), now)?;
     if context.global.json {

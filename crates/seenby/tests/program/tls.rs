@@ -79,6 +79,11 @@ fn two_commands_serve_over_tls() {
         let context = format!("{{\"@odata.context\":\"{}", server.url(host, "/api/$metadata#"));
         assert!(answer.contains(&context), "{answer}");
     }
+    let metrics = curl(&ca, &server.url("localhost", "/metrics"), &[]).ends(0).stdout;
+    let expiry =
+        metrics.lines().find_map(|it| it.strip_prefix("seenby_tls_certificate_expiry_timestamp_seconds "));
+    let expiry: u32 = expiry.and_then(|seconds| seconds.parse().ok()).expect("a time");
+    assert!((89 * 86_400..90 * 86_400).contains(&(expiry - now.unix())), "{expiry}");
     // Nobody is served without TLS, nor with an older one.
     let plain = server.url("127.0.0.1", "/healthz").replace("https", "http");
     assert_ne!(curl(&ca, &plain, &[]).code, 0);
