@@ -51,10 +51,10 @@ bless: ## rewrite expected test output; read the difference before you commit it
 setup: system rust tools ## install what is missing
 
 system:
-	@command -v cc >/dev/null && command -v curl >/dev/null || { \
-	  command -v apt-get >/dev/null || { echo "install a C compiler and curl, then run this again" >&2; exit 1; }; \
+	@command -v cc >/dev/null && command -v curl >/dev/null && command -v openssl >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "install a C compiler, curl and openssl, then run this again" >&2; exit 1; }; \
 	  $(SUDO) apt-get update -q; \
-	  $(SUDO) apt-get install -y -q --no-install-recommends gcc libc6-dev curl ca-certificates; }
+	  $(SUDO) apt-get install -y -q --no-install-recommends gcc libc6-dev curl openssl ca-certificates; }
 
 rust:
 	@command -v cargo >/dev/null || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs \

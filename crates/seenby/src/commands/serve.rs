@@ -21,6 +21,7 @@ use crate::clock;
 use crate::control;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
 use crate::figures;
+use crate::hint;
 use crate::house::{House, shown};
 use crate::pair::Pair;
 use crate::settings::{LogFormat, Settings};
@@ -98,7 +99,8 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     }
     if server.is_in_the_clear() {
         tracing::warn!(
-            "secrets and tokens come over the network in plain HTTP; make a certificate with `tls init`, or name one with --tls-certificate"
+            "secrets and tokens come over the network in plain HTTP; make a certificate with `{}`, or name one with --tls-certificate",
+            hint::run("tls init").about_none()
         );
     }
     let following = served.map(|served| {

@@ -178,6 +178,11 @@ async fn init(args: InitArgs, mut context: Context) -> Outcome {
     output.line(format!("certificate for these, good until {}.", told.not_after))?;
     told.show_files(output)?;
     output.line("")?;
+    match &args.out {
+        None => output.line("`serve` speaks TLS with it from its next start.")?,
+        Some(_) => output.line(format!("Serve with it: {}", serving(&files.pair)))?,
+    }
+    output.line("")?;
     output.line("Move the CA's key off this machine now, to where you keep what is not needed every day:")?;
     output.line(format!("only `{}` needs it.", renewing(args.out.as_deref())))?;
     output.line("Whoever has it can pass for the hosts above, to clients that trust this CA.")?;
@@ -190,6 +195,13 @@ async fn init(args: InitArgs, mut context: Context) -> Outcome {
 fn renewing(out: Option<&Path>) -> hint::Hint {
     let out = out.map(|folder| format!(" --out {}", quote(hint::absolute(folder)))).unwrap_or_default();
     hint::run(format!("tls renew --ca-key FILE{out}")).about_none()
+}
+
+/// The command that serves with a pair outside the data folder.
+fn serving(pair: &Pair) -> hint::Hint {
+    let of = |path: &Path| quote(hint::absolute(path));
+    let (certificate, key) = (of(&pair.certificate), of(&pair.key));
+    hint::run(format!("serve --tls-certificate {certificate} --tls-key {key}")).about_none()
 }
 
 fn renew(args: &RenewArgs, mut context: Context) -> Outcome {
