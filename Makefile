@@ -23,18 +23,21 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 tool = $(1) --version 2>/dev/null | grep -qwF $(2) \
 	|| env -u CARGO_TARGET_DIR cargo install $(1) --version $(2) --locked --root "$(TOOLS)"
 
-.PHONY: help demo check test bench bless setup system rust tools fmt lint unit docs deny machete demo-run
+.PHONY: help demo check test test-clients bench bless setup system rust tools fmt lint unit docs deny machete demo-run
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
 
 demo: system rust ## build, then the whole product on a simulated fleet; Ctrl-C ends it
 	cargo run --release --locked -p seenby -- demo
 
 check: fmt lint unit ## format, lints and tests; no downloads but crates
 
-test: setup check docs deny machete demo-run ## install what is missing, then everything that CI runs
+test: setup check test-clients docs deny machete demo-run ## install what is missing, then everything that CI runs
 	@echo "make test: all passed"
+
+test-clients: ## Microsoft's own libraries for Python against a server over TLS (says so where they are out of reach)
+	crates/seenby/tests/clients/run
 
 bench: ## measure this machine (QUICK=1: in a few minutes)
 	cargo build --release --locked -p seenby
@@ -48,10 +51,10 @@ bless: ## rewrite expected test output; read the difference before you commit it
 setup: system rust tools ## install what is missing
 
 system:
-	@command -v cc >/dev/null && command -v curl >/dev/null || { \
-	  command -v apt-get >/dev/null || { echo "install a C compiler and curl, then run this again" >&2; exit 1; }; \
+	@command -v cc >/dev/null && command -v curl >/dev/null && command -v openssl >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "install a C compiler, curl and openssl, then run this again" >&2; exit 1; }; \
 	  $(SUDO) apt-get update -q; \
-	  $(SUDO) apt-get install -y -q --no-install-recommends gcc libc6-dev curl ca-certificates; }
+	  $(SUDO) apt-get install -y -q --no-install-recommends gcc libc6-dev curl openssl ca-certificates; }
 
 rust:
 	@command -v cargo >/dev/null || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs \

@@ -9,17 +9,33 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::HOST;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
-use sighting::{Address, Directory, Store};
+use sighting::{Directory, Store};
 
+use crate::proxied::is_trusted;
 use crate::state::{Shared, State};
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The scheme of every connection that this server accepts itself. What a client writes before `://` in an absolute
-/// request target is only its word.
-const SCHEME: &str = "http";
 /// DNS names have at most 253 characters; a port and brackets need a few more.
 const HOST_BYTES_MAX: usize = 264;
+
+/// What a connection that this server accepted speaks. What a client writes before `://` in an absolute request target is
+/// only its word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    /// As URLs begin.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+}
 
 /// `{scheme}://{host}` as the client called it, without a slash at the end.
 pub(crate) struct Called(pub(crate) String);
@@ -34,12 +50,12 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
 
 fn base(shared: &Shared, parts: &Parts) -> String {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let is_trusted = |peer| shared.settings.trusted_proxies.iter().any(|proxy| proxy.contains(peer));
-    let forwarded = peer.map(Address::from).is_some_and(is_trusted);
+    let forwarded = peer.is_some_and(|peer| is_trusted(&shared.settings.trusted_proxies, peer));
     let header = |name: &HeaderName| first_value(&parts.headers, name).filter(|_| forwarded);
     let forwarded_scheme = header(&FORWARDED_PROTO)
         .and_then(|scheme| ["http", "https"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known)));
-    let scheme = forwarded_scheme.unwrap_or(SCHEME);
+    let scheme =
+        forwarded_scheme.unwrap_or_else(|| parts.extensions.get().copied().unwrap_or(Scheme::Http).as_str());
     let host = header(&FORWARDED_HOST)
         .or(parts.uri.authority().map(axum::http::uri::Authority::as_str))
         .or(first_value(&parts.headers, &HOST))

@@ -1,9 +1,11 @@
-//! The list of all layers around the routes, outermost first: bodies taken off answers to HEAD, compression, observation
-//! (request id, log, metrics, errors rendered, RateLimit headers), panic guard, timeout, host check, drain. Refuses to hold: who may ask and
+//! The list of all layers around the routes, outermost first: the word that TLS is spoken here, bodies taken off answers
+//! to HEAD, compression, observation (request id, log, metrics, errors rendered, RateLimit headers), panic guard, timeout,
+//! host check, drain. Refuses to hold: who may ask and
 //! how often: those belong to a route.
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,9 +13,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{MatchedPath, Request, State as Held};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State as Held};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST, STRICT_TRANSPORT_SECURITY};
+use axum::http::uri::Authority;
+use axum::http::{HeaderName, HeaderValue, Method, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -24,6 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::bearer::{Holder, Noted, Principal};
+use crate::called::Scheme;
 use crate::error::{ApiError, Failure, shown};
 use crate::ratelimit;
 use crate::routes::{CalledUri, TOKEN_V1, TOKEN_V2};
@@ -31,6 +35,9 @@ use crate::state::Shared;
 
 /// The response header that carries the request id; an error's `target` and the log line have the same.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// One year. Hosts below this one are not ours to speak for.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The route label of requests that no route matched.
 const NO_ROUTE: &str = "none";
@@ -46,6 +53,17 @@ pub(crate) fn all<S: Clone + Send + Sync + 'static>(routes: Router<S>, shared: &
         .layer(from_fn_with_state(of(), observe))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn(without_body_for_head))
+        .layer(from_fn(strict_transport_security))
+}
+
+/// Browsers that came over TLS come over TLS from now on. Never said without TLS: there it could be anybody's word.
+async fn strict_transport_security(request: Request, next: Next) -> Response {
+    let is_https = request.extensions().get() == Some(&Scheme::Https);
+    let mut response = next.run(request).await;
+    if is_https {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    response
 }
 
 /// Gives the request its id, renders the error if there is one, and leaves one log line and the metrics.
@@ -59,6 +77,7 @@ async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Ne
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let path =
         request.extensions().get::<CalledUri>().map(|called| shown(called.0.path())).unwrap_or_default();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
     // A stopwatch, not a clock: it decides nothing and is only shown.
     let started = tokio::time::Instant::now();
     let mut response = next.run(request).await;
@@ -78,7 +97,8 @@ async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Ne
     }
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
     shared.metrics.answered(route, status, elapsed.as_secs_f64());
-    let line = Line { request_id: &request_id, method: &method, path: &path, route, status, elapsed };
+    let (request_id, method, path, peer) = (&*request_id, &*method, &*path, peer.as_deref());
+    let line = Line { request_id, method, path, peer, route, status, elapsed };
     line.log(noted.principal(), failure.as_deref());
     response
 }
@@ -88,6 +108,8 @@ struct Line<'a> {
     request_id: &'a str,
     method: &'a str,
     path: &'a str,
+    /// Who called: with a proxy that says so, whom it stands for.
+    peer: Option<&'a str>,
     route: &'a str,
     status: u16,
     elapsed: Duration,
@@ -95,7 +117,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn log(&self, principal: Option<&Principal>, failure: Option<&Failure>) {
-        let Line { request_id, method, path, route, status, elapsed } = self;
+        let Line { request_id, method, path, peer, route, status, elapsed } = self;
         let elapsed_us = elapsed.as_micros() as u64;
         let organisation = principal.map(|principal| principal.organisation.to_string());
         let application = principal.map(|principal| match principal.holder {
@@ -114,6 +136,7 @@ impl Line<'_> {
             route,
             status,
             elapsed_us,
+            peer,
             organisation,
             application,
             code,
@@ -195,9 +218,16 @@ async fn limit_time(Held(shared): Held<Arc<Shared>>, request: Request, next: Nex
     answer.await.unwrap_or_else(|_| ApiError::TimedOut.into_response())
 }
 
-/// Two `Host` headers mean different servers to different programs on the way here.
+/// Two hosts mean different servers to different programs on the way here. HTTP/2 has its own word for the host
+/// (`:authority`); a `Host` header beside it must be the same.
 async fn check_host(request: Request, next: Next) -> Response {
-    if request.headers().get_all(HOST).iter().count() > 1 {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let first = hosts.next();
+    let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+    let differs = |(authority, host): (&Authority, &HeaderValue)| {
+        !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes())
+    };
+    if hosts.next().is_some() || authority.zip(first).is_some_and(differs) {
         return ApiError::BadRequest { problem: "Send exactly one Host header." }.into_response();
     }
     next.run(request).await

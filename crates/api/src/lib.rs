@@ -1,7 +1,8 @@
 //! HTTP for seenby: any client written for Defender for Endpoint's Get IP statistics works against this router.
 //!
 //! Holds: the two lists that explain the service (`routes`, `layers`), bearer tokens, the built-in issuer with client
-//! secrets, exact call limits that outlive the process, the OData view, errors, metrics, and the loop that accepts connections.
+//! secrets, exact call limits that outlive the process, the OData view, errors, metrics, and the loops that accept
+//! connections, with TLS or without.
 //!
 //! Refuses to hold: files, the wall clock and randomness (all three are given), how sightings are stored or counted
 //! (`Store`), and who keeps the book of organisations and applications (`Directory`). Only `view` and `presets` know
@@ -9,6 +10,7 @@
 
 mod bearer;
 mod called;
+mod connection;
 mod discovery;
 mod error;
 mod form;
@@ -21,6 +23,7 @@ mod oauth;
 mod openapi;
 mod presets;
 mod probes;
+mod proxied;
 mod query;
 mod ratelimit;
 mod recall;
@@ -30,6 +33,7 @@ mod serve;
 mod settings;
 mod state;
 mod stats;
+mod tls;
 mod token;
 mod view;
 
@@ -40,10 +44,12 @@ pub use layers::REQUEST_ID_HEADER;
 pub use limits::{Limiter, Quota, Refused, Room, Standing, Taken};
 pub use metrics::Metrics;
 pub use oauth::OAuthError;
+pub use presets::is_vendors_host;
 pub use ratelimit::{POLICY_HEADER, STATE_HEADER};
 pub use routes::router;
 pub use secret::{PlainSecret, new_secret};
-pub use serve::serve;
+pub use serve::{Listeners, serve};
 pub use settings::{Limits, Settings, UnknownIp};
 pub use state::{Clock, Entropy, Machine, Millis, State};
+pub use tls::{Tls, TlsError};
 pub use token::TokenRefusal;

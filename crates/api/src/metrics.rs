@@ -12,6 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::limits::Quota;
+use crate::proxied::ProxyRefusal;
+use crate::tls::HandshakeFailure;
 use crate::token::TokenRefusal;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -46,6 +48,8 @@ pub struct Metrics {
     grants_not_kept: Gauge,
     refused_tokens: Family<Because, Counter>,
     turned_away: Counter,
+    failed_handshakes: Family<Because, Counter>,
+    refused_proxies: Family<Because, Counter>,
 }
 
 impl Metrics {
@@ -60,9 +64,12 @@ impl Metrics {
             grants_not_kept: Gauge::default(),
             refused_tokens: Family::default(),
             turned_away: Counter::default(),
+            failed_handshakes: Family::default(),
+            refused_proxies: Family::default(),
         };
         metrics.register(|registry| {
             let Metrics { requests, seconds, refused_tokens, turned_away, .. } = &metrics;
+            let Metrics { failed_handshakes, refused_proxies, .. } = &metrics;
             registry.register("seenby_http_requests", "Requests by route and status", requests.clone());
             registry.register("seenby_http_request_seconds", "Time to the answer by route", seconds.clone());
             registry.register(
@@ -72,8 +79,18 @@ impl Metrics {
             );
             registry.register(
                 "seenby_connections_turned_away",
-                "Connections over the bound, told to come back later",
+                "Connections and requests over the bound, told to come back later",
                 turned_away.clone(),
+            );
+            registry.register(
+                "seenby_tls_handshake_failures",
+                "TLS handshakes that came to nothing",
+                failed_handshakes.clone(),
+            );
+            registry.register(
+                "seenby_proxy_refusals",
+                "Connections closed for want of a good PROXY header",
+                refused_proxies.clone(),
             );
         });
         metrics.register(|registry| {
@@ -133,6 +150,14 @@ impl Metrics {
 
     pub(crate) fn turned_away(&self) {
         self.turned_away.inc();
+    }
+
+    pub(crate) fn handshake_failed(&self, failure: HandshakeFailure) {
+        self.failed_handshakes.get_or_create(&Because { reason: failure.label() }).inc();
+    }
+
+    pub(crate) fn proxy_refused(&self, refusal: ProxyRefusal) {
+        self.refused_proxies.get_or_create(&Because { reason: refusal.label() }).inc();
     }
 
     pub(crate) fn token_refused(&self, refusal: TokenRefusal) {

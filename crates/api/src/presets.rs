@@ -25,6 +25,34 @@ const PRESETS: [&str; 16] = [
     "https://securitycenter.onmicrosoft.com/windowsatpservice",
 ];
 
+/// The domains under which the original and its sign-in are reached. A certificate for one of their hosts makes this server
+/// pass for them.
+const VENDORS_DOMAINS: [&str; 15] = [
+    "azure.com",
+    "azure.us",
+    "live.com",
+    "microsoft.com",
+    "microsoft.us",
+    "microsoftonline-p.com",
+    "microsoftonline.com",
+    "microsoftonline.us",
+    "office.com",
+    "office365.us",
+    "onmicrosoft.com",
+    "onmicrosoft.us",
+    "windows.com",
+    "windows.net",
+    "windows.us",
+];
+
+/// Whether a host name is the original vendor's, in any case, with or without its last dot.
+pub fn is_vendors_host(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let under =
+        |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    VENDORS_DOMAINS.iter().any(under)
+}
+
 /// A set of resources, each meant with and without its trailing slash.
 pub(crate) struct Resources(HashSet<String>);
 
@@ -45,6 +73,21 @@ impl Resources {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_of_the_vendor() {
+        for preset in PRESETS {
+            let host =
+                preset.strip_prefix("https://").and_then(|rest| rest.split('/').next()).expect("a host");
+            assert!(is_vendors_host(host), "{host}");
+        }
+        for host in ["Login.MicrosoftOnline.com.", "microsoft.com", "sts.windows.net", "x.microsoft.us"] {
+            assert!(is_vendors_host(host), "{host}");
+        }
+        for host in ["notmicrosoft.com", "microsoft.com.example", "localhost", "windows", ""] {
+            assert!(!is_vendors_host(host), "{host}");
+        }
+    }
 
     #[test]
     fn with_and_without_one_slash() {

@@ -1,5 +1,5 @@
 //! The list of all routes, and how a path as it was called becomes one of them: in any case, with or without the
-//! version, with or without a slash at the end. Refuses to hold: what a handler does, and layers.
+//! version, with or without a slash at the end; and which of them a listener shows. Refuses to hold: what a handler does, and layers.
 
 use std::convert::Infallible;
 
@@ -24,16 +24,38 @@ use crate::{discovery, issuer, layers, openapi, probes, stats, view};
 pub(crate) const TOKEN_V2: &str = "/{tenant}/oauth2/v2.0/token";
 pub(crate) const TOKEN_V1: &str = "/{tenant}/oauth2/token";
 
+/// What a listener shows of the service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Face {
+    /// Every route, where only this machine comes.
+    Whole,
+    /// What callers need, and the probes, which say nothing of anybody.
+    Callers,
+    /// What the operator's machines need.
+    Operator,
+}
+
 /// The service of a state: every route and every layer. A wrong method on a known route is 405 with `Allow`, an
 /// unknown route is 404, both with an empty body.
 pub fn router<S: Store + 'static, D: Directory + 'static>(state: State<S, D>) -> Router {
+    face(state, Face::Whole)
+}
+
+/// A part of the service, with every layer.
+pub(crate) fn face<S: Store + 'static, D: Directory + 'static>(state: State<S, D>, face: Face) -> Router {
     let shared = std::sync::Arc::clone(state.shared());
-    let routes = layers::all(routes::<S, D>(), &shared).with_state(state);
+    let routes = match face {
+        Face::Whole => callers::<S, D>().merge(probes()).merge(metrics()),
+        Face::Callers => callers().merge(probes()),
+        Face::Operator => probes().merge(metrics()),
+    };
+    let routes = routes.fallback(async || StatusCode::NOT_FOUND);
+    let routes = layers::all(routes, &shared).with_state(state);
     // Outside of the routes, because a path must be in its one form before a route is chosen.
     Router::new().fallback_service(MapRequest::new(routes, normalise as fn(Request) -> Request))
 }
 
-fn routes<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
+fn callers<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
     Router::new()
         // the contract
         .route("/api/ips/{ip}/stats", get(stats::stats))
@@ -49,15 +71,18 @@ fn routes<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
         .route("/{tenant}/.well-known/openid-configuration", get(discovery::document_v1))
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys))
         .route("/{tenant}/discovery/keys", get(discovery::keys_v1))
-        // the operator's
-        .route("/healthz", get(probes::alive))
-        .route("/readyz", get(probes::ready))
-        .route("/metrics", get(probes::metrics))
         // what all of this is
         .route("/openapi.json", get(openapi::openapi))
         .route("/swagger.json", get(openapi::swagger))
         .route("/docs", get(openapi::page))
-        .fallback(async || StatusCode::NOT_FOUND)
+}
+
+fn probes<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
+    Router::new().route("/healthz", get(probes::alive)).route("/readyz", get(probes::ready))
+}
+
+fn metrics<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
+    Router::new().route("/metrics", get(probes::metrics))
 }
 
 /// The service document

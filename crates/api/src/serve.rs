@@ -1,41 +1,32 @@
-//! The loop that accepts connections: HTTP/1.1, with a bound on everything that a peer could hold. Refuses to hold:
-//! TLS (a stream is a stream: it joins before hyper sees it), signals, and where to listen.
+//! The loops that accept connections, on the callers' listener and on the operator's: who is let in, what comes before
+//! the first request (a proxy's word, the TLS handshake), and how a full server says so. Refuses to hold: HTTP on a
+//! connection, signals, and where to listen.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use sighting::{Directory, Store};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_io_timeout::TimeoutStream;
-use tower::ServiceExt;
 
-use crate::routes::router;
-use crate::settings::Settings;
-use crate::state::State;
+use crate::called::Scheme;
+use crate::connection::{Connection, Phase, stopping};
+use crate::proxied::named_peer;
+use crate::routes::{Face, face};
+use crate::state::{Bound, Shared, State};
+use crate::tls::Tls;
 
-/// The largest head of a request: a 16 KiB token beside the usual headers must fit, to be refused with a reason.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// After a failed accept (no file descriptors left, mostly) the loop waits, so that it does not spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-
-/// After the stop signal a connection without a request under way has this long to write what it still has.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Connections that the operator's own listener serves at once.
+const METRICS_CONNECTIONS_MAX: usize = 64;
 /// Connections over the bound that are being told so at once; yet more are only closed.
 const TURNED_AWAY_MAX: usize = 256;
 /// How long one of them may take to read it.
@@ -43,167 +34,237 @@ const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 /// What it is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 141\r\n\r\n{\"error\":{\"code\":\"ServiceUnavailable\",\"message\":\"The server has as many connections as it can. Try again in a few seconds.\",\"target\":\"none\"}}";
 
-/// How far a shutdown has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    Serving,
-    /// No new requests; those under way may end.
-    Stopping,
+/// Where a server listens, and how.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Where callers come.
+    pub main: TcpListener,
+    /// With it the callers' listener speaks TLS and nothing else.
+    pub tls: Option<Tls>,
+    /// Where the operator's machines come, in plain HTTP: `/metrics`, and the probes. Without it `/metrics` is on the
+    /// callers' listener, if only this machine reaches that.
+    pub metrics: Option<TcpListener>,
 }
 
-/// Answers on a listener until `shutdown` is ready; then open requests may end within `shutdown_timeout`.
+impl From<TcpListener> for Listeners {
+    fn from(main: TcpListener) -> Listeners {
+        Listeners { main, tls: None, metrics: None }
+    }
+}
+
+/// Answers on listeners until `shutdown` is ready; then open requests may end within `shutdown_timeout`.
 ///
-/// Errors: only that the listener has no local address. Failed accepts are logged and tried again.
+/// Errors: only that a listener has no local address. Failed accepts are logged and tried again.
 pub async fn serve<S: Store + 'static, D: Directory + 'static>(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     state: State<S, D>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let Listeners { main, tls, metrics } = listeners.into();
     let shared = Arc::clone(state.shared());
-    shared.set_bound(listener.local_addr()?);
-    let room = Arc::new(Semaphore::new(shared.settings.connections_max));
-    let antechamber = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
-    let graceful = GracefulShutdown::new();
-    let service = router(state);
-    // What is still open when the sender is dropped, at the end of this function, is cut.
+    let address = main.local_addr()?;
+    shared.set_bound(Bound { scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http }, address });
+    let has_metrics = metrics.is_none() && shared.settings.is_reached_from_here_alone(address);
+    // What is still open when the sender of phases is dropped, at the end of this function, is cut.
     let (phase, phases) = watch::channel(Phase::Serving);
+    // Every connection holds a sender of nothing: when all are gone, so are the connections.
+    let (alive, mut gone) = mpsc::channel::<Infallible>(1);
+    let entrance = |listener, tls, face_shown, connections_max, is_proxied| Entrance {
+        listener,
+        room: Arc::new(Semaphore::new(connections_max)),
+        antechamber: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+        visit: Visit {
+            shared: Arc::clone(&shared),
+            service: face(state.clone(), face_shown),
+            tls,
+            is_proxied,
+            requests: Arc::new(Semaphore::new(connections_max)),
+            phases: phases.clone(),
+            _alive: alive.clone(),
+        },
+    };
+    let settings = &shared.settings;
+    let shown = if has_metrics { Face::Whole } else { Face::Callers };
+    let callers = entrance(main, tls, shown, settings.connections_max, settings.proxy_protocol);
+    let operators =
+        metrics.map(|listener| entrance(listener, None, Face::Operator, METRICS_CONNECTIONS_MAX, false));
+    drop((phases, alive));
     let mut shutdown = pin!(shutdown);
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = accept(&listener) => accepted,
-        };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            shared.metrics.turned_away();
-            if let Ok(permit) = Arc::clone(&antechamber).try_acquire_owned() {
-                tokio::spawn(turn_away(stream, permit));
-            }
-            continue;
-        };
-        let (service, watcher, phases) = (service.clone(), graceful.watcher(), phases.clone());
-        let connection = Connection { stream, peer, service, watcher, phases };
-        tokio::spawn(connection.run(shared.settings.clone(), permit));
+    tokio::select! {
+        () = &mut shutdown => {}
+        never = callers.admit() => match never {},
+        never = admit(operators.as_ref()) => match never {},
     }
     shared.set_stopping();
-    drop(listener);
+    drop((callers, operators));
     // Fails if there is no connection that could be told.
     let _ = phase.send(Phase::Stopping);
-    let ended = tokio::time::timeout(shared.settings.shutdown_timeout, graceful.shutdown()).await;
-    if ended.is_err() {
+    if tokio::time::timeout(shared.settings.shutdown_timeout, gone.recv()).await.is_err() {
         tracing::warn!("requests were still open after the shutdown timeout and are cut");
     }
     Ok(())
 }
 
-/// The next connection.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
+async fn admit(entrance: Option<&Entrance>) -> Infallible {
+    match entrance {
+        Some(entrance) => entrance.admit().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A listener with the room behind it.
+struct Entrance {
+    listener: TcpListener,
+    room: Arc<Semaphore>,
+    antechamber: Arc<Semaphore>,
+    visit: Visit,
+}
+
+impl Entrance {
+    /// Lets peers in, or turns them away, for ever.
+    async fn admit(&self) -> Infallible {
+        loop {
+            let (stream, peer) = self.accept().await;
+            let visit = self.visit.clone();
+            if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+                tokio::spawn(visit.serve(stream, peer, permit));
+                continue;
+            }
+            visit.shared.metrics.turned_away();
+            if let Ok(permit) = Arc::clone(&self.antechamber).try_acquire_owned() {
+                tokio::spawn(visit.turn_away(stream, peer, permit));
+            }
+        }
+    }
+
+    /// The next connection.
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
             }
         }
     }
 }
 
-/// Tells a peer that there is no room, and gives it a moment to read that.
-async fn turn_away(mut stream: TcpStream, permit: OwnedSemaphorePermit) {
-    let telling = async {
-        stream.write_all(FULL).await?;
-        stream.shutdown().await?;
-        // Closing on bytes that nobody read would take the answer back.
-        let mut sink = [0; 1024];
-        while stream.read(&mut sink).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // It hears it or it does not; nothing depends on it.
-    let _ = tokio::time::timeout(TURNED_AWAY_TIMEOUT, telling).await;
-    drop(permit);
-}
+/// A stream whose peer is cut when it does not read.
+type Timed = Pin<Box<TimeoutStream<TcpStream>>>;
 
-/// One accepted connection.
-struct Connection {
-    stream: TcpStream,
-    peer: SocketAddr,
+/// What one connection needs.
+#[derive(Clone)]
+struct Visit {
+    shared: Arc<Shared>,
     service: Router,
-    watcher: Watcher,
+    tls: Option<Tls>,
+    is_proxied: bool,
+    requests: Arc<Semaphore>,
     phases: watch::Receiver<Phase>,
+    _alive: mpsc::Sender<Infallible>,
 }
 
-impl Connection {
-    async fn run(self, settings: Settings, permit: OwnedSemaphorePermit) {
-        let Connection { stream, peer, service, watcher, phases } = self;
+impl Visit {
+    /// Serves a connection to its end. The permit is its place in the room.
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let mut phases = self.phases.clone();
+        tokio::select! {
+            introduced = self.introduce(stream, peer) => {
+                if let Some((stream, peer)) = introduced {
+                    self.converse(stream, peer).await;
+                }
+            }
+            // Who has not introduced itself by then has asked nothing.
+            () = stopping(&mut phases) => {}
+        }
+        drop(permit);
+    }
+
+    /// What a peer says before anything else: for whom it stands. `None` is one that is closed.
+    async fn introduce(&self, mut stream: TcpStream, peer: SocketAddr) -> Option<(Timed, SocketAddr)> {
+        let settings = &self.shared.settings;
         // Answers are small and complete: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(settings.write_timeout));
-        let under_way = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&under_way);
-        let answer = service_fn(move |request| answer(service.clone(), peer, request, Arc::clone(&counted)));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(settings.header_timeout)
-            .max_buf_size(HEAD_BYTES_MAX)
-            // A client may say that it has nothing more to ask while it waits for the answer.
-            .half_close(true)
-            .serve_connection(TokioIo::new(Box::pin(stream)), answer);
-        let ended = tokio::select! {
-            ended = watcher.watch(connection) => ended,
-            () = to_be_cut(phases, &under_way) => Ok(()),
+        let named = if self.is_proxied {
+            named_peer(&mut stream, peer, &settings.trusted_proxies, settings.handshake_timeout).await
+        } else {
+            Ok(peer)
         };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "a connection ended with an error");
+        match named {
+            Ok(named) => {
+                let mut stream = TimeoutStream::new(stream);
+                stream.set_write_timeout(Some(settings.write_timeout));
+                Some((Box::pin(stream), named))
+            }
+            Err(refusal) => {
+                let reason = refusal.label();
+                tracing::debug!(%peer, reason, "a connection without a good PROXY header was closed");
+                self.shared.metrics.proxy_refused(refusal);
+                None
+            }
         }
+    }
+
+    /// Requests and answers.
+    async fn converse(&self, stream: Timed, peer: SocketAddr) {
+        let connection = |scheme, is_http2| Connection {
+            peer,
+            scheme,
+            is_http2,
+            service: self.service.clone(),
+            shared: Arc::clone(&self.shared),
+            requests: Arc::clone(&self.requests),
+            phases: self.phases.clone(),
+        };
+        let Some(tls) = &self.tls else { return connection(Scheme::Http, false).run(stream).await };
+        let mut phases = self.phases.clone();
+        let shaken = tokio::select! {
+            shaken = tls.accept(stream, self.shared.settings.handshake_timeout) => shaken,
+            () = stopping(&mut phases) => return,
+        };
+        match shaken {
+            Ok(secured) => connection(Scheme::Https, secured.is_http2).run(secured.stream).await,
+            Err(failure) => {
+                let reason = failure.label();
+                tracing::debug!(%peer, reason, "a TLS handshake failed");
+                self.shared.metrics.handshake_failed(failure);
+            }
+        }
+    }
+
+    /// Tells a peer that there is no room, and gives it a moment to read that.
+    async fn turn_away(self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let telling = async {
+            let (stream, _) = self.introduce(stream, peer).await?;
+            match &self.tls {
+                None => tell_full(stream).await.ok(),
+                Some(tls) => {
+                    let secured = tls.accept_to_refuse(stream, TURNED_AWAY_TIMEOUT).await.ok()?;
+                    tell_full(secured.stream).await.ok()
+                }
+            }
+        };
+        // It hears it or it does not; nothing depends on it.
+        let _ = tokio::time::timeout(TURNED_AWAY_TIMEOUT, telling).await;
         drop(permit);
     }
 }
 
-/// Ready when a connection is to be cut: soon after the stop signal if it has no request under way (half a head may never
-/// become a whole one), else when the server ends.
-async fn to_be_cut(mut phases: watch::Receiver<Phase>, under_way: &AtomicUsize) {
-    if phases.wait_for(|phase| *phase == Phase::Stopping).await.is_err() {
-        return;
-    }
-    tokio::time::sleep(LAST_WORDS).await;
-    if under_way.load(Ordering::Relaxed) > 0 {
-        // Only the end of the server is still to come.
-        while phases.changed().await.is_ok() {}
-    }
-}
-
-async fn answer(
-    service: Router,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-    under_way: Arc<AtomicUsize>,
-) -> Result<Response<Body>, Infallible> {
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(ConnectInfo(peer));
-    let _counted = Counted::new(under_way);
-    service.oneshot(request).await
-}
-
-/// A request under way, however it ends.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(under_way: Arc<AtomicUsize>) -> Counted {
-        under_way.fetch_add(1, Ordering::Relaxed);
-        Counted(under_way)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+async fn tell_full(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    stream.write_all(FULL).await?;
+    stream.shutdown().await?;
+    // Closing on bytes that nobody read would take the answer back.
+    let mut sink = [0; 1024];
+    while stream.read(&mut sink).await? > 0 {}
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::FULL_BODY;
 
     #[test]
     fn the_answer_of_a_full_server_says_its_own_length() {
@@ -213,5 +274,6 @@ mod tests {
         assert_eq!(length, body.len().to_string());
         let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
         assert_eq!(body["error"]["code"], "ServiceUnavailable");
+        assert!(text.ends_with(FULL_BODY), "the same in both versions of HTTP");
     }
 }

@@ -1,6 +1,7 @@
 //! What an operator may choose about the HTTP side, as it is meant (the binary reads it as it is written). Refuses to
 //! hold: settings files, flags, and settings of one organisation (retention is in the book).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sighting::{CallLimit, CallLimits, FirstSeen, Network};
@@ -70,16 +71,20 @@ pub struct Settings {
     /// The call limits of every application that has none of its own.
     pub limits: Limits,
     /// The URL that callers know this server by, without a path: the `iss` of its tokens and a resource of its own.
-    /// Without it, both are `http://` and the address listened on.
+    /// Without it, both are `https://` (without TLS `http://`) and the address listened on.
     pub public_url: Option<String>,
     /// Issuer URLs of other servers that share this server's book and signing keys: their tokens are accepted too.
     pub sibling_urls: Vec<String>,
-    /// Peers whose `X-Forwarded-Proto` and `X-Forwarded-Host` are believed.
+    /// Peers whose `X-Forwarded-Proto` and `X-Forwarded-Host` are believed, and whose PROXY headers.
     pub trusted_proxies: Vec<Network>,
+    /// Whether every connection of callers begins with a header of the PROXY protocol (version 2), from a trusted proxy.
+    pub proxy_protocol: bool,
     /// Resources (audiences) granted and accepted beyond the presets and our own URL.
     pub extra_resources: Vec<String>,
     /// How long one request may take before it is answered with 503.
     pub request_timeout: Duration,
+    /// How long what comes before the first request may take: a proxy's header, and the TLS handshake.
+    pub handshake_timeout: Duration,
     /// How long a connection may take to send the head of its next request; also how long it may stay idle.
     pub header_timeout: Duration,
     /// How long a peer may leave an answer unread before its connection is cut.
@@ -90,12 +95,22 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Connections served at once; further ones are told to come back later (503).
     pub connections_max: usize,
+    /// Requests that one connection of HTTP/2 may have under way at once.
+    pub streams_max: u32,
     /// The largest form that the token endpoint reads, in bytes.
     pub form_bytes_max: usize,
     /// How long that form may take to arrive.
     pub form_timeout: Duration,
     /// How much of a needless body is read and thrown away, in bytes; a connection with more is closed.
     pub drained_bytes_max: usize,
+}
+
+impl Settings {
+    /// Whether a listener at an address is reached by this machine's own programs alone: a loopback address without a
+    /// proxy that brings others to it.
+    pub fn is_reached_from_here_alone(&self, address: SocketAddr) -> bool {
+        address.ip().is_loopback() && self.trusted_proxies.is_empty() && !self.proxy_protocol
+    }
 }
 
 impl Default for Settings {
@@ -108,14 +123,17 @@ impl Default for Settings {
             public_url: None,
             sibling_urls: Vec::new(),
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             extra_resources: Vec::new(),
             request_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             // Below the 10 s after which container managers kill.
             shutdown_timeout: Duration::from_secs(8),
             connections_max: 4_096,
+            streams_max: 100,
             form_bytes_max: 64 * 1024,
             form_timeout: Duration::from_secs(20),
             drained_bytes_max: 64 * 1024,

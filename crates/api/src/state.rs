@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use sighting::{Application, Directory, DirectoryError, Second, Store, Uuid};
 
+use crate::called::Scheme;
 use crate::error::ApiError;
 use crate::keys::Keys;
 use crate::limits::{Limiter, Standing};
@@ -74,8 +75,15 @@ pub(crate) struct Shared {
     pub(crate) checked: CheckedTokens,
     pub(crate) metrics: Metrics,
     machine: Machine,
-    bound: OnceLock<SocketAddr>,
+    bound: OnceLock<Bound>,
     stopping: AtomicBool,
+}
+
+/// Where the callers' listener is, and what it speaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) scheme: Scheme,
+    pub(crate) address: SocketAddr,
 }
 
 impl<S, D> Clone for State<S, D> {
@@ -191,8 +199,8 @@ impl Shared {
     }
 
     /// Told by the accept loop where it listens. The first call counts.
-    pub(crate) fn set_bound(&self, address: SocketAddr) {
-        let _ = self.bound.set(address);
+    pub(crate) fn set_bound(&self, bound: Bound) {
+        let _ = self.bound.set(bound);
     }
 
     /// The scheme and authority that our tokens name as their issuer: the public URL, else the listening address.
@@ -200,7 +208,7 @@ impl Shared {
     pub(crate) fn issuer_url(&self) -> String {
         match (&self.settings.public_url, self.bound.get()) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, Some(address)) => format!("http://{address}"),
+            (None, Some(Bound { scheme, address })) => format!("{}://{address}", scheme.as_str()),
             (None, None) => URL_UNBOUND.to_owned(),
         }
     }
@@ -221,11 +229,11 @@ impl Shared {
         if self.is_issuer_url(url) {
             return true;
         }
-        let Some(address) = self.bound.get() else { return false };
+        let Some(Bound { scheme, address }) = self.bound.get() else { return false };
         let ip = address.ip();
         let names = ["localhost", "127.0.0.1", "[::1]"];
         (ip.is_loopback() || ip.is_unspecified())
-            && names.iter().any(|name| url == format!("http://{name}:{}", address.port()))
+            && names.iter().any(|name| url == format!("{}://{name}:{}", scheme.as_str(), address.port()))
     }
 
     pub(crate) fn set_stopping(&self) {

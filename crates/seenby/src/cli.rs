@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use sighting::escape;
 
-use crate::commands::{app, demo, device, ingest, init, org, retention, role, serve, stats, user};
+use crate::commands::{app, demo, device, ingest, init, org, retention, role, serve, stats, tls, user};
 use crate::exit::Exit;
 use crate::output;
 
@@ -98,6 +98,9 @@ pub(crate) enum Command {
     /// Devices: what is counted, and which names belong together
     #[command(subcommand, after_help = "Examples:\n  seenby device list\n  seenby device show pc-17")]
     Device(device::DeviceCommand),
+    /// TLS: a certificate of your own for `seenby serve`
+    #[command(subcommand, after_help = tls::EXAMPLES)]
+    Tls(tls::TlsCommand),
 }
 
 /// The command line of this process, or what is wrong with it; help and version are such answers too.

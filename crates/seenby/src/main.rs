@@ -1,6 +1,8 @@
 //! `seenby`: how many of our devices opened a connection to this address, first, last. Reads the command line, runs
 //! the one command it names and turns the outcome into an exit code. Refuses to hold: anything a command does.
 
+mod authority;
+mod certificate;
 mod cli;
 mod clock;
 mod commands;
@@ -12,6 +14,7 @@ mod hint;
 mod house;
 mod ingest;
 mod output;
+mod pair;
 mod settings;
 mod store;
 

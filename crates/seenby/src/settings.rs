@@ -14,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::{Exit, ExitWith as _, Failure};
 use crate::house::shown;
+use crate::pair::Pair;
 
 /// The most threads that decode: each holds buffers of megabytes, and one thread reads for all of them.
 const INGEST_THREADS_MAX: usize = 256;
@@ -26,6 +27,8 @@ struct Config {
     data_dir: Option<PathBuf>,
     /// `[serve]`
     serve: ServeConfig,
+    /// `[tls]`
+    tls: TlsConfig,
     /// `[api]`
     api: ApiConfig,
     /// `[ingest]`
@@ -42,6 +45,22 @@ struct ServeConfig {
     /// `--listen`, where whoever types it sees it.
     #[serde(deserialize_with = "listen")]
     listen: SocketAddr,
+    /// Address and port of a listener for the operator's machines, with `/metrics` and the probes in plain HTTP; a loopback
+    /// address, as above (`--metrics-listen` takes any).
+    #[serde(deserialize_with = "listen_or_not")]
+    metrics_listen: Option<SocketAddr>,
+    /// Every connection begins with a header of the PROXY protocol, version 2, from one of `api.trusted_proxies`.
+    proxy_protocol: bool,
+}
+
+/// The certificate of `seenby serve`. Without it, the one in the data folder's `tls/` if `seenby tls init` made one there.
+#[derive(Deserialize, Default, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct TlsConfig {
+    /// The chain as PEM, the server's own certificate first.
+    certificate: Option<PathBuf>,
+    /// Its private key as PEM.
+    key: Option<PathBuf>,
 }
 
 /// An address and a port; what is neither is told what to write.
@@ -55,9 +74,18 @@ fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::E
     })
 }
 
+/// The same for a key that is `None` when it is left out.
+fn listen_or_not<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    listen(deserializer).map(Some)
+}
+
 impl Default for ServeConfig {
     fn default() -> ServeConfig {
-        ServeConfig { listen: SocketAddr::from(([127, 0, 0, 1], 8787)) }
+        ServeConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
+            metrics_listen: None,
+            proxy_protocol: false,
+        }
     }
 }
 
@@ -71,10 +99,10 @@ struct ApiConfig {
     legacy_prevalence: bool,
     /// Which first connection is told: the `window`'s, or that of all kept data (`retention`).
     first_seen: FirstSeen,
-    /// The URL that callers know this server by, without a path; without it, `http://` and the address listened on.
-    /// It is the issuer of the tokens.
+    /// The URL that callers know this server by, without a path; without it, `https://` (without TLS `http://`) and the
+    /// address listened on. It is the issuer of the tokens.
     public_url: Option<String>,
-    /// Networks whose `X-Forwarded-Proto` and `X-Forwarded-Host` headers are believed.
+    /// Networks whose `X-Forwarded-Proto` and `X-Forwarded-Host` headers are believed, and who may speak the PROXY protocol.
     trusted_proxies: Vec<String>,
     /// Calls that one application may make in 60 seconds; 0 takes the limit away.
     calls_per_minute: u32,
@@ -153,6 +181,12 @@ pub(crate) struct Settings {
     pub(crate) data_dir: Option<PathBuf>,
     /// Where the server listens unless told otherwise; a loopback address.
     pub(crate) listen: SocketAddr,
+    /// Where the operator's machines ask; a loopback address.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Connections begin with a proxy's word.
+    pub(crate) proxy_protocol: bool,
+    /// The certificate with its key, if the file names them.
+    pub(crate) tls: Option<Pair>,
     /// How the contract is answered.
     pub(crate) api: Api,
     /// Which addresses are ours.
@@ -206,12 +240,26 @@ impl Settings {
     fn parse(text: &str) -> anyhow::Result<Settings> {
         let config: Config =
             toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))?;
-        let listen = config.serve.listen;
+        let ServeConfig { listen, metrics_listen, proxy_protocol } = config.serve;
+        for (key, flag, address) in
+            [("listen", "--listen", Some(listen)), ("metrics_listen", "--metrics-listen", metrics_listen)]
+        {
+            let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
+            anyhow::bail!(
+                "serve.{key} is {address}, which is not a loopback address; start the server with `{flag} {address}` to \
+                 listen there"
+            );
+        }
         anyhow::ensure!(
-            listen.ip().is_loopback(),
-            "serve.listen is {listen}, which is not a loopback address; start the server with `--listen {listen}` to \
-             listen there"
+            !proxy_protocol || !config.api.trusted_proxies.is_empty(),
+            "serve.proxy_protocol is true, and api.trusted_proxies names nobody who may speak it; write the networks of \
+             your proxies there"
         );
+        let tls = match (config.tls.certificate, config.tls.key) {
+            (Some(certificate), Some(key)) => Some(Pair { certificate, key }),
+            (None, None) => None,
+            _ => anyhow::bail!("[tls] has one of certificate and key; write both, or neither"),
+        };
         let local_networks = match &config.ingest.local_networks {
             None => LocalNetworks::Unstated,
             Some(texts) => LocalNetworks::Listed(networks("ingest.local_networks", texts)?),
@@ -225,6 +273,9 @@ impl Settings {
         Ok(Settings {
             data_dir: config.data_dir,
             listen,
+            metrics_listen,
+            proxy_protocol,
+            tls,
             api: Api::from_config(config.api)?,
             local_networks,
             keep_special_remotes: config.ingest.keep_special_remotes,
@@ -360,6 +411,12 @@ mod tests {
         );
         check_refused("[api]\nunknown_ip = 'nil'", &["`nil`", "`not_found` or `zero`", "line 2"]);
         check_refused("[serve]\nlisten = '0.0.0.0:80'", &["--listen 0.0.0.0:80"]);
+        check_refused(
+            "[serve]\nmetrics_listen = '[::]:9100'",
+            &["serve.metrics_listen", "--metrics-listen [::]:9100"],
+        );
+        check_refused("[serve]\nproxy_protocol = true", &["api.trusted_proxies"]);
+        check_refused("[tls]\ncertificate = 'a.pem'", &["[tls]", "write both"]);
         check_refused("[ingest]\nlocal_networks = ['10/8']", &["ingest.local_networks", "10.0.0.0/8"]);
         check_refused("[api]\npublic_url = 'seenby.example.org'", &["api.public_url", "https://"]);
         check_refused("[ingest]\nthreads = 0", &["ingest.threads"]);

@@ -122,8 +122,10 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
     let credentials = credentials(&house).await?;
     start_logging(&context.settings, if args.exit { "warn" } else { "info" })?;
     let stop = Stop::on_signals()?;
-    let listener = listen(([127, 0, 0, 1], 0).into()).await?;
-    let server = Server::new(listener, &context.settings)?;
+    let listener = listen(([127, 0, 0, 1], 0).into(), "--listen").await?;
+    // It asks itself, without a proxy.
+    context.settings.proxy_protocol = false;
+    let server = Server::new(listener.into(), &context.settings)?;
     let url = server.url();
     let opening = async { Ok(house) };
     if !args.exit {

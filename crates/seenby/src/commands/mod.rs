@@ -12,6 +12,7 @@ pub(crate) mod retention;
 pub(crate) mod role;
 pub(crate) mod serve;
 pub(crate) mod stats;
+pub(crate) mod tls;
 pub(crate) mod user;
 
 use std::path::PathBuf;
@@ -64,6 +65,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::User(command) => user::run(command, context).await,
         Command::Retention(command) => retention::run(command, context).await,
         Command::Device(command) => device::run(command, context).await,
+        Command::Tls(command) => tls::run(command, context).await,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,9 @@ use crate::clock;
 use crate::control;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
 use crate::figures;
+use crate::hint;
 use crate::house::{House, random_uuid, shown};
+use crate::pair::Pair;
 use crate::settings::{LogFormat, Settings};
 use crate::store::{AnyDirectory, AnyStore};
 
@@ -34,58 +37,136 @@ const KEEP_GRANTS_EVERY: Duration = Duration::from_millis(800);
 /// Answer GET /api/ips/{ip}/stats over HTTP
 ///
 /// The first line of standard output is the address it listens on, printed once it is ready (before that it answers 503);
-/// logs go to standard error. Other commands on the same data folder go through the running server.
+/// logs go to standard error. Other commands on the same data folder go through the running server. It speaks TLS with the
+/// certificate that is named here or in the settings file, else with the one that `seenby tls init` made.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  seenby serve\n  seenby serve --listen 127.0.0.1:0         a free port\n  seenby serve --listen 0.0.0.0:8787        on every network: put TLS in front of it"
+    after_help = "Examples:\n  seenby serve\n  seenby serve --listen 127.0.0.1:0         a free port\n  seenby serve --listen 0.0.0.0:8787        on every network\n  seenby serve --tls-certificate /etc/ssl/seenby.pem --tls-key /etc/ssl/private/seenby.key"
 )]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 takes a free one [default: 127.0.0.1:8787]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
+    /// Certificate chain (PEM), the server's own first; read again when the file changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Speak plain HTTP, whatever certificate there is
+    #[arg(long, conflicts_with_all = ["tls_certificate", "tls_key"])]
+    no_tls: bool,
+    /// A listener of its own for /metrics and the probes, in plain HTTP; its URL is the second line of standard output
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen)]
+    metrics_listen: Option<SocketAddr>,
+}
+
+impl ServeArgs {
+    /// The certificate to serve with: what was typed, the settings file's, the data folder's.
+    fn pair(&self, settings: &Settings, data: &Path) -> Option<Pair> {
+        if self.no_tls {
+            return None;
+        }
+        let typed = self.tls_certificate.clone().zip(self.tls_key.clone());
+        typed
+            .map(|(certificate, key)| Pair { certificate, key })
+            .or_else(|| settings.tls.clone())
+            .or_else(|| Pair::of_data_folder(data))
+    }
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     start_logging(&context.settings, "info")?;
-    let listener = listen(args.listen.unwrap_or(context.settings.listen)).await?;
-    let stop = Stop::on_signals()?;
     let path = context.data_dir()?;
+    let served = args.pair(&context.settings, &path).map(Pair::open).transpose()?;
+    let metrics = match args.metrics_listen.or(context.settings.metrics_listen) {
+        Some(address) => Some(listen(address, "--metrics-listen").await?),
+        None => None,
+    };
+    let listeners = api::Listeners {
+        main: listen(args.listen.unwrap_or(context.settings.listen), "--listen").await?,
+        tls: served.as_ref().map(|served| served.tls.clone()),
+        metrics,
+    };
+    let stop = Stop::on_signals()?;
     let opening = async {
         // A journal may have to be replayed first: not on a thread that answers.
         let runtime = tokio::runtime::Handle::current();
         let opened = tokio::task::spawn_blocking(move || runtime.block_on(House::hold(&path)));
         opened.await.context("the data folder was not opened")?
     };
-    let server = Server::new(listener, &context.settings)?;
-    let url = server.url();
-    server.run(opening, stop, || context.output.line(url)).await?;
+    let server = Server::new(listeners, &context.settings)?;
+    let (url, metrics_url) = (server.url(), server.metrics_url()?);
+    if metrics_url.is_none() && !server.has_metrics_for_callers() {
+        tracing::info!("/metrics is not served where others come; give it a listener with --metrics-listen");
+    }
+    if server.is_in_the_clear() {
+        tracing::warn!(
+            "secrets and tokens come over the network in plain HTTP; make a certificate with `{}`, or name one with --tls-certificate",
+            hint::run("tls init").about_none()
+        );
+    }
+    let following = served.map(|served| {
+        served.register(server.state.metrics());
+        tokio::spawn(served.follow())
+    });
+    let ready = || {
+        context.output.line(url)?;
+        metrics_url.map_or(Ok(()), |url| context.output.line(url))
+    };
+    server.run(opening, stop, ready).await?;
+    if let Some(following) = following {
+        following.abort();
+    }
     Ok(Exit::Done)
 }
 
 /// What serves: it listens from the start, and says that it is not ready until its data folder is open.
 pub(crate) struct Server {
-    listener: TcpListener,
+    listeners: api::Listeners,
+    settings: api::Settings,
     address: SocketAddr,
     state: api::State<AnyStore, AnyDirectory>,
 }
 
 impl Server {
-    /// Prepares a server on a listener.
-    pub(crate) fn new(listener: TcpListener, settings: &Settings) -> Result<Server, Failure> {
-        let address = listener.local_addr().context("the listening address is not known")?;
+    /// Prepares a server on its listeners.
+    pub(crate) fn new(listeners: api::Listeners, settings: &Settings) -> Result<Server, Failure> {
+        let address = listeners.main.local_addr().context("the listening address is not known")?;
         let machine = api::Machine {
             wall: Arc::new(|| api::Millis(clock::now_millis())),
             steady: Arc::new(|| api::Millis(clock::steady_millis())),
             steady_id: clock::boot().map_or_else(random_uuid, Ok)?,
             entropy: Arc::new(fill_random),
         };
-        Ok(Server { listener, address, state: api::State::starting(api_settings(settings), machine) })
+        let settings = api_settings(settings);
+        let state = api::State::starting(settings.clone(), machine);
+        Ok(Server { listeners, settings, address, state })
     }
 
-    /// `http://127.0.0.1:8787`.
+    /// `http://127.0.0.1:8787`; with TLS it begins with `https`.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.listeners.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// `http://127.0.0.1:9787/metrics`, if they have a listener of their own.
+    fn metrics_url(&self) -> Result<Option<String>, Failure> {
+        let Some(listener) = &self.listeners.metrics else { return Ok(None) };
+        let address = listener.local_addr().context("the listening address is not known")?;
+        Ok(Some(format!("http://{address}/metrics")))
+    }
+
+    /// Whether callers' listener has `/metrics` too, when they have no other.
+    fn has_metrics_for_callers(&self) -> bool {
+        self.settings.is_reached_from_here_alone(self.address)
+    }
+
+    /// Whether callers on other machines talk to it without TLS. Behind proxies that is their business.
+    fn is_in_the_clear(&self) -> bool {
+        let is_local = self.address.ip().is_loopback() || !self.settings.trusted_proxies.is_empty();
+        self.listeners.tls.is_none() && !is_local
     }
 
     /// Listens at once, answers questions once the folder is open (then it calls `ready`), and goes on until it is told to
@@ -96,9 +177,9 @@ impl Server {
         mut stop: Stop,
         ready: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Server { listener, address, state } = self;
+        let Server { listeners, address, state, .. } = self;
         let (stopping, stopped) = watch::channel(false);
-        let mut serving = tokio::spawn(api::serve(listener, state.clone(), is_told(stopped.clone())));
+        let mut serving = tokio::spawn(api::serve(listeners, state.clone(), is_told(stopped.clone())));
         let open = tokio::select! {
             house = opening => Some(Open::new(house?, &state, stopped).await?),
             signal = stop.signalled() => {
@@ -214,14 +295,14 @@ impl Stop {
     }
 }
 
-/// Binds, or says what to do.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+/// Binds, or says what to do with which option.
+pub(crate) async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "another program listens there: stop it, or take a free port with --listen 127.0.0.1:0",
-            io::ErrorKind::PermissionDenied => "ports below 1024 are root's: take a higher one, such as --listen 127.0.0.1:8787",
-            io::ErrorKind::AddrNotAvailable => "this machine does not have that address: take one that it has, such as --listen 127.0.0.1:8787",
-            _ => "take another address with --listen",
+            io::ErrorKind::AddrInUse => format!("another program listens there: stop it, or take a free port with {option} 127.0.0.1:0"),
+            io::ErrorKind::PermissionDenied => format!("ports below 1024 are root's: take a higher one, such as {option} 127.0.0.1:8787"),
+            io::ErrorKind::AddrNotAvailable => format!("this machine does not have that address: take one that it has, such as {option} 127.0.0.1:8787"),
+            _ => format!("take another address with {option}"),
         };
         Failure::unavailable(format!("cannot listen on {address} ({error}); {advice}"))
     })
@@ -268,6 +349,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         limits: api::Limits { per_minute: written.calls_per_minute, per_hour: written.calls_per_hour },
         public_url: written.public_url.clone(),
         trusted_proxies: written.trusted_proxies.clone(),
+        proxy_protocol: settings.proxy_protocol,
         extra_resources: written.extra_resources.clone(),
         connections_max: connections_max(),
         ..api::Settings::default()

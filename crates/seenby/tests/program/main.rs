@@ -13,5 +13,6 @@ mod samples;
 mod served;
 mod starting;
 mod support;
+mod tls;
 mod typed;
 mod wrong_command_lines;

@@ -134,20 +134,39 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Server {
-        let mut server = Server::spawn(command, 1);
-        let first = &server.lines[0];
-        server.host = first.strip_prefix("http://").unwrap_or_else(|| panic!("{first:?}")).to_owned();
-        server
+        Server::spawn(command.stderr(Stdio::null()), 1).at("http://")
+    }
+
+    /// One that speaks TLS.
+    pub(crate) fn start_tls(command: &mut Command) -> Server {
+        Server::spawn(command.stderr(Stdio::null()), 1).at("https://")
+    }
+
+    /// One that says where its metrics are.
+    pub(crate) fn start_with_metrics(command: &mut Command) -> Server {
+        Server::spawn(command.stderr(Stdio::null()), 2).at("http://")
+    }
+
+    /// One whose log goes to a file.
+    pub(crate) fn start_logged(command: &mut Command, log: &Path) -> Server {
+        let log = std::fs::File::create(log).expect("a file");
+        Server::spawn(command.stderr(log), 1).at("http")
+    }
+
+    fn at(mut self, scheme: &str) -> Server {
+        let first = &self.lines[0];
+        let host = first.strip_prefix(scheme).unwrap_or_else(|| panic!("{first:?}"));
+        self.host = host.trim_start_matches(['s', ':', '/']).to_owned();
+        self
     }
 
     /// A demo, which prints more: what to paste.
     pub(crate) fn start_demo(command: &mut Command) -> Server {
-        Server::spawn(command, 10)
+        Server::spawn(command.stderr(Stdio::null()), 10)
     }
 
     fn spawn(command: &mut Command, first_lines: usize) -> Server {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut lines = Vec::new();
         for _ in 0..first_lines {
@@ -202,6 +221,20 @@ impl Server {
         assert_eq!(status, 200, "{body}");
         let body: Value = serde_json::from_str(&body).expect("JSON");
         body["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Everything that comes back for a GET behind a PROXY header that names a peer.
+    pub(crate) fn proxied(&self, peer: &str, path: &str) -> String {
+        let peer: std::net::Ipv4Addr = peer.parse().expect("an address");
+        let mut stream = TcpStream::connect(&self.host).expect("it listens");
+        let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+        bytes.extend(peer.octets());
+        bytes.extend([127, 0, 0, 1, 0xc0, 0, 0x1f, 0x90]);
+        bytes.extend(format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").into_bytes());
+        stream.write_all(&bytes).expect("it reads");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("UTF-8");
+        reply
     }
 
     fn exchange(&self, head: &str, body: &str) -> (u16, String) {

@@ -1,0 +1,163 @@
+//! The certificate and the key that `seenby serve` speaks TLS with: which files, how they are read, and how a running server
+//! notices that they are others now. Refuses to hold: TLS itself, and how such files are made.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use prometheus_client::metrics::gauge::Gauge;
+use sighting::Second;
+
+use crate::certificate::Certificate;
+use crate::clock;
+use crate::exit::{Exit, ExitWith as _, Failure};
+use crate::house::shown;
+
+/// The folder in the data folder that `seenby tls init` writes to.
+pub(crate) const FOLDER: &str = "tls";
+/// How often the files are looked at. A change is taken up once it has held still from one look to the next, because
+/// two files are never replaced at once.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// From how many days before its end a certificate is warned about, once a day.
+const DAYS_WARNED: u32 = 14;
+
+/// Two PEM files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Pair {
+    /// The chain, the server's own certificate first.
+    pub(crate) certificate: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
+}
+
+impl Pair {
+    /// The pair in a folder that `seenby tls init` made.
+    pub(crate) fn in_folder(folder: &Path) -> Pair {
+        Pair { certificate: folder.join("server.pem"), key: folder.join("server.key") }
+    }
+
+    /// The pair of a data folder, if there is one.
+    pub(crate) fn of_data_folder(data: &Path) -> Option<Pair> {
+        let pair = Pair::in_folder(&data.join(FOLDER));
+        // A half is one too: it is said what is missing, instead of speaking without TLS.
+        (pair.certificate.exists() || pair.key.exists()).then_some(pair)
+    }
+
+    /// Reads it, to serve with.
+    pub(crate) fn open(self) -> Result<Served, Failure> {
+        let state = self.state();
+        let read = self.read().exit_with(Exit::WrongCommandLine)?;
+        let tls = api::Tls::new(&read.certificate, &read.key)
+            .with_context(|| format!("no TLS with {} and {}", shown(&self.certificate), shown(&self.key)))
+            .exit_with(Exit::WrongCommandLine)?;
+        let mut served = Served { pair: self, tls, state, expires: Gauge::default(), not_after: Second::MAX };
+        served.describe(&read.certificate);
+        Ok(served)
+    }
+
+    fn read(&self) -> anyhow::Result<Texts> {
+        let read = |what: &str, path: &Path| {
+            std::fs::read(path).with_context(|| format!("the TLS {what} {} cannot be read", shown(path)))
+        };
+        Ok(Texts { certificate: read("certificate", &self.certificate)?, key: read("key", &self.key)? })
+    }
+
+    fn state(&self) -> State {
+        State(of_file(&self.certificate), of_file(&self.key))
+    }
+}
+
+/// The texts of two PEM files.
+struct Texts {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// What changes when a file is written or replaced: device, inode, length, seconds and nanoseconds of its last change.
+/// Links are followed, which is how some tools replace what they point to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct State(Option<OfFile>, Option<OfFile>);
+
+type OfFile = (u64, u64, u64, i64, i64);
+
+fn of_file(path: &Path) -> Option<OfFile> {
+    let it = std::fs::metadata(path).ok()?;
+    Some((it.dev(), it.ino(), it.len(), it.mtime(), it.mtime_nsec()))
+}
+
+/// A pair that a server speaks TLS with.
+pub(crate) struct Served {
+    pair: Pair,
+    /// What the listener uses; it is exchanged here.
+    pub(crate) tls: api::Tls,
+    state: State,
+    expires: Gauge<i64, AtomicI64>,
+    not_after: Second,
+}
+
+impl Served {
+    /// What Prometheus is told: when it expires, so that somebody hears of it before callers do.
+    pub(crate) fn register(&self, metrics: &api::Metrics) {
+        metrics.register(|registry| {
+            registry.register(
+                "seenby_tls_certificate_expiry_timestamp_seconds",
+                "When the served certificate expires, as Unix time",
+                self.expires.clone(),
+            );
+        });
+    }
+
+    /// Takes up changes of the files, for ever. What cannot be used is logged once, and the old pair is served on.
+    pub(crate) async fn follow(mut self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let (mut last, mut warned) = (self.state, None);
+        loop {
+            looks.tick().await;
+            warned = self.warn(warned);
+            let now = self.pair.state();
+            let holds_still = std::mem::replace(&mut last, now) == now;
+            if !holds_still || now == self.state {
+                continue;
+            }
+            self.state = now;
+            let certificate = shown(&self.pair.certificate);
+            match self.exchange() {
+                Ok(()) => {
+                    tracing::info!(%certificate, expires = %self.not_after, "the TLS certificate was exchanged");
+                }
+                Err(error) => {
+                    tracing::error!(%certificate, error = %format!("{error:#}"), "the TLS files changed and cannot be used; the old certificate is served on");
+                }
+            }
+        }
+    }
+
+    fn exchange(&mut self) -> anyhow::Result<()> {
+        let read = self.pair.read()?;
+        self.tls.exchange(&read.certificate, &read.key)?;
+        self.describe(&read.certificate);
+        Ok(())
+    }
+
+    /// Notes what the certificate says of itself.
+    fn describe(&mut self, certificate: &[u8]) {
+        // One that only the library of TLS can read is served all the same.
+        self.not_after = Certificate::read(certificate).map_or(Second::MAX, |read| read.not_after);
+        self.expires.set(self.not_after.unix().into());
+    }
+
+    /// Warns of an end that is near, once on each day that is left; gives the days of the last warning.
+    fn warn(&self, warned: Option<u32>) -> Option<u32> {
+        let left = self.not_after.unix().saturating_sub(clock::now().unix()) / 86_400;
+        if left >= DAYS_WARNED {
+            return None;
+        }
+        if warned != Some(left) {
+            let certificate = shown(&self.pair.certificate);
+            tracing::warn!(%certificate, expires = %self.not_after, "the TLS certificate expires soon, or has expired; renew it");
+        }
+        Some(left)
+    }
+}
