@@ -1,7 +1,6 @@
 //! The list of all layers around the routes, outermost first: the word that TLS is spoken here, bodies taken off answers
 //! to HEAD, compression, observation (request id, log, metrics, errors rendered, RateLimit headers), panic guard, timeout,
-//! host check, drain. Refuses to hold: who may ask and
-//! how often: those belong to a route.
+//! host check, drain. Refuses to hold: who may ask and how often: those belong to a route.
 
 use std::any::Any;
 use std::convert::Infallible;

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_io_timeout::TimeoutStream;
 
 use crate::called::Scheme;
-use crate::connection::{Connection, Phase, stopping};
+use crate::connection::{Connection, FULL_BODY, Phase, stopping};
 use crate::proxied::named_peer;
 use crate::routes::{Face, face};
 use crate::state::{Bound, Shared, State};
@@ -31,8 +31,14 @@ const METRICS_CONNECTIONS_MAX: usize = 64;
 const TURNED_AWAY_MAX: usize = 256;
 /// How long one of them may take to read it.
 const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
-/// What it is told.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 141\r\n\r\n{\"error\":{\"code\":\"ServiceUnavailable\",\"message\":\"The server has as many connections as it can. Try again in a few seconds.\",\"target\":\"none\"}}";
+/// What it is told: the words of [`FULL_BODY`].
+static FULL: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+         Content-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\n\r\n{FULL_BODY}",
+        FULL_BODY.len()
+    )
+});
 
 /// Where a server listens, and how.
 #[derive(Debug)]
@@ -253,7 +259,7 @@ impl Visit {
 }
 
 async fn tell_full(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    stream.write_all(FULL).await?;
+    stream.write_all(FULL.as_bytes()).await?;
     stream.shutdown().await?;
     // Closing on bytes that nobody read would take the answer back.
     let mut sink = [0; 1024];
@@ -264,11 +270,10 @@ async fn tell_full(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::FULL_BODY;
 
     #[test]
     fn the_answer_of_a_full_server_says_its_own_length() {
-        let text = str::from_utf8(FULL).expect("text");
+        let text = FULL.as_str();
         let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
         assert_eq!(length, body.len().to_string());

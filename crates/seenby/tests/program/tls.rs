@@ -31,6 +31,46 @@ fn openssl(arguments: &[&str], inside: &Path) -> Run {
     Run::of(Command::new("openssl").args(arguments).current_dir(inside).env_remove("SSL_CERT_FILE"))
 }
 
+/// What somebody who took the CA's key would do: `leaf.pem` for any names, signed by `ca.key` in this folder.
+fn sign_leaf(folder: &Path, subject: &str, extensions: &str) {
+    std::fs::write(folder.join("leaf.cnf"), extensions).expect("written");
+    let request = [
+        "req",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        "leaf.key",
+        "-subj",
+        subject,
+        "-out",
+        "leaf.csr",
+    ];
+    openssl(&request, folder).ends(0);
+    let sign = [
+        "x509",
+        "-req",
+        "-in",
+        "leaf.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-set_serial",
+        "7",
+        "-days",
+        "5",
+        "-extfile",
+        "leaf.cnf",
+        "-out",
+        "leaf.pem",
+    ];
+    openssl(&sign, folder).ends(0);
+}
+
 fn serve_tls(place: &Place) -> Server {
     Server::start_tls(&mut place.command(["serve", "--listen", "127.0.0.1:0"]))
 }
@@ -169,42 +209,7 @@ fn a_client_takes_no_other_host_from_the_ca() {
         ("IP:::2", false),
     ] {
         let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
-        std::fs::write(folder.join("leaf.cnf"), extensions).expect("written");
-        let request = [
-            "req",
-            "-new",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-keyout",
-            "leaf.key",
-            "-subj",
-            "/CN=anybody else",
-            "-out",
-            "leaf.csr",
-        ];
-        openssl(&request, &folder).ends(0);
-        let sign = [
-            "x509",
-            "-req",
-            "-in",
-            "leaf.csr",
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-set_serial",
-            "7",
-            "-days",
-            "5",
-            "-extfile",
-            "leaf.cnf",
-            "-out",
-            "leaf.pem",
-        ];
-        openssl(&sign, &folder).ends(0);
+        sign_leaf(&folder, "/CN=anybody else", &extensions);
         let verified =
             openssl(&["verify", "-CAfile", "ca.pem", "-purpose", "sslserver", "leaf.pem"], &folder);
         assert_eq!(verified.code == 0, good, "{names}: {verified:?}");
@@ -226,43 +231,7 @@ fn curl_refuses_another_host_from_the_ca() {
     let place = Place::new();
     place.run(["tls", "init"]).ends(0);
     let folder = place.data.join("tls");
-    std::fs::write(folder.join("leaf.cnf"), "subjectAltName=DNS:login.example,DNS:localhost\n")
-        .expect("written");
-    let request = [
-        "req",
-        "-new",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-keyout",
-        "leaf.key",
-        "-subj",
-        "/CN=x y",
-        "-out",
-        "leaf.csr",
-    ];
-    openssl(&request, &folder).ends(0);
-    let sign = [
-        "x509",
-        "-req",
-        "-in",
-        "leaf.csr",
-        "-CA",
-        "ca.pem",
-        "-CAkey",
-        "ca.key",
-        "-set_serial",
-        "7",
-        "-days",
-        "5",
-        "-extfile",
-        "leaf.cnf",
-        "-out",
-        "leaf.pem",
-    ];
-    openssl(&sign, &folder).ends(0);
+    sign_leaf(&folder, "/CN=x y", "subjectAltName=DNS:login.example,DNS:localhost\n");
     let named = ["--tls-certificate", "leaf.pem", "--tls-key", "leaf.key"];
     let mut command = place.command(["serve", "--listen", "127.0.0.1:0"]);
     let server = Server::start_tls(command.args(named).current_dir(&folder));
