@@ -16,10 +16,10 @@ use crate::called::Called;
 use crate::error::{ApiError, Envelope};
 use crate::issuer::{Tenant, find_organisation};
 use crate::keys::KeySet;
+use crate::mint::{Shape, issuer};
 use crate::oauth::{Body, OAuthError};
 use crate::openapi::ISSUER;
 use crate::state::State;
-use crate::token::{Shape, issuer};
 
 /// What an issuer for every tenant writes in place of one, as the original does.
 const ANY_TENANT: &str = "{tenantid}";

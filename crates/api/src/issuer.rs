@@ -17,12 +17,12 @@ use utoipa::ToSchema;
 
 use crate::form::Form;
 use crate::form::TokenRequest;
+use crate::mint::{Grant, LIFETIME_S, Shape};
 use crate::oauth::{Body, OAuthError};
 use crate::openapi::ISSUER;
 use crate::secret::sha256;
 use crate::settings::Settings;
 use crate::state::{Shared, State};
-use crate::token::{Grant, LIFETIME_S, Shape};
 
 /// What an application's scope ends with: everything that the application was given.
 const DEFAULT_SCOPE: &str = "/.default";

@@ -19,6 +19,7 @@ mod keys;
 mod layers;
 mod limits;
 mod metrics;
+mod mint;
 mod oauth;
 mod openapi;
 mod presets;
