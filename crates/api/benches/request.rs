@@ -11,7 +11,7 @@ use seenby_api::{Limits, Machine, Millis, Settings, State, new_secret, new_signi
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
     Application, ApplicationId, Book, CallLimits, Organisation, OrganisationId, Permission,
-    RETENTION_DEFAULT, Second, Secret, Uuid,
+    RETENTION_DEFAULT, Second, Secret, SignIn, Uuid,
 };
 use tower::ServiceExt;
 
@@ -36,7 +36,9 @@ fn directory() -> (Arc<ModelDirectory>, String) {
         organisation: ORGANISATION,
         name: "bench".into(),
         permissions: vec![Permission::IpReadAll],
+        sign_in: SignIn::default(),
         secrets: vec![Secret { sha256, created_at, expires_at: None }],
+        certificates: Vec::new(),
         limits: CallLimits::default(),
         created_at,
     };

@@ -11,9 +11,10 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::Serialize;
-use sighting::{Book, Second, SigningKey};
+use sighting::{Book, PrivateKey, Second, SigningKey};
 use utoipa::ToSchema;
 
+use crate::seal::{self, SealingKey};
 use crate::secret::sha256;
 
 /// Why a signing key could not be made or used.
@@ -26,6 +27,12 @@ pub enum KeyError {
     /// The bytes of a kept key are not an RSA private key of 2,048 bits or more in PKCS#8.
     #[error("signing key '{0}' is not an RSA private key in PKCS#8")]
     NotRsa(String),
+    /// The key is encrypted, and nobody said under which key.
+    #[error("signing key '{0}' is encrypted: give the file of the key that it was encrypted under")]
+    NoSealingKey(String),
+    /// The key is encrypted under another key.
+    #[error("signing key '{0}' is encrypted under another key than the one that was given")]
+    OtherSealingKey(String),
 }
 
 /// Makes a signing key: RSA 2048 from the cryptographic library's own random generator (it takes no other). Its kid is
@@ -33,7 +40,13 @@ pub enum KeyError {
 pub fn new_signing_key(now: Second) -> Result<SigningKey, KeyError> {
     let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::NotMade)?;
     let pkcs8 = pair.as_der().map_err(|_| KeyError::NotMade)?;
-    Ok(SigningKey { kid: public_part(&pair).thumbprint(), pkcs8: pkcs8.as_ref().to_vec(), created_at: now })
+    let private = PrivateKey::Plain(pkcs8.as_ref().to_vec());
+    Ok(SigningKey { kid: public_part(&pair).thumbprint(), private, created_at: now })
+}
+
+/// Whether every signing key of a book can be used. A server that cannot use one would refuse what it signed.
+pub fn check_signing_keys(book: &Book, sealing: Option<&SealingKey>) -> Result<(), KeyError> {
+    book.signing_keys.iter().try_for_each(|kept| Key::parse(kept, sealing).map(drop))
 }
 
 /// The public part of an RSA key, base64url.
@@ -66,11 +79,12 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    fn parse(kept: &SigningKey) -> Result<Key, KeyError> {
+    fn parse(kept: &SigningKey, sealing: Option<&SealingKey>) -> Result<Key, KeyError> {
         let not_rsa = || KeyError::NotRsa(kept.kid.clone());
-        let pair = RsaKeyPair::from_pkcs8(&kept.pkcs8).map_err(|_| not_rsa())?;
+        let pkcs8 = seal::opened(&kept.kid, &kept.private, sealing)?;
+        let pair = RsaKeyPair::from_pkcs8(&pkcs8).map_err(|_| not_rsa())?;
         let public = public_part(&pair);
-        let encoding = EncodingKey::from_rsa_pem(pem(&kept.pkcs8).as_bytes()).map_err(|_| not_rsa())?;
+        let encoding = EncodingKey::from_rsa_pem(pem(&pkcs8).as_bytes()).map_err(|_| not_rsa())?;
         let decoding = DecodingKey::from_rsa_components(&public.n, &public.e).map_err(|_| not_rsa())?;
         Ok(Key { kid: kept.kid.clone(), encoding, decoding, public })
     }
@@ -106,8 +120,8 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    fn new(kept: &[SigningKey]) -> Ring {
-        let usable = |kept: &SigningKey| match Key::parse(kept) {
+    fn new(kept: &[SigningKey], sealing: Option<&SealingKey>) -> Ring {
+        let usable = |kept: &SigningKey| match Key::parse(kept, sealing) {
             Ok(key) => Some(key),
             Err(error) => {
                 tracing::error!(%error, "a signing key of the book is passed over");
@@ -139,16 +153,24 @@ impl Ring {
 
 /// The ring of the book as it was last seen; made anew when the book's keys differ.
 #[derive(Default)]
-pub(crate) struct Keys(RwLock<Arc<Ring>>);
+pub(crate) struct Keys {
+    ring: RwLock<Arc<Ring>>,
+    sealing: Option<SealingKey>,
+}
 
 impl Keys {
+    /// With the key under which private keys are encrypted, if they are.
+    pub(crate) fn new(sealing: Option<SealingKey>) -> Keys {
+        Keys { ring: RwLock::default(), sealing }
+    }
+
     pub(crate) fn ring(&self, book: &Book) -> Arc<Ring> {
-        let ring = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let ring = Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner));
         if ring.made_from == book.signing_keys {
             return ring;
         }
-        let ring = Arc::new(Ring::new(&book.signing_keys));
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&ring);
+        let ring = Arc::new(Ring::new(&book.signing_keys, self.sealing.as_ref()));
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&ring);
         ring
     }
 }
@@ -185,8 +207,11 @@ mod tests {
         let verifier = ring.key(&key.kid).expect("the key");
         assert!(verifier.is_signature(&signature, "a.b") && !verifier.is_signature(&signature, "a.c"));
         assert!(!verifier.is_signature("", "a.b") && !verifier.is_signature("!!", "a.b"));
-        book.signing_keys =
-            vec![SigningKey { kid: "broken".into(), pkcs8: vec![1], created_at: Second::MIN }];
+        book.signing_keys = vec![SigningKey {
+            kid: "broken".into(),
+            private: PrivateKey::Plain(vec![1]),
+            created_at: Second::MIN,
+        }];
         assert!(keys.ring(&book).signer().is_none() && keys.ring(&book).key(&key.kid).is_none());
     }
 }

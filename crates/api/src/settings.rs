@@ -7,6 +7,7 @@ use std::time::Duration;
 use sighting::{CallLimit, CallLimits, FirstSeen, Network};
 
 use crate::limits::Quota;
+use crate::seal::SealingKey;
 
 /// What an address that was never seen in the kept data is answered with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -81,6 +82,10 @@ pub struct Settings {
     pub proxy_protocol: bool,
     /// Resources (audiences) granted and accepted beyond the presets and our own URL.
     pub extra_resources: Vec<String>,
+    /// The key under which private keys are encrypted where they are kept; without it they are kept in the clear.
+    pub sealing_key: Option<SealingKey>,
+    /// After how long another signing key is made.
+    pub signing_key_lifetime: Duration,
     /// How long one request may take before it is answered with 503.
     pub request_timeout: Duration,
     /// How long what comes before the first request may take: a proxy's header, and the TLS handshake.
@@ -125,6 +130,8 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             extra_resources: Vec::new(),
+            sealing_key: None,
+            signing_key_lifetime: Duration::from_hours(24 * 90),
             request_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),

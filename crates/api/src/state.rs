@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) limiter: Limiter,
     recall: Recall,
     pub(crate) keys: Keys,
+    /// Held while signing keys change.
+    pub(crate) turning_keys: tokio::sync::Mutex<()>,
     pub(crate) checked: CheckedTokens,
     pub(crate) metrics: Metrics,
     machine: Machine,
@@ -114,7 +116,8 @@ impl<S: Store, D: Directory> State<S, D> {
             resources: Resources::new(&settings.extra_resources),
             limiter: Limiter::default(),
             recall: Recall::default(),
-            keys: Keys::default(),
+            keys: Keys::new(settings.sealing_key.clone()),
+            turning_keys: tokio::sync::Mutex::new(()),
             checked: CheckedTokens::default(),
             metrics: Metrics::new(),
             settings,

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use common::{
     ACME, NOW, OTHER, POWERLESS, READER, RESOURCE, SEEN, STRANGER, TestApp, changed, forged, get,
-    good_claims, good_header, signed, signing_key, unsigned,
+    good_claims, good_header, pkcs8, signed, signing_key, unsigned,
 };
 use jsonwebtoken::{Algorithm, EncodingKey};
 use seenby_api::new_signing_key;
@@ -66,7 +66,7 @@ async fn no_hostile_token_is_believed() {
     let other_key = {
         let pem = format!(
             "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            STANDARD.encode(&stranger_key.pkcs8)
+            STANDARD.encode(pkcs8(&stranger_key))
         );
         let key = EncodingKey::from_rsa_pem(pem.as_bytes()).expect("a key");
         let message = unsigned(&good_header().to_string(), &claims);

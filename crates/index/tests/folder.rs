@@ -11,8 +11,8 @@ use common::{Line, batch, now, organisation};
 use seenby_index::{DataFolder, FolderDirectory, OpenError, Options};
 use sighting::{
     Actor, Application, ApplicationId, Book, CallLimit, CallLimits, Change, Directory, Extent, GrantPage,
-    Granted, Issuer, Member, MemberId, MemberKind, Organisation, Permission, Retention, Role, RoleId,
-    RolePermission, Second, Secret, SigningKey, Store, Uuid,
+    Granted, Issuer, Member, MemberId, MemberKind, Organisation, Permission, PrivateKey, Retention, Role,
+    RoleId, RolePermission, Second, Secret, SignIn, SigningKey, Store, Uuid,
 };
 
 fn changes() -> Vec<Change> {
@@ -32,7 +32,7 @@ fn changes() -> Vec<Change> {
         Change::AddOrganisation(organisation(1, "other")),
         Change::AddSigningKey(SigningKey {
             kid: "k1".to_owned(),
-            pkcs8: vec![0, 1, 255],
+            private: PrivateKey::Plain(vec![0, 1, 255]),
             created_at: Second::new(1),
         }),
         Change::AddApplication(Application {
@@ -40,7 +40,9 @@ fn changes() -> Vec<Change> {
             organisation: organisation(0, "").id,
             name: "soar".to_owned(),
             permissions: vec![Permission::IpReadAll],
+            sign_in: SignIn::default(),
             secrets: vec![secret(1)],
+            certificates: Vec::new(),
             limits: CallLimits::default(),
             created_at: Second::new(4),
         }),

@@ -7,7 +7,7 @@ use index::{FolderDirectory, IndexStore};
 use sighting::{
     Actor, Answer, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey, Directory,
     DirectoryError, GrantPage, OrganisationId, Question, Receipt, RegistryChange, Retained, Second,
-    SourceName, Store, StoreError,
+    SourceName, Store, StoreError, Ticket, TicketKey,
 };
 
 use crate::control::Remote;
@@ -116,4 +116,58 @@ impl Directory for AnyDirectory {
     async fn grants(&self) -> Result<Vec<GrantPage>, DirectoryError> {
         either!(self, maker => maker.grants())
     }
+
+    async fn add_ticket(&self, key: TicketKey, ticket: Ticket, now: Second) -> Result<bool, DirectoryError> {
+        match self {
+            Self::Folder(folder) => {
+                on_disk(folder, move |folder| folder.add_ticket_now(key, &ticket, now)).await
+            }
+            Self::Remote(remote) => remote.add_ticket(key, ticket, now).await,
+        }
+    }
+
+    async fn replace_ticket(
+        &self,
+        key: TicketKey,
+        ticket: Ticket,
+        now: Second,
+    ) -> Result<bool, DirectoryError> {
+        match self {
+            Self::Folder(folder) => {
+                on_disk(folder, move |folder| folder.replace_ticket_now(key, &ticket, now)).await
+            }
+            Self::Remote(remote) => remote.replace_ticket(key, ticket, now).await,
+        }
+    }
+
+    async fn ticket(&self, key: TicketKey, now: Second) -> Result<Option<Ticket>, DirectoryError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, move |folder| folder.ticket_now(key, now)).await,
+            Self::Remote(remote) => remote.ticket(key, now).await,
+        }
+    }
+
+    async fn take_ticket(&self, key: TicketKey, now: Second) -> Result<Option<Ticket>, DirectoryError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, move |folder| folder.take_ticket_now(key, now)).await,
+            Self::Remote(remote) => remote.take_ticket(key, now).await,
+        }
+    }
+
+    async fn sweep_tickets(&self, now: Second) -> Result<u64, DirectoryError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, move |folder| folder.sweep_tickets_now(now)).await,
+            Self::Remote(remote) => remote.sweep_tickets(now).await,
+        }
+    }
+}
+
+/// Tickets come while others are being answered: whoever waits for the disk does it on a thread that may.
+async fn on_disk<T: Send + 'static>(
+    folder: &Arc<FolderDirectory>,
+    work: impl FnOnce(&FolderDirectory) -> Result<T, DirectoryError> + Send + 'static,
+) -> Result<T, DirectoryError> {
+    let folder = Arc::clone(folder);
+    let done = tokio::task::spawn_blocking(move || work(&folder)).await;
+    done.unwrap_or_else(|error| Err(DirectoryError::Unavailable(format!("it failed in the server: {error}"))))
 }

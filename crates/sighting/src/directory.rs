@@ -1,138 +1,46 @@
-//! Who may ask, and how often: organisations, applications with their secrets, permissions and call limits, roles of
-//! people, signing keys and the audit log, as one immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to
-//! hold: hashing, randomness, tokens and counting (the HTTP room), files (the index) and sightings.
+//! Who may ask, and how often: organisations, applications, people and their roles, signing keys and the audit log, as one
+//! immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to hold: hashing, randomness,
+//! tokens and counting (the HTTP room), files (the index) and sightings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::{
-    GrantPage, Issuer, Member, MemberKind, Organisation, OrganisationId, Retention, Role, RoleId,
-    RolePermission, Second, role,
+    Application, ApplicationId, CallLimit, Certificate, GrantPage, Issuer, Member, MemberId, MemberKind,
+    Organisation, OrganisationId, PasswordHash, Permission, RedirectUri, Retention, Role, RoleId,
+    RolePermission, Second, Secret, SignIn, Ticket, TicketKey, User, UserId, role,
 };
-
-/// An application's client id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ApplicationId(pub Uuid);
-
-impl fmt::Display for ApplicationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What an application may do.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Permission {
-    /// Read IP address profiles.
-    IpReadAll,
-}
-
-impl Permission {
-    /// Every permission.
-    pub const ALL: [Permission; 1] = [Permission::IpReadAll];
-
-    /// Its name on the wire: `Ip.Read.All`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Permission::IpReadAll => "Ip.Read.All",
-        }
-    }
-
-    /// The permission of a name.
-    pub fn from_name(name: &str) -> Option<Permission> {
-        Permission::ALL.into_iter().find(|permission| permission.name() == name)
-    }
-}
-
-/// A client secret as it is kept: only its SHA-256, so the book can be read without learning it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Secret {
-    /// SHA-256 of a generated secret of at least 256 random bits.
-    pub sha256: [u8; 32],
-    /// When it was made.
-    pub created_at: Second,
-    /// The last second at which it is accepted; `None` has no end.
-    pub expires_at: Option<Second>,
-}
-
-/// One call limit of one application.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum CallLimit {
-    /// What the server's settings say for every application.
-    #[default]
-    Default,
-    /// As many calls as it likes.
-    Off,
-    /// So many.
-    Calls(NonZeroU32),
-}
-
-/// `default`, `off` or the number.
-impl fmt::Display for CallLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CallLimit::Default => f.write_str("default"),
-            CallLimit::Off => f.write_str("off"),
-            CallLimit::Calls(calls) => calls.fmt(f),
-        }
-    }
-}
-
-impl CallLimit {
-    /// The limit of a text as [`fmt::Display`] writes it.
-    pub fn parse(text: &str) -> Option<CallLimit> {
-        match text {
-            "default" => Some(CallLimit::Default),
-            "off" => Some(CallLimit::Off),
-            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().ok().map(CallLimit::Calls)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The call limits of one application.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct CallLimits {
-    /// In any 60 seconds.
-    pub per_minute: CallLimit,
-    /// In any 3,600 seconds.
-    pub per_hour: CallLimit,
-}
-
-/// An application that may get tokens of one organisation.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Application {
-    /// Its client id.
-    pub id: ApplicationId,
-    /// The organisation whose answers it may read.
-    pub organisation: OrganisationId,
-    /// Its name, unique in its organisation, compared without case.
-    pub name: String,
-    /// What it may do.
-    pub permissions: Vec<Permission>,
-    /// The secrets that it may sign in with: more than one only while they are being rotated.
-    pub secrets: Vec<Secret>,
-    /// How often it may ask.
-    pub limits: CallLimits,
-    /// When it was made.
-    pub created_at: Second,
-}
 
 /// A key of the built-in issuer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey {
     /// Its id in tokens and in the key set.
     pub kid: String,
-    /// The RSA private key, PKCS#8 DER.
-    pub pkcs8: Vec<u8>,
+    /// The RSA private key.
+    pub private: PrivateKey,
     /// When it was made; the newest signs, all are published.
     pub created_at: Second,
+}
+
+/// A private key as it is kept. Its `Debug` is its name only.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PrivateKey {
+    /// PKCS#8 DER.
+    Plain(Vec<u8>),
+    /// The same, encrypted under a key that is kept elsewhere.
+    Sealed(Vec<u8>),
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PrivateKey::Plain(_) => "Plain(..)",
+            PrivateKey::Sealed(_) => "Sealed(..)",
+        })
+    }
 }
 
 /// Names the key, never its bytes.
@@ -167,6 +75,8 @@ pub struct Book {
     pub organisations: BTreeMap<OrganisationId, Organisation>,
     /// The applications.
     pub applications: BTreeMap<ApplicationId, Application>,
+    /// The people who sign in here.
+    pub users: BTreeMap<UserId, User>,
     /// The roles.
     pub roles: BTreeMap<RoleId, Role>,
     /// The signing keys, oldest first.
@@ -182,7 +92,7 @@ pub enum Change {
     RenameOrganisation(OrganisationId, String),
     /// Another retention.
     SetRetention(OrganisationId, Retention),
-    /// The organisation, its applications and its roles go.
+    /// The organisation, its applications, its people and its roles go.
     RemoveOrganisation(OrganisationId),
     /// A new application.
     AddApplication(Application),
@@ -204,8 +114,34 @@ pub enum Change {
         /// In any 3,600 seconds.
         per_hour: Option<CallLimit>,
     },
+    /// Other permissions, or another way for people to sign in; `None` leaves one as it is.
+    ChangeApplication {
+        /// Which application.
+        application: ApplicationId,
+        /// All that it may do for itself.
+        permissions: Option<BTreeSet<Permission>>,
+        /// What people may do through it, and how.
+        sign_in: Option<SignIn>,
+    },
+    /// Another certificate that its assertions may be signed with.
+    AddCertificate(ApplicationId, Certificate),
+    /// Assertions signed with it are refused; named by the certificate's SHA-256.
+    RemoveCertificate(ApplicationId, [u8; 32]),
     /// The application goes.
     RemoveApplication(ApplicationId),
+    /// Somebody who signs in here.
+    AddUser(User),
+    /// Another password; what was given on the old one ends.
+    SetPassword {
+        /// Whose.
+        user: UserId,
+        /// The new one.
+        password: PasswordHash,
+        /// When it was set.
+        at: Second,
+    },
+    /// They sign in no longer, and have no role any more.
+    RemoveUser(UserId),
     /// A new role.
     AddRole(Role),
     /// Another name or other permissions; `None` leaves them as they are.
@@ -227,6 +163,10 @@ pub enum Change {
     RemoveMember(OrganisationId, Member),
     /// A new signing key.
     AddSigningKey(SigningKey),
+    /// The same key, kept in another form.
+    KeepSigningKey(String, PrivateKey),
+    /// A signing key goes: tokens that it signed are refused.
+    RemoveSigningKey(String),
 }
 
 /// Why a change makes no sense.
@@ -245,9 +185,30 @@ pub enum ChangeError {
     /// There is no such application.
     #[error("there is no application {0}")]
     NoApplication(ApplicationId),
+    /// There is no such certificate.
+    #[error("the application has no such certificate")]
+    NoCertificate,
+    /// There is no such user.
+    #[error("there is no user {0}")]
+    NoUser(UserId),
     /// There is no such role.
     #[error("there is no role {0}")]
     NoRole(RoleId),
+    /// There is no such signing key.
+    #[error("there is no signing key '{0}'")]
+    NoSigningKey(String),
+    /// Without it nothing could be signed.
+    #[error("'{0}' is the key that signs now; make a new one first")]
+    SigningKeyInUse(String),
+    /// A program that can keep no secret gets none.
+    #[error("the application is public: it can keep no secret and gets none")]
+    PublicHasNoSecret,
+    /// Where people would be sent back is no place for them.
+    #[error(
+        "'{0}' is no place to send people back to: write an https URL without fragment, http on localhost, or a scheme of the \
+         program's own"
+    )]
+    BadRedirectUri(String),
     /// Somebody has not the role that is taken away, or none at all.
     #[error("{0} does not have it")]
     NoMember(Member),
@@ -285,6 +246,13 @@ impl Book {
             .find(|application| Some(application.id) == id || same(&application.name, name_or_id))
     }
 
+    /// The user of a name (without case) or an id, inside one organisation.
+    pub fn user(&self, organisation: OrganisationId, name_or_id: &str) -> Option<&User> {
+        let id = Uuid::try_parse(name_or_id).ok().map(UserId);
+        let mut users = self.users.values().filter(|user| user.organisation == organisation);
+        users.find(|user| Some(user.id) == id || same(&user.name, name_or_id))
+    }
+
     /// The role of a name (without case) or an id, inside one organisation.
     pub fn role(&self, organisation: OrganisationId, name_or_id: &str) -> Option<&Role> {
         let id = Uuid::try_parse(name_or_id).ok().map(RoleId);
@@ -305,7 +273,7 @@ impl Book {
         // What is no id is nobody's.
         let who: Vec<Member> = who
             .filter_map(|(kind, id)| {
-                Some(Member { issuer: issuer.clone(), kind, id: crate::MemberId::new(id).ok()? })
+                Some(Member { issuer: issuer.clone(), kind, id: MemberId::new(id).ok()? })
             })
             .collect();
         let roles = self.roles.values().filter(|role| role.organisation == organisation);
@@ -329,12 +297,16 @@ impl Book {
             Change::RemoveOrganisation(id) => {
                 self.organisations.remove(id).ok_or(ChangeError::NoOrganisation(*id))?;
                 self.applications.retain(|_, application| application.organisation != *id);
+                self.users.retain(|_, user| user.organisation != *id);
                 self.roles.retain(|_, role| role.organisation != *id);
                 Ok(())
             }
             Change::AddApplication(application) => self.add_application(application),
             Change::RotateSecret { application, secret, others_until } => {
                 let application = self.application_mut(*application)?;
+                if application.sign_in.public {
+                    return Err(ChangeError::PublicHasNoSecret);
+                }
                 for other in &mut application.secrets {
                     other.expires_at =
                         Some(other.expires_at.map_or(*others_until, |end| end.min(*others_until)));
@@ -351,9 +323,35 @@ impl Book {
                 limits.per_hour = per_hour.unwrap_or(limits.per_hour);
                 Ok(())
             }
+            Change::ChangeApplication { application, permissions, sign_in } => {
+                self.change_application(*application, permissions, sign_in)
+            }
+            Change::AddCertificate(application, certificate) => {
+                let application = self.application_mut(*application)?;
+                if application.sign_in.public {
+                    return Err(ChangeError::PublicHasNoSecret);
+                }
+                application.certificates.retain(|other| other.sha256 != certificate.sha256);
+                application.certificates.push(certificate.clone());
+                Ok(())
+            }
+            Change::RemoveCertificate(application, sha256) => {
+                let certificates = &mut self.application_mut(*application)?.certificates;
+                let before = certificates.len();
+                certificates.retain(|certificate| certificate.sha256 != *sha256);
+                if certificates.len() < before { Ok(()) } else { Err(ChangeError::NoCertificate) }
+            }
             Change::RemoveApplication(id) => {
                 self.applications.remove(id).map(drop).ok_or(ChangeError::NoApplication(*id))
             }
+            Change::AddUser(user) => self.add_user(user),
+            Change::SetPassword { user, password, at } => {
+                let user = self.users.get_mut(user).ok_or(ChangeError::NoUser(*user))?;
+                user.password = password.clone();
+                user.password_set_at = *at;
+                Ok(())
+            }
+            Change::RemoveUser(id) => self.remove_user(*id),
             Change::AddRole(role) => self.add_role(role),
             Change::ChangeRole { role, name, permissions } => self.change_role(*role, name, permissions),
             Change::RemoveRole(id) => self.roles.remove(id).map(drop).ok_or(ChangeError::NoRole(*id)),
@@ -371,6 +369,13 @@ impl Book {
                 self.signing_keys.sort_by_key(|key| key.created_at);
                 Ok(())
             }
+            Change::KeepSigningKey(kid, private) => {
+                let mut keys = self.signing_keys.iter_mut();
+                let key = keys.find(|key| key.kid == *kid).ok_or_else(|| no_key(kid))?;
+                key.private = private.clone();
+                Ok(())
+            }
+            Change::RemoveSigningKey(kid) => self.remove_signing_key(kid),
         }
     }
 
@@ -390,6 +395,11 @@ impl Book {
         if !self.organisations.contains_key(&application.organisation) {
             return Err(ChangeError::NoOrganisation(application.organisation));
         }
+        if application.sign_in.public
+            && !(application.secrets.is_empty() && application.certificates.is_empty())
+        {
+            return Err(ChangeError::PublicHasNoSecret);
+        }
         check_name(&application.name)?;
         let mut names =
             self.applications.values().filter(|other| other.organisation == application.organisation);
@@ -398,6 +408,62 @@ impl Book {
         }
         self.applications.insert(application.id, application.clone());
         Ok(())
+    }
+
+    fn change_application(
+        &mut self,
+        id: ApplicationId,
+        permissions: &Option<BTreeSet<Permission>>,
+        sign_in: &Option<SignIn>,
+    ) -> Result<(), ChangeError> {
+        let application = self.application_mut(id)?;
+        let has_credentials = !application.secrets.is_empty() || !application.certificates.is_empty();
+        if has_credentials && sign_in.as_ref().is_some_and(|sign_in| sign_in.public) {
+            return Err(ChangeError::PublicHasNoSecret);
+        }
+        if let Some(permissions) = permissions {
+            application.permissions = permissions.iter().copied().collect();
+        }
+        if let Some(sign_in) = sign_in {
+            application.sign_in = sign_in.clone();
+        }
+        Ok(())
+    }
+
+    fn add_user(&mut self, user: &User) -> Result<(), ChangeError> {
+        if self.users.contains_key(&user.id) {
+            return Err(ChangeError::IdTaken(user.id.0));
+        }
+        if !self.organisations.contains_key(&user.organisation) {
+            return Err(ChangeError::NoOrganisation(user.organisation));
+        }
+        check_name(&user.name)?;
+        let mut others = self.users.values().filter(|other| other.organisation == user.organisation);
+        if others.any(|other| same(&other.name, &user.name)) {
+            return Err(ChangeError::NameTaken(user.name.clone()));
+        }
+        self.users.insert(user.id, user.clone());
+        Ok(())
+    }
+
+    /// An id is never given to anybody else, so nobody would inherit the roles; they go all the same.
+    fn remove_user(&mut self, id: UserId) -> Result<(), ChangeError> {
+        let user = self.users.remove(&id).ok_or(ChangeError::NoUser(id))?;
+        let Ok(member) = MemberId::new(&id.to_string()) else { return Ok(()) };
+        let member = Member { issuer: Issuer::BuiltIn, kind: MemberKind::User, id: member };
+        for role in self.roles.values_mut().filter(|role| role.organisation == user.organisation) {
+            role.members.remove(&member);
+        }
+        Ok(())
+    }
+
+    fn remove_signing_key(&mut self, kid: &str) -> Result<(), ChangeError> {
+        if self.signing_keys.last().is_some_and(|newest| newest.kid == kid) {
+            return Err(ChangeError::SigningKeyInUse(kid.to_owned()));
+        }
+        let before = self.signing_keys.len();
+        self.signing_keys.retain(|key| key.kid != kid);
+        if self.signing_keys.len() < before { Ok(()) } else { Err(no_key(kid)) }
     }
 
     fn add_role(&mut self, role: &Role) -> Result<(), ChangeError> {
@@ -474,6 +540,34 @@ impl Book {
     }
 }
 
+fn no_key(kid: &str) -> ChangeError {
+    ChangeError::NoSigningKey(kid.to_owned())
+}
+
+/// Names of permissions, separated by blanks, as a sentence has them.
+fn named<'a>(permissions: impl IntoIterator<Item = &'a Permission>) -> String {
+    let names: Vec<&str> = permissions.into_iter().map(|permission| permission.name()).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(" ") }
+}
+
+/// How people sign in, as a sentence has it.
+fn told(sign_in: &SignIn) -> String {
+    let mut ways: Vec<String> = sign_in.redirect_uris.iter().map(RedirectUri::to_string).collect();
+    for (is_on, way) in [
+        (sign_in.device_code, "device code"),
+        (sign_in.password, "password grant"),
+        (sign_in.public, "no secret"),
+    ] {
+        ways.extend(is_on.then(|| way.to_owned()));
+    }
+    let ways = if ways.is_empty() { "no way to sign in".to_owned() } else { ways.join(", ") };
+    format!("{} ({ways})", named(&sign_in.delegated))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn same(a: &str, b: &str) -> bool {
     a.to_lowercase() == b.to_lowercase()
 }
@@ -506,16 +600,18 @@ impl fmt::Display for Change {
             }
             Change::RemoveOrganisation(id) => write!(f, "removed organisation {id}"),
             Change::AddApplication(application) => {
-                let permissions: Vec<&str> =
-                    application.permissions.iter().map(|permission| permission.name()).collect();
                 write!(
                     f,
                     "added application {} '{}' of organisation {} with {}",
                     application.id,
                     application.name,
                     application.organisation,
-                    permissions.join(" ")
-                )
+                    named(&application.permissions)
+                )?;
+                if application.sign_in != SignIn::default() {
+                    write!(f, ", for people {}", told(&application.sign_in))?;
+                }
+                Ok(())
             }
             Change::RotateSecret { application, others_until, .. } => {
                 write!(f, "rotated the secret of application {application}, the old one ends {others_until}")
@@ -528,7 +624,28 @@ impl fmt::Display for Change {
                     [of("minute", per_minute), of("hour", per_hour)].into_iter().flatten().collect();
                 write!(f, "set the call limits of application {application} to {}", set.join(" and "))
             }
+            Change::ChangeApplication { application, permissions, sign_in } => {
+                write!(f, "changed application {application}")?;
+                if let Some(permissions) = permissions {
+                    write!(f, ", its permissions to {}", named(permissions))?;
+                }
+                if let Some(sign_in) = sign_in {
+                    write!(f, ", for people to {}", told(sign_in))?;
+                }
+                Ok(())
+            }
+            Change::AddCertificate(id, certificate) => {
+                write!(f, "added certificate {} to application {id}", hex(&certificate.sha256))
+            }
+            Change::RemoveCertificate(id, sha256) => {
+                write!(f, "removed certificate {} from application {id}", hex(sha256))
+            }
             Change::RemoveApplication(id) => write!(f, "removed application {id}"),
+            Change::AddUser(user) => {
+                write!(f, "added user {} '{}' of organisation {}", user.id, user.name, user.organisation)
+            }
+            Change::SetPassword { user, .. } => write!(f, "set the password of user {user}"),
+            Change::RemoveUser(id) => write!(f, "removed user {id}"),
             Change::AddRole(new) => write!(
                 f,
                 "added role {} '{}' of organisation {} with {}",
@@ -554,6 +671,11 @@ impl fmt::Display for Change {
                 write!(f, "revoked all roles of organisation {id} from {member}")
             }
             Change::AddSigningKey(key) => write!(f, "added signing key {}", key.kid),
+            Change::KeepSigningKey(kid, PrivateKey::Plain(_)) => {
+                write!(f, "wrote signing key {kid} in the clear")
+            }
+            Change::KeepSigningKey(kid, PrivateKey::Sealed(_)) => write!(f, "encrypted signing key {kid}"),
+            Change::RemoveSigningKey(kid) => write!(f, "removed signing key {kid}"),
         }
     }
 }
@@ -594,12 +716,48 @@ pub trait Directory: Send + Sync {
 
     /// The pages that are kept, in the order in which they came; only the first can be a whole one.
     fn grants(&self) -> impl Future<Output = Result<Vec<GrantPage>, DirectoryError>> + Send;
+
+    /// Keeps a ticket if there is none of its key, one that has expired aside; says whether it did. Of several who try at
+    /// once one succeeds. Durable when it returns.
+    fn add_ticket(
+        &self,
+        key: TicketKey,
+        ticket: Ticket,
+        now: Second,
+    ) -> impl Future<Output = Result<bool, DirectoryError>> + Send;
+
+    /// Puts a ticket in the place of the one of its key, if that is there; says whether it was. Durable when it returns.
+    fn replace_ticket(
+        &self,
+        key: TicketKey,
+        ticket: Ticket,
+        now: Second,
+    ) -> impl Future<Output = Result<bool, DirectoryError>> + Send;
+
+    /// The ticket of a key.
+    fn ticket(
+        &self,
+        key: TicketKey,
+        now: Second,
+    ) -> impl Future<Output = Result<Option<Ticket>, DirectoryError>> + Send;
+
+    /// Removes the ticket of a key and gives it to one of those who ask. Durable when it returns.
+    fn take_ticket(
+        &self,
+        key: TicketKey,
+        now: Second,
+    ) -> impl Future<Output = Result<Option<Ticket>, DirectoryError>> + Send;
+
+    /// Forgets the tickets that have expired, and says how many they were. Changes no answer.
+    fn sweep_tickets(&self, now: Second) -> impl Future<Output = Result<u64, DirectoryError>> + Send;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
-    use crate::RETENTION_DEFAULT;
+    use crate::{CallLimits, RETENTION_DEFAULT};
 
     const GUIDS: [&str; 4] = [
         "11111111-2222-4333-8444-555555555555",
@@ -623,7 +781,9 @@ mod tests {
             organisation: OrganisationId(Uuid::from_u128(1)),
             name: name.to_owned(),
             permissions: Vec::new(),
+            sign_in: SignIn::default(),
             secrets: Vec::new(),
+            certificates: Vec::new(),
             limits: CallLimits::default(),
             created_at: Second::new(0),
         }
@@ -685,7 +845,7 @@ mod tests {
     }
 
     fn member(issuer: Issuer, kind: MemberKind, id: &str) -> Member {
-        Member { issuer, kind, id: crate::MemberId::new(id).expect("an id") }
+        Member { issuer, kind, id: MemberId::new(id).expect("an id") }
     }
 
     fn new_role(number: u128, organisation: u128, name: &str, permissions: &[RolePermission]) -> Role {

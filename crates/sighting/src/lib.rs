@@ -7,6 +7,7 @@
 //! format or of the data folder. Whoever puts a value on a wire or a disk owns that encoding.
 
 mod address;
+mod application;
 mod batch;
 mod directory;
 mod grants;
@@ -16,13 +17,17 @@ mod organisation;
 mod question;
 mod role;
 mod store;
+mod ticket;
 mod time;
+mod user;
 
 pub use address::{Address, AddressError, LocalNetworks, Network, Special};
+pub use application::{
+    Application, ApplicationId, CallLimit, CallLimits, Certificate, Permission, RedirectUri, Secret, SignIn,
+};
 pub use batch::{Batch, BatchSighting, Carrier, Offset, SourceName};
 pub use directory::{
-    Actor, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, ChangeError,
-    Directory, DirectoryError, Permission, Secret, SigningKey,
+    Actor, AuditEntry, Book, Change, ChangeError, Directory, DirectoryError, PrivateKey, SigningKey,
 };
 pub use grants::{Extent, GrantPage, Granted};
 pub use identity::{Identity, IdentityKind, Mention, NAME_BYTES_MAX, escape};
@@ -30,5 +35,7 @@ pub use organisation::{Organisation, OrganisationId, RETENTION_DEFAULT, Retentio
 pub use question::{Answer, FirstSeen, Question, Stats};
 pub use role::{Issuer, Member, MemberId, MemberKind, Role, RoleId, RolePermission};
 pub use store::{Coverage, DeviceEntry, DeviceKey, Receipt, RegistryChange, Retained, Store, StoreError};
+pub use ticket::{Ticket, TicketKey, TicketKind};
 pub use time::{Day, SECONDS_PER_DAY, SECONDS_PER_HOUR, Second, Window};
+pub use user::{PasswordHash, User, UserId};
 pub use uuid::Uuid;

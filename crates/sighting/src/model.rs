@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::{
     Actor, Address, Answer, AuditEntry, Batch, Book, Change, Coverage, Day, DeviceEntry, DeviceKey,
     Directory, DirectoryError, Extent, FirstSeen, GrantPage, Identity, IdentityKind, OrganisationId,
-    Question, Receipt, RegistryChange, Retained, Second, SourceName, Stats, Store, StoreError,
+    Question, Receipt, RegistryChange, Retained, Second, SourceName, Stats, Store, StoreError, Ticket,
+    TicketKey,
 };
 
 /// The model of a store.
@@ -266,16 +267,21 @@ impl Store for ModelStore {
 pub struct ModelDirectory {
     state: Mutex<(Arc<Book>, Vec<AuditEntry>)>,
     grants: Mutex<Vec<GrantPage>>,
+    tickets: Mutex<BTreeMap<TicketKey, Ticket>>,
 }
 
 impl ModelDirectory {
     /// A directory that holds a book.
     pub fn new(book: Book) -> ModelDirectory {
-        ModelDirectory { state: Mutex::new((Arc::new(book), Vec::new())), grants: Mutex::default() }
+        ModelDirectory { state: Mutex::new((Arc::new(book), Vec::new())), ..ModelDirectory::default() }
     }
 
     fn pages(&self) -> MutexGuard<'_, Vec<GrantPage>> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tickets(&self) -> MutexGuard<'_, BTreeMap<TicketKey, Ticket>> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, (Arc<Book>, Vec<AuditEntry>)> {
@@ -312,6 +318,41 @@ impl Directory for ModelDirectory {
 
     async fn grants(&self) -> Result<Vec<GrantPage>, DirectoryError> {
         Ok(self.pages().clone())
+    }
+
+    async fn add_ticket(&self, key: TicketKey, ticket: Ticket, now: Second) -> Result<bool, DirectoryError> {
+        let mut tickets = self.tickets();
+        let is_free = tickets.get(&key).is_none_or(|kept| kept.expires_at < now);
+        if is_free {
+            tickets.insert(key, ticket);
+        }
+        Ok(is_free)
+    }
+
+    async fn replace_ticket(
+        &self,
+        key: TicketKey,
+        ticket: Ticket,
+        now: Second,
+    ) -> Result<bool, DirectoryError> {
+        let mut tickets = self.tickets();
+        let kept = tickets.get_mut(&key).filter(|kept| kept.expires_at >= now);
+        Ok(kept.map(|kept| *kept = ticket).is_some())
+    }
+
+    async fn ticket(&self, key: TicketKey, now: Second) -> Result<Option<Ticket>, DirectoryError> {
+        Ok(self.tickets().get(&key).filter(|kept| kept.expires_at >= now).cloned())
+    }
+
+    async fn take_ticket(&self, key: TicketKey, now: Second) -> Result<Option<Ticket>, DirectoryError> {
+        Ok(self.tickets().remove(&key).filter(|kept| kept.expires_at >= now))
+    }
+
+    async fn sweep_tickets(&self, now: Second) -> Result<u64, DirectoryError> {
+        let mut tickets = self.tickets();
+        let before = tickets.len();
+        tickets.retain(|_, ticket| ticket.expires_at >= now);
+        Ok((before - tickets.len()) as u64)
     }
 }
 

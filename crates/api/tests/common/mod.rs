@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
     Actor, Address, Application, ApplicationId, Batch, Book, CallLimits, Change, Directory, Identity,
-    IdentityKind, Organisation, OrganisationId, Permission, Retention, Second, Secret, SigningKey,
-    SourceName, Store, Uuid,
+    IdentityKind, Organisation, OrganisationId, Permission, PrivateKey, Retention, Second, Secret, SignIn,
+    SigningKey, SourceName, Store, Uuid,
 };
 use tower::ServiceExt;
 
@@ -61,7 +61,9 @@ fn application(id: ApplicationId, organisation: OrganisationId, permissions: &[P
         organisation,
         name,
         permissions: permissions.to_vec(),
+        sign_in: SignIn::default(),
         secrets: vec![secret],
+        certificates: Vec::new(),
         limits: CallLimits::default(),
         created_at,
     }
@@ -275,11 +277,19 @@ pub fn good_header() -> Value {
     json!({"typ": "JWT", "alg": "RS256", "kid": signing_key().kid})
 }
 
+/// The private half of a key that is kept in the clear.
+pub fn pkcs8(key: &SigningKey) -> &[u8] {
+    match &key.private {
+        PrivateKey::Plain(bytes) => bytes,
+        PrivateKey::Sealed(_) => panic!("it is encrypted"),
+    }
+}
+
 /// Any header and any claims under our own key: what a leaked key, or a bug, could make.
 pub fn signed(header: &str, claims: &str) -> String {
     let pem = format!(
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        STANDARD.encode(&signing_key().pkcs8)
+        STANDARD.encode(pkcs8(signing_key()))
     );
     let key = EncodingKey::from_rsa_pem(pem.as_bytes()).expect("our key");
     let message = unsigned(header, claims);

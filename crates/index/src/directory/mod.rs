@@ -1,22 +1,25 @@
 //! The directory of organisations, applications, roles, keys and the audit log in one redb file, through the same storage
 //! seam as everything else. The whole book is in memory; a change writes the rows that it touched and an audit line
-//! in one transaction. Granted calls lie beside it, and never in it. Refuses to hold: what a change means
+//! in one transaction. Granted calls and tickets lie beside it, and never in it. Refuses to hold: what a change means
 //! (`sighting::Book`), hashing, tokens and counting.
 
 mod backend;
 mod grants;
 mod rows;
+mod tickets;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use sighting::{Actor, AuditEntry, Book, Change, Directory, DirectoryError, Extent, GrantPage, Second};
+use sighting::{
+    Actor, AuditEntry, Book, Change, Directory, DirectoryError, Extent, GrantPage, Second, Ticket, TicketKey,
+};
 
 use crate::manifest;
 use crate::storage::Storage;
 use backend::Backend;
-use rows::{ApplicationRow, AuditRow, OrganisationRow, RoleRow, SigningKeyRow};
+use rows::{ApplicationRow, AuditRow, OrganisationRow, RoleRow, SigningKeyRow, UserRow};
 
 /// The file of the directory.
 pub(crate) const PATH: &str = "directory.redb";
@@ -26,6 +29,7 @@ const PATH_NEW: &str = "directory.new";
 /// Rows are JSON by key: few, read whole at the start, and a person with a dump can read them.
 const ORGANISATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("organisations");
 const APPLICATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("applications");
+const USERS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("users");
 const ROLES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("roles");
 const SIGNING_KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("signing_keys");
 const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
@@ -54,7 +58,7 @@ impl FolderDirectory {
         let database =
             Database::builder().create_with_backend(Backend::new(Arc::clone(&file))).map_err(unavailable)?;
         let write = database.begin_write().map_err(unavailable)?;
-        for table in [ORGANISATIONS, APPLICATIONS, ROLES, SIGNING_KEYS] {
+        for table in [ORGANISATIONS, APPLICATIONS, USERS, ROLES, SIGNING_KEYS, tickets::TABLE] {
             write.open_table(table).map_err(unavailable)?;
         }
         for table in [AUDIT, GRANTS] {
@@ -98,6 +102,7 @@ impl FolderDirectory {
         for (table, before, after) in [
             (ORGANISATIONS, &before.organisations, &after.organisations),
             (APPLICATIONS, &before.applications, &after.applications),
+            (USERS, &before.users, &after.users),
             (ROLES, &before.roles, &after.roles),
             (SIGNING_KEYS, &before.signing_keys, &after.signing_keys),
         ] {
@@ -163,6 +168,10 @@ fn load(database: &Database) -> Result<Book, DirectoryError> {
             rows::from_json::<ApplicationRow>(row.map_err(unavailable)?.1.value())?.into_application()?;
         book.applications.insert(application.id, application);
     }
+    for row in read.open_table(USERS).map_err(unavailable)?.iter().map_err(unavailable)? {
+        let user = rows::from_json::<UserRow>(row.map_err(unavailable)?.1.value())?.into_user()?;
+        book.users.insert(user.id, user);
+    }
     for row in read.open_table(ROLES).map_err(unavailable)?.iter().map_err(unavailable)? {
         let role = rows::from_json::<RoleRow>(row.map_err(unavailable)?.1.value())?.into_role()?;
         book.roles.insert(role.id, role);
@@ -201,5 +210,30 @@ impl Directory for FolderDirectory {
 
     async fn grants(&self) -> Result<Vec<GrantPage>, DirectoryError> {
         self.grants_now()
+    }
+
+    async fn add_ticket(&self, key: TicketKey, ticket: Ticket, now: Second) -> Result<bool, DirectoryError> {
+        self.add_ticket_now(key, &ticket, now)
+    }
+
+    async fn replace_ticket(
+        &self,
+        key: TicketKey,
+        ticket: Ticket,
+        now: Second,
+    ) -> Result<bool, DirectoryError> {
+        self.replace_ticket_now(key, &ticket, now)
+    }
+
+    async fn ticket(&self, key: TicketKey, now: Second) -> Result<Option<Ticket>, DirectoryError> {
+        self.ticket_now(key, now)
+    }
+
+    async fn take_ticket(&self, key: TicketKey, now: Second) -> Result<Option<Ticket>, DirectoryError> {
+        self.take_ticket_now(key, now)
+    }
+
+    async fn sweep_tickets(&self, now: Second) -> Result<u64, DirectoryError> {
+        self.sweep_tickets_now(now)
     }
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sighting::{
-    Actor, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, ChangeError,
-    DirectoryError, Issuer, Member, MemberId, MemberKind, Organisation, OrganisationId, Permission,
-    Retention, Role, RoleId, RolePermission, Second, Secret, SigningKey, Uuid,
+    Actor, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Certificate, Change,
+    ChangeError, DirectoryError, Issuer, Member, MemberId, MemberKind, Organisation, OrganisationId,
+    PasswordHash, Permission, PrivateKey, RedirectUri, Retention, Role, RoleId, RolePermission, Second,
+    Secret, SignIn, SigningKey, User, UserId, Uuid,
 };
 
 use super::unavailable;
@@ -17,6 +18,7 @@ use super::unavailable;
 pub(super) struct Rows {
     pub(super) organisations: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) applications: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) users: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) roles: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) signing_keys: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -35,6 +37,11 @@ pub(super) fn of(book: &Book) -> Result<Rows, DirectoryError> {
             .map(|application| {
                 Ok((application.id.0.as_bytes().to_vec(), to_json(&ApplicationRow::of(application))?))
             })
+            .collect::<Result<_, DirectoryError>>()?,
+        users: book
+            .users
+            .values()
+            .map(|user| Ok((user.id.0.as_bytes().to_vec(), to_json(&UserRow::of(user))?)))
             .collect::<Result<_, DirectoryError>>()?,
         roles: book
             .roles
@@ -94,11 +101,86 @@ pub(super) struct ApplicationRow {
     organisation: String,
     name: String,
     permissions: Vec<String>,
+    /// Absent: people do not sign in through it.
+    #[serde(default, skip_serializing_if = "SignInRow::is_none")]
+    sign_in: SignInRow,
     secrets: Vec<SecretRow>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<CertificateRow>,
     /// Absent: both are the server's.
     #[serde(default, skip_serializing_if = "LimitsRow::is_default")]
     limits: LimitsRow,
     created_at: u32,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Eq, Default)]
+struct SignInRow {
+    delegated: Vec<String>,
+    redirect_uris: Vec<String>,
+    device_code: bool,
+    password: bool,
+    public: bool,
+}
+
+impl SignInRow {
+    fn of(sign_in: &SignIn) -> SignInRow {
+        SignInRow {
+            delegated: sign_in.delegated.iter().map(|permission| permission.name().to_owned()).collect(),
+            redirect_uris: sign_in.redirect_uris.iter().map(RedirectUri::to_string).collect(),
+            device_code: sign_in.device_code,
+            password: sign_in.password,
+            public: sign_in.public,
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        *self == SignInRow::default()
+    }
+
+    fn into_sign_in(self) -> Result<SignIn, DirectoryError> {
+        let uri = |text: &String| RedirectUri::new(text).map_err(unavailable);
+        Ok(SignIn {
+            delegated: self.delegated.iter().map(|name| permission(name)).collect::<Result<_, _>>()?,
+            redirect_uris: self.redirect_uris.iter().map(uri).collect::<Result<_, _>>()?,
+            device_code: self.device_code,
+            password: self.password,
+            public: self.public,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct CertificateRow {
+    sha256: String,
+    sha1: String,
+    public_key: String,
+    not_before: u32,
+    not_after: u32,
+    created_at: u32,
+}
+
+impl CertificateRow {
+    fn of(certificate: &Certificate) -> CertificateRow {
+        CertificateRow {
+            sha256: to_hex(&certificate.sha256),
+            sha1: to_hex(&certificate.sha1),
+            public_key: to_hex(&certificate.public_key),
+            not_before: certificate.not_before.unix(),
+            not_after: certificate.not_after.unix(),
+            created_at: certificate.created_at.unix(),
+        }
+    }
+
+    fn into_certificate(self) -> Result<Certificate, DirectoryError> {
+        Ok(Certificate {
+            sha256: from_hex_array(&self.sha256)?,
+            sha1: from_hex_array(&self.sha1)?,
+            public_key: from_hex(&self.public_key)?,
+            not_before: Second::new(self.not_before),
+            not_after: Second::new(self.not_after),
+            created_at: Second::new(self.created_at),
+        })
+    }
 }
 
 /// `default`, `off` or a number of calls, as text.
@@ -155,23 +237,18 @@ impl ApplicationRow {
                 .iter()
                 .map(|permission| permission.name().to_owned())
                 .collect(),
+            sign_in: SignInRow::of(&application.sign_in),
             secrets: application.secrets.iter().map(secret).collect(),
+            certificates: application.certificates.iter().map(CertificateRow::of).collect(),
             limits: LimitsRow::of(application.limits),
             created_at: application.created_at.unix(),
         }
     }
 
     pub(super) fn into_application(self) -> Result<Application, DirectoryError> {
-        let permission = |name: &String| {
-            Permission::from_name(name)
-                .ok_or_else(|| unavailable("a permission of a newer seenby; run that one"))
-        };
         let secret = |row: &SecretRow| {
-            let sha256 = from_hex(&row.sha256)?
-                .try_into()
-                .map_err(|_| unavailable("a secret's hash has the wrong length"))?;
             Ok(Secret {
-                sha256,
+                sha256: from_hex_array(&row.sha256)?,
                 created_at: Second::new(row.created_at),
                 expires_at: row.expires_at.map(Second::new),
             })
@@ -180,9 +257,54 @@ impl ApplicationRow {
             id: ApplicationId(guid(&self.id)?),
             organisation: OrganisationId(guid(&self.organisation)?),
             name: self.name,
-            permissions: self.permissions.iter().map(permission).collect::<Result<_, _>>()?,
+            permissions: self.permissions.iter().map(|name| permission(name)).collect::<Result<_, _>>()?,
+            sign_in: self.sign_in.into_sign_in()?,
             secrets: self.secrets.iter().map(secret).collect::<Result<_, DirectoryError>>()?,
+            certificates: self
+                .certificates
+                .into_iter()
+                .map(CertificateRow::into_certificate)
+                .collect::<Result<_, _>>()?,
             limits: self.limits.into_limits()?,
+            created_at: Second::new(self.created_at),
+        })
+    }
+}
+
+fn permission(name: &str) -> Result<Permission, DirectoryError> {
+    Permission::from_name(name).ok_or_else(|| unavailable("a permission of a newer seenby; run that one"))
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct UserRow {
+    id: String,
+    organisation: String,
+    name: String,
+    /// The text of an argon2id hash.
+    password: String,
+    password_set_at: u32,
+    created_at: u32,
+}
+
+impl UserRow {
+    fn of(user: &User) -> UserRow {
+        UserRow {
+            id: user.id.to_string(),
+            organisation: user.organisation.to_string(),
+            name: user.name.clone(),
+            password: user.password.0.clone(),
+            password_set_at: user.password_set_at.unix(),
+            created_at: user.created_at.unix(),
+        }
+    }
+
+    pub(super) fn into_user(self) -> Result<User, DirectoryError> {
+        Ok(User {
+            id: UserId(guid(&self.id)?),
+            organisation: OrganisationId(guid(&self.organisation)?),
+            name: self.name,
+            password: PasswordHash(self.password),
+            password_set_at: Second::new(self.password_set_at),
             created_at: Second::new(self.created_at),
         })
     }
@@ -255,21 +377,31 @@ impl MemberRow {
 #[derive(Serialize, Deserialize)]
 pub(super) struct SigningKeyRow {
     kid: String,
-    pkcs8: String,
+    /// Present if it is kept in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pkcs8: Option<String>,
+    /// Present if it is kept encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<String>,
     created_at: u32,
 }
 
 impl SigningKeyRow {
     fn of(key: &SigningKey) -> SigningKeyRow {
-        SigningKeyRow { kid: key.kid.clone(), pkcs8: to_hex(&key.pkcs8), created_at: key.created_at.unix() }
+        let (pkcs8, sealed) = match &key.private {
+            PrivateKey::Plain(bytes) => (Some(to_hex(bytes)), None),
+            PrivateKey::Sealed(bytes) => (None, Some(to_hex(bytes))),
+        };
+        SigningKeyRow { kid: key.kid.clone(), pkcs8, sealed, created_at: key.created_at.unix() }
     }
 
     pub(super) fn into_key(self) -> Result<SigningKey, DirectoryError> {
-        Ok(SigningKey {
-            pkcs8: from_hex(&self.pkcs8)?,
-            kid: self.kid,
-            created_at: Second::new(self.created_at),
-        })
+        let private = match (self.pkcs8, self.sealed) {
+            (Some(hex), None) => PrivateKey::Plain(from_hex(&hex)?),
+            (None, Some(hex)) => PrivateKey::Sealed(from_hex(&hex)?),
+            _ => return Err(unavailable("a signing key cannot be read")),
+        };
+        Ok(SigningKey { private, kid: self.kid, created_at: Second::new(self.created_at) })
     }
 }
 
@@ -307,4 +439,8 @@ fn from_hex(text: &str) -> Result<Vec<u8>, DirectoryError> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| broken()))
         .collect()
+}
+
+fn from_hex_array<const N: usize>(text: &str) -> Result<[u8; N], DirectoryError> {
+    from_hex(text)?.try_into().map_err(|_| unavailable("a hexadecimal text has the wrong length"))
 }

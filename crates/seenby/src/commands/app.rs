@@ -8,7 +8,8 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sighting::{
-    Application, ApplicationId, Book, CallLimit, Change, Organisation, Permission, Second, Secret, escape,
+    Application, ApplicationId, Book, CallLimit, Change, Organisation, Permission, Second, Secret, SignIn,
+    escape,
 };
 
 use super::{Context, confirm};
@@ -215,7 +216,9 @@ pub(crate) async fn add(
         organisation: organisation.id,
         name: name.to_owned(),
         permissions,
+        sign_in: SignIn::default(),
         secrets: vec![Secret { sha256, created_at: now, expires_at: None }],
+        certificates: Vec::new(),
         limits: sighting::CallLimits::default(),
         created_at: now,
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use sighting::{Actor, Book, Change, Directory as _, Store as _};
+use sighting::{Book, Directory as _, Store as _};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -33,6 +33,8 @@ const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
 /// How often granted calls are written down, where there are any: so that with the writing itself a crash forgets those
 /// of the last second at most.
 const KEEP_GRANTS_EVERY: Duration = Duration::from_millis(800);
+/// How often the issuer's keys and tickets are looked after.
+const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Answer GET /api/ips/{ip}/stats over HTTP
 ///
@@ -222,6 +224,7 @@ struct Open {
     controlled: JoinHandle<()>,
     retaining: JoinHandle<()>,
     keeping: JoinHandle<()>,
+    tending: JoinHandle<()>,
 }
 
 impl Open {
@@ -230,7 +233,7 @@ impl Open {
         state: &api::State<AnyStore, AnyDirectory>,
         stopped: watch::Receiver<bool>,
     ) -> Result<Open, Failure> {
-        make_signing_key(&house).await?;
+        upkeep_once(state, &house.directory).await.exit_with(Exit::Unavailable)?;
         let control = control::Listening::bind(&house.path)
             .with_context(|| format!("the control socket in {} cannot be made", shown(&house.path)))
             .exit_with(Exit::Unavailable)?;
@@ -250,13 +253,15 @@ impl Open {
         });
         let retaining = tokio::spawn(retain(house.store.clone(), house.directory.clone()));
         let keeping = tokio::spawn(keep_grants(state.clone()));
-        Ok(Open { house, state: state.clone(), controlled, retaining, keeping })
+        let tending = tokio::spawn(tend(state.clone(), house.directory.clone()));
+        Ok(Open { house, state: state.clone(), controlled, retaining, keeping, tending })
     }
 
     /// Once the HTTP side has ended. The control socket has been told by the same signal.
     async fn close(self) -> Result<(), Failure> {
         self.retaining.abort();
         self.keeping.abort();
+        self.tending.abort();
         self.controlled.await.context("the control socket failed")?;
         // No call is granted any more.
         if let Err(error) = keep_grants_once(&self.state).await {
@@ -314,22 +319,6 @@ pub(crate) fn fill_random(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the system gives random numbers");
 }
 
-/// The built-in issuer signs with the newest key; a new store has none yet.
-async fn make_signing_key(house: &House) -> Result<(), Failure> {
-    if !house.book().await?.signing_keys.is_empty() {
-        return Ok(());
-    }
-    // Finding large primes takes a moment.
-    let key = tokio::task::spawn_blocking(|| api::new_signing_key(clock::now()))
-        .await
-        .context("the signing key was not made")?
-        .context("the signing key cannot be made")
-        .exit_with(Exit::Unavailable)?;
-    let actor = Actor("the server, at its first start".to_owned());
-    house.directory.commit(Change::AddSigningKey(key), actor, clock::now()).await?;
-    Ok(())
-}
-
 /// Files that are not connections: segments, journals, standard streams, the control socket.
 const FILES_RESERVED: u64 = 640;
 
@@ -380,6 +369,28 @@ async fn keep_grants_once(state: &api::State<AnyStore, AnyDirectory>) -> anyhow:
     let (state, runtime) = (state.clone(), tokio::runtime::Handle::current());
     let kept = tokio::task::spawn_blocking(move || runtime.block_on(state.keep_grants())).await;
     Ok(kept.context("granted calls were not written down")??)
+}
+
+/// Keeps the issuer's keys and tickets in order, until it is aborted.
+async fn tend(state: api::State<AnyStore, AnyDirectory>, directory: AnyDirectory) {
+    let mut turns = tokio::time::interval(UPKEEP_EVERY);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        if let Err(error) = upkeep_once(&state, &directory).await {
+            tracing::error!(%error, "the issuer's keys were not looked after");
+        }
+    }
+}
+
+/// It may wait for the disk, and a key takes a moment: not on a thread that answers questions.
+async fn upkeep_once(
+    state: &api::State<AnyStore, AnyDirectory>,
+    directory: &AnyDirectory,
+) -> anyhow::Result<()> {
+    let (state, directory, runtime) = (state.clone(), directory.clone(), tokio::runtime::Handle::current());
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(state.upkeep(&directory))).await;
+    done.context("the issuer's keys were not looked after")?.context("the issuer's keys cannot be used")
 }
 
 /// Frees what is outside retention, at the start and every hour.

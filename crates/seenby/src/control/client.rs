@@ -11,7 +11,7 @@ use std::time::Duration;
 use sighting::{
     Actor, Answer, ApplicationId, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey,
     Directory, DirectoryError, GrantPage, OrganisationId, Question, Receipt, RegistryChange, Retained,
-    Second, SourceName, Store, StoreError,
+    Second, SourceName, Store, StoreError, Ticket, TicketKey,
 };
 
 use super::wire::{Reply, Request, WireError, WireFailure};
@@ -271,6 +271,31 @@ impl Directory for Remote {
     async fn grants(&self) -> Result<Vec<GrantPage>, DirectoryError> {
         Err(counts_itself())
     }
+
+    async fn add_ticket(&self, _: TicketKey, _: Ticket, _: Second) -> Result<bool, DirectoryError> {
+        Err(issues_itself())
+    }
+
+    async fn replace_ticket(&self, _: TicketKey, _: Ticket, _: Second) -> Result<bool, DirectoryError> {
+        Err(issues_itself())
+    }
+
+    async fn ticket(&self, _: TicketKey, _: Second) -> Result<Option<Ticket>, DirectoryError> {
+        Err(issues_itself())
+    }
+
+    async fn take_ticket(&self, _: TicketKey, _: Second) -> Result<Option<Ticket>, DirectoryError> {
+        Err(issues_itself())
+    }
+
+    async fn sweep_tickets(&self, _: Second) -> Result<u64, DirectoryError> {
+        Err(issues_itself())
+    }
+}
+
+/// Only a server issues tokens, and it holds its folder itself.
+fn issues_itself() -> DirectoryError {
+    DirectoryError::Unavailable("tickets are kept by the server that issues them".to_owned())
 }
 
 /// Only a server counts calls, and it holds its folder itself.

@@ -10,6 +10,7 @@ mod client;
 mod server;
 mod socket;
 mod wire;
+mod wire_sign_in;
 
 pub(crate) use client::{ConnectError, Remote};
 pub(crate) use server::{Listening, Served, actor, serve};
@@ -22,7 +23,7 @@ const OPERATION_APPEND: u8 = 1;
 const OPERATION_REQUEST: u8 = 2;
 
 /// Changes whenever a frame's meaning does.
-const PROTOCOL_VERSION: u32 = 2;
+const PROTOCOL_VERSION: u32 = 3;
 
 /// The longest frame, in bytes. The largest is a batch of 262,144 records: about 20 MB with long names.
 const FRAME_BYTES_MAX: u32 = 256 << 20;

@@ -7,11 +7,14 @@ use std::num::NonZeroU32;
 use api::{Room, Standing};
 use serde::{Deserialize, Serialize};
 use sighting::{
-    Address, Answer, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Change, Coverage,
-    Day, DeviceEntry, DeviceKey, DirectoryError, FirstSeen, Identity, IdentityKind, Issuer, Member, MemberId,
-    MemberKind, Organisation, OrganisationId, Permission, Question, RegistryChange, Retained, Retention,
-    Role, RoleId, RolePermission, Second, Secret, SigningKey, SourceName, Stats, StoreError, Uuid, Window,
+    Address, Answer, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Certificate,
+    Change, Coverage, Day, DeviceEntry, DeviceKey, DirectoryError, FirstSeen, Identity, IdentityKind, Issuer,
+    Member, MemberId, MemberKind, Organisation, OrganisationId, PasswordHash, PrivateKey, Question,
+    RegistryChange, Retained, Retention, Role, RoleId, RolePermission, Second, Secret, SignIn, SigningKey,
+    SourceName, Stats, StoreError, User, UserId, Uuid, Window,
 };
+
+use super::wire_sign_in::{WireCertificate, WireSignIn, WireUser, permission_names, permissions_of};
 
 /// Says that a value on the wire is none of the domain's.
 #[derive(Debug, thiserror::Error)]
@@ -427,7 +430,9 @@ pub(super) struct WireApplication {
     organisation: Wire128,
     name: String,
     permissions: Vec<String>,
+    sign_in: WireSignIn,
     secrets: Vec<WireSecret>,
+    certificates: Vec<WireCertificate>,
     per_minute: WireLimit,
     per_hour: WireLimit,
     created_at: u32,
@@ -458,8 +463,10 @@ impl From<&Application> for WireApplication {
             id: Wire128(application.id.0),
             organisation: application.organisation.into(),
             name: application.name.clone(),
-            permissions: application.permissions.iter().map(|it| it.name().to_owned()).collect(),
+            permissions: permission_names(&application.permissions),
+            sign_in: (&application.sign_in).into(),
             secrets: application.secrets.iter().map(WireSecret::from).collect(),
+            certificates: application.certificates.iter().map(WireCertificate::from).collect(),
             per_minute: WireLimit(application.limits.per_minute),
             per_hour: WireLimit(application.limits.per_hour),
             created_at: application.created_at.unix(),
@@ -471,14 +478,14 @@ impl TryFrom<WireApplication> for Application {
     type Error = WireError;
 
     fn try_from(wire: WireApplication) -> Result<Application, WireError> {
-        let permissions =
-            wire.permissions.iter().map(|name| Permission::from_name(name).ok_or(WireError("permission")));
         Ok(Application {
             id: ApplicationId(wire.id.0),
             organisation: wire.organisation.into(),
             name: wire.name,
-            permissions: permissions.collect::<Result<_, WireError>>()?,
+            permissions: permissions_of(&wire.permissions)?,
+            sign_in: wire.sign_in.try_into()?,
             secrets: wire.secrets.into_iter().map(Secret::from).collect(),
+            certificates: wire.certificates.into_iter().map(Certificate::from).collect(),
             limits: CallLimits { per_minute: wire.per_minute.0, per_hour: wire.per_hour.0 },
             created_at: Second::new(wire.created_at),
         })
@@ -565,6 +572,7 @@ impl TryFrom<WireMember> for Member {
 pub(super) struct WireBook {
     organisations: Vec<WireOrganisation>,
     applications: Vec<WireApplication>,
+    users: Vec<WireUser>,
     roles: Vec<WireRole>,
     signing_keys: Vec<(String, u32)>,
 }
@@ -574,6 +582,7 @@ impl From<&Book> for WireBook {
         WireBook {
             organisations: book.organisations.values().map(WireOrganisation::from).collect(),
             applications: book.applications.values().map(WireApplication::from).collect(),
+            users: book.users.values().map(WireUser::without_password).collect(),
             roles: book.roles.values().map(WireRole::from).collect(),
             signing_keys: book
                 .signing_keys
@@ -599,12 +608,13 @@ impl TryFrom<WireBook> for Book {
         });
         let keys = wire.signing_keys.into_iter().map(|(kid, created_at)| SigningKey {
             kid,
-            pkcs8: Vec::new(),
+            private: PrivateKey::Plain(Vec::new()),
             created_at: Second::new(created_at),
         });
         Ok(Book {
             organisations: organisations.map(|organisation| (organisation.id, organisation)).collect(),
             applications: applications.collect::<Result<BTreeMap<_, _>, WireError>>()?,
+            users: wire.users.into_iter().map(User::from).map(|user| (user.id, user)).collect(),
             roles: roles.collect::<Result<BTreeMap<_, _>, WireError>>()?,
             signing_keys: keys.collect(),
         })
@@ -621,13 +631,20 @@ pub(super) enum WireChange {
     AddApplication(WireApplication),
     RotateSecret { application: Wire128, secret: WireSecret, others_until: u32 },
     SetLimits { application: Wire128, per_minute: Option<WireLimit>, per_hour: Option<WireLimit> },
+    ChangeApplication { application: Wire128, permissions: Option<Vec<String>>, sign_in: Option<WireSignIn> },
+    AddCertificate(Wire128, WireCertificate),
+    RemoveCertificate(Wire128, [u8; 32]),
     RemoveApplication(Wire128),
+    AddUser(WireUser),
+    SetPassword { user: Wire128, password: String, at: u32 },
+    RemoveUser(Wire128),
     AddRole(WireRole),
     ChangeRole { role: Wire128, name: Option<String>, permissions: Option<Vec<String>> },
     RemoveRole(Wire128),
     GrantRole(Wire128, WireMember),
     RevokeRole(Wire128, WireMember),
     RemoveMember(Wire128, WireMember),
+    RemoveSigningKey(String),
 }
 
 impl TryFrom<&Change> for WireChange {
@@ -654,7 +671,23 @@ impl TryFrom<&Change> for WireChange {
                 per_minute: per_minute.map(WireLimit),
                 per_hour: per_hour.map(WireLimit),
             },
+            Change::ChangeApplication { application, permissions, sign_in } => {
+                WireChange::ChangeApplication {
+                    application: Wire128(application.0),
+                    permissions: permissions.as_ref().map(permission_names),
+                    sign_in: sign_in.as_ref().map(WireSignIn::from),
+                }
+            }
+            Change::AddCertificate(id, certificate) => {
+                WireChange::AddCertificate(Wire128(id.0), certificate.into())
+            }
+            Change::RemoveCertificate(id, sha256) => WireChange::RemoveCertificate(Wire128(id.0), *sha256),
             Change::RemoveApplication(id) => WireChange::RemoveApplication(Wire128(id.0)),
+            Change::AddUser(user) => WireChange::AddUser(user.into()),
+            Change::SetPassword { user, password, at } => {
+                WireChange::SetPassword { user: Wire128(user.0), password: password.0.clone(), at: at.unix() }
+            }
+            Change::RemoveUser(id) => WireChange::RemoveUser(Wire128(id.0)),
             Change::AddRole(role) => WireChange::AddRole(role.into()),
             Change::ChangeRole { role, name, permissions } => WireChange::ChangeRole {
                 role: Wire128(role.0),
@@ -665,8 +698,9 @@ impl TryFrom<&Change> for WireChange {
             Change::GrantRole(id, member) => WireChange::GrantRole(Wire128(id.0), member.into()),
             Change::RevokeRole(id, member) => WireChange::RevokeRole(Wire128(id.0), member.into()),
             Change::RemoveMember(id, member) => WireChange::RemoveMember((*id).into(), member.into()),
+            Change::RemoveSigningKey(kid) => WireChange::RemoveSigningKey(kid.clone()),
             // Only a server makes keys, and it holds its folder itself.
-            Change::AddSigningKey(_) => return Err(WireError("signing key")),
+            Change::AddSigningKey(_) | Change::KeepSigningKey(..) => return Err(WireError("signing key")),
         })
     }
 }
@@ -691,7 +725,27 @@ impl TryFrom<WireChange> for Change {
                 per_minute: per_minute.map(|limit| limit.0),
                 per_hour: per_hour.map(|limit| limit.0),
             },
+            WireChange::ChangeApplication { application, permissions, sign_in } => {
+                Change::ChangeApplication {
+                    application: ApplicationId(application.0),
+                    permissions: permissions.as_deref().map(permissions_of).transpose()?,
+                    sign_in: sign_in.map(SignIn::try_from).transpose()?,
+                }
+            }
+            WireChange::AddCertificate(id, certificate) => {
+                Change::AddCertificate(ApplicationId(id.0), certificate.into())
+            }
+            WireChange::RemoveCertificate(id, sha256) => {
+                Change::RemoveCertificate(ApplicationId(id.0), sha256)
+            }
             WireChange::RemoveApplication(id) => Change::RemoveApplication(ApplicationId(id.0)),
+            WireChange::AddUser(user) => Change::AddUser(user.into()),
+            WireChange::SetPassword { user, password, at } => Change::SetPassword {
+                user: UserId(user.0),
+                password: PasswordHash(password),
+                at: Second::new(at),
+            },
+            WireChange::RemoveUser(id) => Change::RemoveUser(UserId(id.0)),
             WireChange::AddRole(role) => Change::AddRole(role.try_into()?),
             WireChange::ChangeRole { role, name, permissions: names } => Change::ChangeRole {
                 role: RoleId(role.0),
@@ -702,6 +756,7 @@ impl TryFrom<WireChange> for Change {
             WireChange::GrantRole(id, member) => Change::GrantRole(RoleId(id.0), member.try_into()?),
             WireChange::RevokeRole(id, member) => Change::RevokeRole(RoleId(id.0), member.try_into()?),
             WireChange::RemoveMember(id, member) => Change::RemoveMember(id.into(), member.try_into()?),
+            WireChange::RemoveSigningKey(kid) => Change::RemoveSigningKey(kid),
         })
     }
 }
@@ -771,6 +826,8 @@ impl From<WireStanding> for (ApplicationId, Standing) {
 
 #[cfg(test)]
 mod tests {
+    use sighting::{Permission, RedirectUri};
+
     use super::*;
 
     fn through_json<T: Serialize + for<'a> Deserialize<'a>>(value: &T) -> T {
@@ -796,6 +853,38 @@ mod tests {
         Member { issuer, kind: MemberKind::Group, id: MemberId::new("g|1").expect("an id") }
     }
 
+    fn sign_in() -> SignIn {
+        SignIn {
+            delegated: [Permission::IpReadAll].into(),
+            redirect_uris: [RedirectUri::new("http://localhost").expect("a URI")].into(),
+            device_code: true,
+            password: true,
+            public: false,
+        }
+    }
+
+    fn certificate() -> Certificate {
+        Certificate {
+            sha256: [1; 32],
+            sha1: [2; 20],
+            public_key: vec![3; 5],
+            not_before: Second::new(1),
+            not_after: Second::new(9),
+            created_at: Second::new(2),
+        }
+    }
+
+    fn user(password: &str) -> User {
+        User {
+            id: UserId(Uuid::from_u128(12)),
+            organisation: organisation().id,
+            name: "kim@example.org".to_owned(),
+            password: PasswordHash(password.to_owned()),
+            password_set_at: Second::new(5),
+            created_at: Second::new(4),
+        }
+    }
+
     fn role() -> Role {
         Role {
             id: RoleId(Uuid::from_u128(11)),
@@ -815,7 +904,7 @@ mod tests {
     }
 
     #[test]
-    fn a_book_arrives_without_private_keys() {
+    fn a_book_arrives_without_what_is_secret() {
         let mut book = Book::default();
         book.apply(&Change::AddOrganisation(organisation())).expect("new");
         let application = Application {
@@ -823,17 +912,22 @@ mod tests {
             organisation: organisation().id,
             name: "soar".to_owned(),
             permissions: vec![Permission::IpReadAll],
+            sign_in: sign_in(),
             secrets: vec![Secret { sha256: [3; 32], created_at: Second::new(5), expires_at: None }],
+            certificates: vec![certificate()],
             limits: CallLimits { per_minute: CallLimit::Off, per_hour: calls(7) },
             created_at: Second::new(5),
         };
         book.apply(&Change::AddApplication(application)).expect("new");
         book.apply(&Change::AddRole(role())).expect("new");
-        let mut key = SigningKey { kid: "k1".to_owned(), pkcs8: vec![1, 2, 3], created_at: Second::new(1) };
+        book.apply(&Change::AddUser(user("$argon2id$x"))).expect("new");
+        let private = PrivateKey::Plain(vec![1, 2, 3]);
+        let mut key = SigningKey { kid: "k1".to_owned(), private, created_at: Second::new(1) };
         book.apply(&Change::AddSigningKey(key.clone())).expect("new");
         let arrived = Book::try_from(through_json(&WireBook::from(&book))).expect("makes sense");
-        key.pkcs8.clear();
+        key.private = PrivateKey::Plain(Vec::new());
         book.signing_keys = vec![key];
+        book.users = [(user("").id, user(""))].into();
         assert_eq!(arrived, book);
     }
 
@@ -857,7 +951,19 @@ mod tests {
                 per_minute: None,
                 per_hour: Some(CallLimit::Off),
             },
+            Change::ChangeApplication {
+                application: ApplicationId(id.0),
+                permissions: Some([Permission::Manage].into()),
+                sign_in: Some(sign_in()),
+            },
+            Change::ChangeApplication { application: ApplicationId(id.0), permissions: None, sign_in: None },
+            Change::AddCertificate(ApplicationId(id.0), certificate()),
+            Change::RemoveCertificate(ApplicationId(id.0), [7; 32]),
             Change::RemoveApplication(ApplicationId(id.0)),
+            Change::AddUser(user("$argon2id$x")),
+            Change::SetPassword { user: UserId(id.0), password: user("x").password, at: Second::new(9) },
+            Change::RemoveUser(UserId(id.0)),
+            Change::RemoveSigningKey("k".to_owned()),
             Change::AddRole(role()),
             Change::ChangeRole { role: role().id, name: Some("x".to_owned()), permissions: None },
             Change::ChangeRole { role: role().id, name: None, permissions: Some(BTreeSet::new()) },
@@ -869,7 +975,11 @@ mod tests {
             let wire = WireChange::try_from(&change).expect("may travel");
             assert_eq!(Change::try_from(through_json(&wire)).expect("makes sense"), change);
         }
-        let key = SigningKey { kid: "k".to_owned(), pkcs8: vec![1], created_at: Second::new(1) };
-        assert!(WireChange::try_from(&Change::AddSigningKey(key)).is_err(), "a private key never travels");
+        let private = PrivateKey::Plain(vec![1]);
+        let kept = Change::KeepSigningKey("k".to_owned(), private.clone());
+        let key = SigningKey { kid: "k".to_owned(), private, created_at: Second::new(1) };
+        for change in [Change::AddSigningKey(key), kept] {
+            assert!(WireChange::try_from(&change).is_err(), "a private key never travels");
+        }
     }
 }
