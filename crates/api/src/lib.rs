@@ -8,6 +8,7 @@
 //! (`Store`), and who keeps the book of organisations and applications (`Directory`). Only `view` and `presets` know
 //! names of the original service.
 
+mod assertion;
 mod bearer;
 mod called;
 mod connection;
@@ -22,6 +23,7 @@ mod metrics;
 mod mint;
 mod oauth;
 mod openapi;
+mod password;
 mod presets;
 mod probes;
 mod proxied;
@@ -40,6 +42,7 @@ mod token;
 mod upkeep;
 mod view;
 
+pub use assertion::{CertificateError, read_certificate};
 pub use bearer::{Holder, Principal};
 pub use error::ApiError;
 pub use keys::{KeyError, check_signing_keys, new_signing_key};
@@ -47,6 +50,7 @@ pub use layers::REQUEST_ID_HEADER;
 pub use limits::{Limiter, Quota, Refused, Room, Standing, Taken};
 pub use metrics::Metrics;
 pub use oauth::OAuthError;
+pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordError, hash_password};
 pub use presets::is_vendors_host;
 pub use ratelimit::{POLICY_HEADER, STATE_HEADER};
 pub use routes::router;
