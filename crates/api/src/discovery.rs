@@ -1,6 +1,5 @@
 //! How clients find the built-in issuer: discovery documents and the public keys. Refuses to hold: endpoints that are
-//! not served as something a client may call today (the authorization endpoint is named because clients refuse a
-//! document without one).
+//! not served.
 //!
 //! `issuer` is stable (what tokens carry); the endpoints follow the host that was called, so that a client reaches
 //! them by the name that it knows.
@@ -13,8 +12,9 @@ use sighting::{Directory, Store};
 use utoipa::ToSchema;
 
 use crate::called::Called;
+use crate::client::find_organisation;
 use crate::error::{ApiError, Envelope};
-use crate::issuer::{Tenant, find_organisation};
+use crate::issuer::{GrantType, Tenant};
 use crate::keys::KeySet;
 use crate::mint::{Shape, issuer};
 use crate::oauth::{Body, OAuthError};
@@ -31,13 +31,19 @@ struct Document {
     issuer: String,
     authorization_endpoint: String,
     token_endpoint: String,
+    device_authorization_endpoint: String,
     jwks_uri: String,
-    grant_types_supported: [&'static str; 1],
+    scopes_supported: [&'static str; 3],
+    grant_types_supported: Vec<&'static str>,
     response_types_supported: [&'static str; 1],
-    response_modes_supported: [&'static str; 1],
+    response_modes_supported: [&'static str; 3],
+    code_challenge_methods_supported: [&'static str; 1],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: [&'static str; 1],
-    token_endpoint_auth_methods_supported: [&'static str; 2],
+    token_endpoint_auth_methods_supported: [&'static str; 4],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 2],
+    claims_supported: [&'static str; 10],
+    request_uri_parameter_supported: bool,
 }
 
 /// How to find the issuer, v2 form
@@ -99,12 +105,35 @@ async fn document<S: Store, D: Directory>(
         authorization_endpoint: format!("{oauth}/authorize"),
         token_endpoint: format!("{oauth}/token"),
         jwks_uri: format!("{called}/{path}/discovery/{keys}"),
-        grant_types_supported: ["client_credentials"],
+        device_authorization_endpoint: format!("{oauth}/devicecode"),
+        scopes_supported: ["openid", "profile", "offline_access"],
+        grant_types_supported: GrantType::NAMES.iter().map(|(name, _)| *name).collect(),
         response_types_supported: ["code"],
-        response_modes_supported: ["query"],
+        response_modes_supported: ["query", "fragment", "form_post"],
+        code_challenge_methods_supported: ["S256"],
         subject_types_supported: ["pairwise"],
         id_token_signing_alg_values_supported: ["RS256"],
-        token_endpoint_auth_methods_supported: ["client_secret_post", "client_secret_basic"],
+        token_endpoint_auth_methods_supported: [
+            "client_secret_post",
+            "client_secret_basic",
+            "private_key_jwt",
+            "none",
+        ],
+        token_endpoint_auth_signing_alg_values_supported: ["RS256", "PS256"],
+        claims_supported: [
+            "aud",
+            "exp",
+            "iat",
+            "iss",
+            "name",
+            "nonce",
+            "oid",
+            "preferred_username",
+            "sub",
+            "tid",
+        ],
+        // What a client would have us fetch is not supported; without this line the opposite is understood.
+        request_uri_parameter_supported: false,
     };
     Ok(Json(document).into_response())
 }

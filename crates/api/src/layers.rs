@@ -29,7 +29,7 @@ use crate::bearer::{Holder, Noted, Principal};
 use crate::called::Scheme;
 use crate::error::{ApiError, Failure, shown};
 use crate::ratelimit;
-use crate::routes::{CalledUri, TOKEN_V1, TOKEN_V2};
+use crate::routes::{CalledUri, speaks_oauth};
 use crate::state::Shared;
 
 /// The response header that carries the request id; an error's `target` and the log line have the same.
@@ -80,10 +80,8 @@ async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Ne
     // A stopwatch, not a clock: it decides nothing and is only shown.
     let started = tokio::time::Instant::now();
     let mut response = next.run(request).await;
-    let failure = Failure::of(&mut response).map(|failure| match route {
-        TOKEN_V1 | TOKEN_V2 => failure.for_oauth(),
-        _ => failure,
-    });
+    let failure = Failure::of(&mut response);
+    let failure = failure.map(|failure| if speaks_oauth(route) { failure.for_oauth() } else { failure });
     if let Some(failure) = &failure {
         count_refusal(&shared, failure);
         response = rendered(failure, &response, &shared, &request_id);

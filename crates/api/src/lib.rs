@@ -9,9 +9,12 @@
 //! names of the original service.
 
 mod assertion;
+mod authorize;
 mod bearer;
 mod called;
+mod client;
 mod connection;
+mod device_code;
 mod discovery;
 mod error;
 mod form;
@@ -23,7 +26,9 @@ mod metrics;
 mod mint;
 mod oauth;
 mod openapi;
+mod page;
 mod password;
+mod peer;
 mod presets;
 mod probes;
 mod proxied;
@@ -31,18 +36,22 @@ mod query;
 mod ratelimit;
 mod recall;
 mod routes;
+mod scope;
 mod seal;
 mod secret;
 mod serve;
+mod session;
 mod settings;
+mod signin;
 mod state;
 mod stats;
+mod throttle;
 mod tls;
 mod token;
 mod upkeep;
 mod view;
 
-pub use assertion::{CertificateError, read_certificate};
+pub use assertion::{AssertionRefusal, CertificateError, read_certificate};
 pub use bearer::{Holder, Principal};
 pub use error::ApiError;
 pub use keys::{KeyError, check_signing_keys, new_signing_key};

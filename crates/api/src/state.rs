@@ -14,9 +14,11 @@ use crate::error::ApiError;
 use crate::keys::Keys;
 use crate::limits::{Limiter, Standing};
 use crate::metrics::Metrics;
+use crate::password::Hashing;
 use crate::presets::Resources;
 use crate::recall::{self, Clocks, Recall};
 use crate::settings::Settings;
+use crate::throttle::Throttle;
 use crate::token::CheckedTokens;
 
 /// A moment in milliseconds since 1970-01-01T00:00:00Z.
@@ -75,6 +77,8 @@ pub(crate) struct Shared {
     /// Held while signing keys change.
     pub(crate) turning_keys: tokio::sync::Mutex<()>,
     pub(crate) checked: CheckedTokens,
+    pub(crate) hashing: Hashing,
+    pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
     machine: Machine,
     bound: OnceLock<Bound>,
@@ -119,6 +123,8 @@ impl<S: Store, D: Directory> State<S, D> {
             keys: Keys::new(settings.sealing_key.clone()),
             turning_keys: tokio::sync::Mutex::new(()),
             checked: CheckedTokens::default(),
+            hashing: Hashing::default(),
+            throttle: Throttle::default(),
             metrics: Metrics::new(),
             settings,
             machine,
@@ -220,6 +226,11 @@ impl Shared {
     pub(crate) fn is_issuer_url(&self, url: &str) -> bool {
         let mut siblings = self.settings.sibling_urls.iter();
         url == self.issuer_url() || siblings.any(|sibling| sibling.trim_end_matches('/') == url)
+    }
+
+    /// The URLs of servers that share this server's book, without a slash at the end.
+    pub(crate) fn sibling_urls(&self) -> impl Iterator<Item = &str> {
+        self.settings.sibling_urls.iter().map(|url| url.trim_end_matches('/'))
     }
 
     /// Whether a resource is granted to applications and accepted as a token's audience.

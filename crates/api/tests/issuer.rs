@@ -40,6 +40,7 @@ async fn both_shapes_of_token_and_reply() {
       "roles": [
         "Ip.Read.All"
       ],
+      "seenby_cred": "tZ5lxAKmKebFsoNV",
       "sub": "b573a90d-61ec-8b13-897d-69067678b8a0",
       "tid": "aaaa0000-0000-4000-8000-000000000001",
       "uti": "BwcHBwcHBwcAAAAAAAAAAg",
@@ -71,6 +72,7 @@ async fn both_shapes_of_token_and_reply() {
       "roles": [
         "Ip.Read.All"
       ],
+      "seenby_cred": "tZ5lxAKmKebFsoNV",
       "sub": "b573a90d-61ec-8b13-897d-69067678b8a0",
       "tid": "aaaa0000-0000-4000-8000-000000000001",
       "uti": "BwcHBwcHBwcAAAAAAAAABA",
@@ -173,7 +175,8 @@ async fn errors_as_oauth_writes_them() {
         (&*acme, good.replace(&secret, &secret_of(POWERLESS)), 401, "invalid_client", 7_000_215),
         (&*acme, format!("{good}&client_id={READER}"), 400, "invalid_request", 90_013),
         (&*acme, huge, 400, "invalid_request", 90_013),
-        (&*acme, good.replace("client_credentials", "password"), 400, "unsupported_grant_type", 70_003),
+        (&*acme, good.replace("client_credentials", "implicit"), 400, "unsupported_grant_type", 70_003),
+        (&*acme, good.replace("client_credentials", "password"), 400, "unauthorized_client", 70_002),
         (&*acme, good.replace(&READER.to_string(), "application"), 400, "unauthorized_client", 700_016),
         (
             &*acme,
@@ -185,7 +188,7 @@ async fn errors_as_oauth_writes_them() {
         ("other", good.clone(), 400, "unauthorized_client", 700_016),
         (&*acme, good.replace("/.default", ""), 400, "invalid_scope", 70_011),
         (&*acme, good.replace("/.default", "/Ip.Read.All"), 400, "invalid_scope", 70_011),
-        (&*acme, format!("{good}+{RESOURCE}/.default"), 400, "invalid_scope", 70_011),
+        (&*acme, format!("{good}+{RESOURCE}//.default"), 400, "invalid_scope", 70_011),
         (&*acme, good.replace(RESOURCE, "https://graph.microsoft.com"), 400, "invalid_resource", 500_011),
         (&*acme, good.replace(RESOURCE, "http://seenby.example"), 400, "invalid_resource", 500_011),
     ] {
@@ -249,19 +252,48 @@ async fn discovery_and_keys() {
     insta::assert_snapshot!(pretty(&v2.json()), @r#"
     {
       "authorization_endpoint": "http://api.securitycenter.microsoft.com/aaaa0000-0000-4000-8000-000000000001/oauth2/v2.0/authorize",
+      "claims_supported": [
+        "aud",
+        "exp",
+        "iat",
+        "iss",
+        "name",
+        "nonce",
+        "oid",
+        "preferred_username",
+        "sub",
+        "tid"
+      ],
+      "code_challenge_methods_supported": [
+        "S256"
+      ],
+      "device_authorization_endpoint": "http://api.securitycenter.microsoft.com/aaaa0000-0000-4000-8000-000000000001/oauth2/v2.0/devicecode",
       "grant_types_supported": [
-        "client_credentials"
+        "client_credentials",
+        "authorization_code",
+        "refresh_token",
+        "urn:ietf:params:oauth:grant-type:device_code",
+        "device_code",
+        "password"
       ],
       "id_token_signing_alg_values_supported": [
         "RS256"
       ],
       "issuer": "http://localhost/aaaa0000-0000-4000-8000-000000000001/v2.0",
       "jwks_uri": "http://api.securitycenter.microsoft.com/aaaa0000-0000-4000-8000-000000000001/discovery/v2.0/keys",
+      "request_uri_parameter_supported": false,
       "response_modes_supported": [
-        "query"
+        "query",
+        "fragment",
+        "form_post"
       ],
       "response_types_supported": [
         "code"
+      ],
+      "scopes_supported": [
+        "openid",
+        "profile",
+        "offline_access"
       ],
       "subject_types_supported": [
         "pairwise"
@@ -269,7 +301,13 @@ async fn discovery_and_keys() {
       "token_endpoint": "http://api.securitycenter.microsoft.com/aaaa0000-0000-4000-8000-000000000001/oauth2/v2.0/token",
       "token_endpoint_auth_methods_supported": [
         "client_secret_post",
-        "client_secret_basic"
+        "client_secret_basic",
+        "private_key_jwt",
+        "none"
+      ],
+      "token_endpoint_auth_signing_alg_values_supported": [
+        "RS256",
+        "PS256"
       ]
     }
     "#);
