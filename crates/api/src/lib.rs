@@ -12,8 +12,10 @@ mod bearer;
 mod called;
 mod connection;
 mod discovery;
+mod endpoints;
 mod error;
 mod form;
+mod host;
 mod issuer;
 mod keys;
 mod layers;
@@ -39,6 +41,7 @@ mod token;
 mod view;
 
 pub use bearer::{Holder, Principal};
+pub use endpoints::{Endpoint, NoHost};
 pub use error::ApiError;
 pub use keys::{KeyError, new_signing_key};
 pub use layers::REQUEST_ID_HEADER;

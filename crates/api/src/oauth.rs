@@ -11,7 +11,7 @@ use serde::Serialize;
 use sighting::{ApplicationId, escape};
 use utoipa::ToSchema;
 
-use crate::error::{ApiError, Failure, shown};
+use crate::error::{ApiError, Failure, misdirected, shown};
 use crate::state::Millis;
 
 /// After how many seconds a client may try again.
@@ -33,6 +33,8 @@ pub enum OAuthError {
     SlowBody,
     /// The request contradicts itself.
     BadRequest(&'static str),
+    /// The host that was called is none of this server's.
+    Misdirected(String),
     /// The grant is not one that this server gives.
     UnsupportedGrant(String),
     /// There is no such organisation.
@@ -63,6 +65,7 @@ impl OAuthError {
                 StatusCode::UNAUTHORIZED
             }
             OAuthError::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            OAuthError::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             OAuthError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             OAuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -78,6 +81,7 @@ impl OAuthError {
             | OAuthError::BrokenBody
             | OAuthError::SlowBody
             | OAuthError::BadRequest(_)
+            | OAuthError::Misdirected(_)
             | OAuthError::UnknownTenant(_) => "invalid_request",
             OAuthError::UnsupportedGrant(_) => "unsupported_grant_type",
             OAuthError::UnknownApplication(_) => "unauthorized_client",
@@ -99,7 +103,8 @@ impl OAuthError {
             | OAuthError::TooLarge
             | OAuthError::BrokenBody
             | OAuthError::SlowBody
-            | OAuthError::BadRequest(_) => 90_013,
+            | OAuthError::BadRequest(_)
+            | OAuthError::Misdirected(_) => 90_013,
             OAuthError::UnsupportedGrant(_) => 70_003,
             OAuthError::UnknownTenant(_) => 90_002,
             OAuthError::UnknownApplication(_) => 700_016,
@@ -122,6 +127,7 @@ impl OAuthError {
             OAuthError::BrokenBody => "The request body did not arrive whole. Send it again.".to_owned(),
             OAuthError::SlowBody => "The request body did not arrive in time. Send it again.".to_owned(),
             OAuthError::BadRequest(problem) => (*problem).to_owned(),
+            OAuthError::Misdirected(host) => misdirected(host),
             OAuthError::UnsupportedGrant(grant) => {
                 format!("The grant type '{}' is not given here. Use client_credentials.", shown(grant))
             }
@@ -220,6 +226,7 @@ impl From<ApiError> for OAuthError {
     fn from(error: ApiError) -> OAuthError {
         match error {
             ApiError::BadRequest { problem } => OAuthError::BadRequest(problem),
+            ApiError::MisdirectedRequest { host } => OAuthError::Misdirected(host),
             ApiError::Unavailable { cause } => OAuthError::Unavailable(cause),
             ApiError::NotReady => OAuthError::Unavailable("the store is not open yet".to_owned()),
             ApiError::TimedOut => OAuthError::Unavailable("the answer took too long".to_owned()),

@@ -24,6 +24,9 @@ use crate::{discovery, issuer, layers, openapi, probes, stats, view};
 pub(crate) const TOKEN_V2: &str = "/{tenant}/oauth2/v2.0/token";
 pub(crate) const TOKEN_V1: &str = "/{tenant}/oauth2/token";
 
+/// What load balancers ask, by whatever name.
+pub(crate) const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
 /// What a listener shows of the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Face {

@@ -6,7 +6,7 @@ mod common;
 use std::net::SocketAddr;
 
 use common::TestApp;
-use seenby_api::{Listeners, Settings, serve};
+use seenby_api::{Endpoint, Listeners, Settings, serve};
 use sighting::Network;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,8 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 async fn status(address: SocketAddr, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let host = format!("localhost:{}", address.port());
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     exchange(address, request.as_bytes()).await.chars().skip(9).take(3).collect()
 }
 
@@ -87,7 +88,8 @@ const REQUEST: &[u8] =
 
 async fn proxied_app(proxies: &str) -> TestApp {
     let trusted_proxies = vec![Network::parse(proxies).expect("a network")];
-    TestApp::with(Settings { trusted_proxies, proxy_protocol: true, ..Settings::default() }).await
+    let endpoints = ["h.example", "forwarded.example"].map(|it| Endpoint::new(it).expect("a host")).to_vec();
+    TestApp::with(Settings { trusted_proxies, proxy_protocol: true, endpoints, ..Settings::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,7 +22,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use seenby_api::{Listeners, Settings, Tls, TlsError, serve};
+use seenby_api::{Endpoint, Listeners, Settings, Tls, TlsError, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -222,7 +222,8 @@ async fn http2_from_token_to_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http1_by_choice_and_without_one() {
-    let server = Server::start(Settings::default()).await;
+    let endpoints = vec![Endpoint::new("seenby.example").expect("a host")];
+    let server = Server::start(Settings { endpoints, ..Settings::default() }).await;
     for versions in [&[&TLS12][..], &[&TLS13]] {
         for alpn in [H1, &[]] {
             let mut stream = server.connect_with(versions, alpn).await.expect("a handshake");
@@ -438,7 +439,7 @@ async fn a_peer_that_does_not_read_is_cut() {
     let settings = Settings { write_timeout: Duration::from_millis(200), ..Settings::default() };
     let server = Server::start(settings).await;
     let mut stream = server.connect(H1).await.expect("a handshake");
-    let request = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n".repeat(100);
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     let asking = async { while stream.write_all(&request).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(30), asking).await.expect("the server closes the connection");
     server.stop().await;
