@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use common::{ACME, NOW, POWERLESS, READER, RESOURCE, SEEN, STRANGER, TestApp, form, secret_of};
+use common::{ACME, HOST, NOW, POWERLESS, READER, RESOURCE, SEEN, STRANGER, TestApp, form, secret_of};
 use seenby_api::{Settings, new_secret};
 use serde_json::Value;
 use sighting::{Change, Second, Secret};
@@ -116,7 +116,7 @@ async fn ways_to_ask_that_must_work() {
             let body = reply.json();
             let token = body["access_token"].as_str().expect("a token");
             assert_eq!(claims(token)["aud"], audience);
-            assert_eq!(app.with_token(token, "/api/alerts").await.status, 200);
+            assert_eq!(app.called("localhost", token, "/api/alerts").await.status, 200);
         }
     }
 }
@@ -128,6 +128,7 @@ async fn credentials_in_the_basic_header() {
     let ask = async |credentials: &str| {
         let form = format!("grant_type=client_credentials&scope={RESOURCE}/.default");
         let request = Request::post(format!("/{ACME}/oauth2/v2.0/token"))
+            .header("host", HOST)
             .header("authorization", format!("Basic {credentials}"))
             .header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
         app.send(request.body(Body::from(form)).expect("a request")).await.status.as_u16()

@@ -220,6 +220,13 @@ impl TestApp {
         self.send(request.body(Body::empty()).expect("a request")).await
     }
 
+    /// The same under another host.
+    pub async fn called(&self, host: &str, token: &str, path: &str) -> Reply {
+        let request =
+            Request::get(path).header("host", host).header("authorization", format!("Bearer {token}"));
+        self.send(request.body(Body::empty()).expect("a request")).await
+    }
+
     pub async fn reader(&self, path: &str) -> Reply {
         self.with_token(&self.token(READER).await, path).await
     }
