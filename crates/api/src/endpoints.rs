@@ -11,7 +11,7 @@ use crate::presets;
 /// A host under which the service is called.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
-    /// As it was written, in lower case.
+    /// The host as a URL has it.
     text: String,
     host: Host<'static>,
     cloud: Option<String>,
@@ -33,8 +33,14 @@ impl Endpoint {
     /// of this server.
     pub fn new(host: &str) -> Result<Endpoint, NoHost> {
         let parsed = Host::parse(host).ok_or(NoHost)?.into_owned();
-        let text = host.to_ascii_lowercase();
-        Ok(Endpoint { text, host: parsed, cloud: None, region: None, authority: None, audiences: None })
+        Ok(Endpoint {
+            text: parsed.to_string(),
+            host: parsed,
+            cloud: None,
+            region: None,
+            authority: None,
+            audiences: None,
+        })
     }
 
     /// Says to which cloud it belongs.
@@ -89,6 +95,11 @@ impl Endpoint {
     /// The resources whose tokens it takes, without their last slash; `None` is every one.
     pub fn audiences(&self) -> Option<&[String]> {
         self.audiences.as_deref()
+    }
+
+    /// Whether another one is for the same host and port.
+    pub fn is_same_host(&self, other: &Endpoint) -> bool {
+        self.host == other.host
     }
 
     /// Whether a resource (without its last slash) is on its list.
@@ -186,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_host_with_its_port_before_one_with_any() {
-        let own = ["Near.example", "near.example:8443", "ported.example:443", "[2001:DB8::7]"]
+        let own = ["Near.example.", "near.example:8443", "ported.example:443", "[2001:DB8::7]"]
             .map(|host| Endpoint::new(host).expect("a host"));
         let endpoints = Endpoints::new(all(&own, true));
         for (host, port, expected) in [

@@ -2,6 +2,7 @@
 //! can be compared. Refuses to hold: which hosts are ours (`endpoints`, `called`), and look-ups of names.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// DNS names have at most 253 characters; a last dot, a port and brackets need a few more.
@@ -49,6 +50,18 @@ impl Host<'_> {
             Name::Dns(name) => Name::Dns(Cow::Owned(name.into_owned())),
         };
         Host { name, port: self.port }
+    }
+}
+
+/// As a URL has it.
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Name::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+            Name::Address(IpAddr::V4(address)) => write!(f, "{address}")?,
+            Name::Dns(name) => f.write_str(name)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 

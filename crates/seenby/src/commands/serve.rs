@@ -340,7 +340,8 @@ fn connections_max() -> usize {
     usize::try_from(files.saturating_sub(FILES_RESERVED)).map_or(usual, |files| files.clamp(16, usual))
 }
 
-fn api_settings(settings: &Settings) -> api::Settings {
+/// The settings of the HTTP side.
+pub(super) fn api_settings(settings: &Settings) -> api::Settings {
     let written = &settings.api;
     api::Settings {
         unknown_ip: if written.unknown_is_zero { api::UnknownIp::Zero } else { api::UnknownIp::NotFound },
@@ -350,6 +351,8 @@ fn api_settings(settings: &Settings) -> api::Settings {
         public_url: written.public_url.clone(),
         trusted_proxies: written.trusted_proxies.clone(),
         proxy_protocol: settings.proxy_protocol,
+        endpoints: written.endpoints.clone(),
+        preset_endpoints: written.preset_endpoints,
         extra_resources: written.extra_resources.clone(),
         connections_max: connections_max(),
         ..api::Settings::default()
