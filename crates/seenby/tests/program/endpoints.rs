@@ -75,8 +75,9 @@ fn a_running_server_answers_as_its_hosts_and_as_no_other() {
     place.ingest("a.json", mde(now, "a1", "pc-1", "198.51.100.20"));
     let added = place.run(["app", "add", "soar", "--permission", "Ip.Read.All", "--json"]).ends(0).json();
     let settings = place.write("seenby.toml", SETTINGS);
+    let settings = settings.to_str().expect("UTF-8");
     let server =
-        Server::start(place.command(["serve", "--listen", "127.0.0.1:0", "--settings"]).arg(settings));
+        Server::start(&mut place.command(["serve", "--listen", "127.0.0.1:0", "--settings", settings]));
     let token = server.token(&added);
     let path = "/api/ips/198.51.100.20/stats";
     let port = server.host.rsplit(':').next().expect("a port");
