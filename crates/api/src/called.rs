@@ -168,7 +168,8 @@ fn host_text<'a>(
     uri: &'a Uri,
     extensions: &Extensions,
 ) -> Result<Option<&'a str>, ApiError> {
-    if let Some(forwarded) = forwarded(shared, headers, extensions, &FORWARDED_HOST)? {
+    let forwarded = forwarded(shared, headers, extensions, &FORWARDED_HOST)?;
+    if let Some(forwarded) = forwarded.filter(|forwarded| !forwarded.is_empty()) {
         return Ok(Some(forwarded));
     }
     match uri.authority() {

@@ -248,6 +248,7 @@ async fn proxies_are_asked_by_which_host_they_were_called() {
     assert_eq!(ask(proxy, "outer.example", "http").await, 421);
     assert_eq!(ask(proxy, "evil.example", "https").await, 421);
     assert_eq!(ask(proxy, "a b", "https").await, 400);
+    assert_eq!(ask(proxy, "", "https").await, 421, "then it is `backend` that was called");
     // A stranger's word is none: what it called is `backend`.
     assert_eq!(ask(stranger, "outer.example", "https").await, 421);
 }
