@@ -256,9 +256,11 @@ async fn the_hosts_of_the_certificate_are_ours() {
     let ask = async |hosts: &[(&str, u16)]| {
         let (mut one, mut two) = (server.http1().await, server.http2().await);
         for (host, status) in hosts {
+            one.ready().await.expect("kept");
             let request = Request::get("/api/").header("host", *host).body(Body::empty()).expect("good");
             let reply = taken(one.send_request(request).await.expect("sent")).await;
             assert_eq!(reply.0, *status, "{host}: {}", reply.2);
+            two.ready().await.expect("kept");
             let request = Request::get(format!("https://{host}/api/")).body(Body::empty()).expect("good");
             let reply = taken(two.send_request(request).await.expect("sent")).await;
             assert_eq!(reply.0, *status, "{host}: {}", reply.2);
