@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use sighting::{Application, Book, Directory, Store, User};
+use utoipa::ToSchema;
 
 use crate::client::find_application;
 use crate::error::shown;
@@ -92,7 +93,36 @@ pub(crate) async fn page_v1<S: Store + 'static, D: Directory + 'static>(
     show(&state, &tenant, Shape::V1, &uri).await
 }
 
+/// What a person sends from a page.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a description; what is read is a `Typed`")]
+pub(crate) struct SignInForm {
+    /// On the page of a device: its code.
+    user_code: Option<String>,
+    /// The sign-in name.
+    username: Option<String>,
+    /// The password.
+    password: Option<String>,
+    /// `no` declines.
+    answer: Option<String>,
+}
+
 /// What the page of the v2 form sends
+#[utoipa::path(
+    post,
+    path = "/{tenant}/oauth2/v2.0/authorize",
+    tag = ISSUER,
+    params(("tenant" = String, Path, description = "As for the page; so is the query")),
+    request_body(content = SignInForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "A page that sends the code on, where the client wants a form", body = String, content_type = "text/html"),
+        (status = 303, description = "Back to the client, with a code or an error"),
+        (status = 400, description = "The page again, with what was wrong", body = String, content_type = "text/html"),
+        (status = 408, description = "The request did not arrive in time", body = crate::oauth::Body),
+        (status = 429, description = "Too many wrong passwords; see Retry-After", body = String, content_type = "text/html"),
+        (status = 503, description = "Not ready; see Retry-After", body = crate::oauth::Body),
+    )
+)]
 pub(crate) async fn submit_v2<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
@@ -103,6 +133,21 @@ pub(crate) async fn submit_v2<S: Store + 'static, D: Directory + 'static>(
 }
 
 /// What the page of the v1 form sends
+#[utoipa::path(
+    post,
+    path = "/{tenant}/oauth2/authorize",
+    tag = ISSUER,
+    params(("tenant" = String, Path, description = "As for the page; so is the query")),
+    request_body(content = SignInForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "A page that sends the code on, where the client wants a form", body = String, content_type = "text/html"),
+        (status = 303, description = "Back to the client, with a code or an error"),
+        (status = 400, description = "The page again, with what was wrong", body = String, content_type = "text/html"),
+        (status = 408, description = "The request did not arrive in time", body = crate::oauth::Body),
+        (status = 429, description = "Too many wrong passwords; see Retry-After", body = String, content_type = "text/html"),
+        (status = 503, description = "Not ready; see Retry-After", body = crate::oauth::Body),
+    )
+)]
 pub(crate) async fn submit_v1<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,

@@ -1,9 +1,7 @@
 //! Which application sends a form, and how it proves that: a secret, an assertion, or (a public one) nothing. Refuses to
 //! hold: what it is given then, and people.
 
-use sighting::{
-    Application, ApplicationId, Book, Directory, OrganisationId, Second, Ticket, TicketKey, TicketKind, Uuid,
-};
+use sighting::{Application, ApplicationId, Book, Directory, Second, Ticket, TicketKey, TicketKind, Uuid};
 
 use crate::assertion::{self, ASSERTION_TYPE, AssertionRefusal};
 use crate::form::Form;
@@ -31,31 +29,24 @@ pub(crate) fn is_alias(tenant: &str) -> bool {
     ["common", "organizations", "adfs"].iter().any(|alias| tenant.eq_ignore_ascii_case(alias))
 }
 
-/// The organisation of a tenant; `None` for an alias, which stands for any.
-pub(crate) fn find_organisation(book: &Book, tenant: &str) -> Result<Option<OrganisationId>, OAuthError> {
-    match book.organisation(tenant) {
-        Some(organisation) => Ok(Some(organisation.id)),
-        None if is_alias(tenant) => Ok(None),
-        None => Err(OAuthError::UnknownTenant(tenant.to_owned())),
-    }
+/// Whether an application belongs to a tenant: by the organisation's id or name, or by an alias, which stands for any.
+fn is_of(book: &Book, application: &Application, tenant: &str) -> bool {
+    let organisation = || book.organisation(tenant).map(|organisation| organisation.id);
+    is_alias(tenant) || organisation() == Some(application.organisation)
 }
 
-/// The application of a client id, in the tenant.
+/// The application of a client id, in the tenant. Whether there is such a tenant is nobody's to find out: without an
+/// application of it, it is answered as if there were none.
 pub(crate) fn find_application<'a>(
     book: &'a Book,
     tenant: &str,
     id: Option<&str>,
 ) -> Result<&'a Application, OAuthError> {
-    let organisation = find_organisation(book, tenant)?;
     let id = id.ok_or(OAuthError::Missing("client_id"))?;
     let unknown = || OAuthError::UnknownApplication(id.to_owned());
     let uuid = Uuid::try_parse(id).map_err(|_| unknown())?;
-    book.applications
-        .get(&ApplicationId(uuid))
-        .filter(|application| {
-            organisation.is_none_or(|organisation| application.organisation == organisation)
-        })
-        .ok_or_else(unknown)
+    let found = book.applications.get(&ApplicationId(uuid));
+    found.filter(|application| is_of(book, application, tenant)).ok_or_else(unknown)
 }
 
 /// Who sends a form.
@@ -135,8 +126,6 @@ fn is_ours(shared: &Shared, book: &Book, sent: &Sent<'_>, application: &Applicat
     paths.any(|path| {
         let (tenant, rest) = path.split_once('/').unwrap_or((path, ""));
         let is_endpoint = ["oauth2/v2.0/token", "oauth2/token", "v2.0", ""].contains(&rest);
-        let organisation = find_organisation(book, tenant);
-        let is_its = organisation.is_ok_and(|found| found.is_none_or(|id| id == application.organisation));
-        is_endpoint && is_its
+        is_endpoint && is_of(book, application, tenant)
     })
 }

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use sighting::{Application, ApplicationId, Book, Directory, Second, Store, TicketKind, User, Uuid};
 use utoipa::ToSchema;
 
-use crate::authorize::{Typed, is_from_elsewhere};
+use crate::authorize::{SignInForm, Typed, is_from_elsewhere};
 use crate::called::Called;
 use crate::client::find_application;
-use crate::error::shown;
+use crate::error::{Envelope, shown};
 use crate::form::Form;
 use crate::issuer::{Tenant, read};
 use crate::mint::Shape;
@@ -36,6 +36,8 @@ const INTERVAL_S: u64 = 5;
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 /// As many letters make 2.6e10 codes, of which one waits for a quarter of an hour.
 const LETTERS_IN_CODE: usize = 8;
+/// How often another code is made where one waits already.
+const CODES_TRIED: usize = 8;
 /// Where people type the code.
 pub(crate) const PAGE: &str = "/device";
 /// Where the original has it.
@@ -179,19 +181,21 @@ async fn add<D: Directory>(
     asked: Asked,
 ) -> Result<(String, String), OAuthError> {
     let now = shared.now().second();
-    let (device_code, user_code) = (new_token(shared), new_user_code(shared));
+    let device_code = new_token(shared);
     let device = Device { application: application.id.to_string(), asked, answer: Answer::Pending };
     let device_key = key(TicketKind::DeviceCode, &device_code);
+    let waits = ticket(&device, now.plus(LIFETIME_S))?;
+    directory.add_ticket(device_key, waits, now).await.map_err(unavailable)?;
     let typing = Typing { device_code: device_key.sha256 };
-    for (key, ticket) in [
-        (device_key, ticket(&device, now.plus(LIFETIME_S))?),
-        (key(TicketKind::UserCode, &user_code), ticket(&typing, now.plus(LIFETIME_S))?),
-    ] {
-        if !directory.add_ticket(key, ticket, now).await.map_err(unavailable)? {
-            return Err(OAuthError::Unavailable("a code was made twice".to_owned()));
+    for _ in 0..CODES_TRIED {
+        let user_code = new_user_code(shared);
+        let leads = ticket(&typing, now.plus(LIFETIME_S))?;
+        let user_key = key(TicketKind::UserCode, &user_code);
+        if directory.add_ticket(user_key, leads, now).await.map_err(unavailable)? {
+            return Ok((device_code, user_code));
         }
     }
-    Ok((device_code, user_code))
+    Err(OAuthError::Unavailable("no free code was found".to_owned()))
 }
 
 /// `BCDF-GHJK`.
@@ -273,7 +277,43 @@ pub(crate) async fn page(uri: Uri) -> Response {
     page::device(&shown(&code.unwrap_or_default()), None)
 }
 
-/// What the pages send: first the code alone, then with it who signs in.
+/// What the pages send, under its older path
+#[utoipa::path(
+    post,
+    path = "/{tenant}/oauth2/deviceauth",
+    tag = ISSUER,
+    params(("tenant" = String, Path, description = "Anything")),
+    request_body(content = SignInForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "The next page", body = String, content_type = "text/html"),
+        (status = 400, description = "The page again, with what was wrong", body = String, content_type = "text/html"),
+        (status = 408, description = "The request did not arrive in time", body = Envelope<'static>),
+        (status = 429, description = "Too many wrong passwords; see Retry-After", body = String, content_type = "text/html"),
+        (status = 503, description = "Not ready; see Retry-After", body = Envelope<'static>),
+    )
+)]
+pub(crate) async fn submit_of_tenant<S: Store + 'static, D: Directory + 'static>(
+    state: Held<State<S, D>>,
+    peer: Peer,
+    request: Request,
+) -> Result<Response, OAuthError> {
+    submit(state, peer, request).await
+}
+
+/// What the pages send: first the code alone, then with it who signs in
+#[utoipa::path(
+    post,
+    path = "/device",
+    tag = ISSUER,
+    request_body(content = SignInForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "The next page", body = String, content_type = "text/html"),
+        (status = 400, description = "The page again, with what was wrong", body = String, content_type = "text/html"),
+        (status = 408, description = "The request did not arrive in time", body = Envelope<'static>),
+        (status = 429, description = "Too many wrong passwords; see Retry-After", body = String, content_type = "text/html"),
+        (status = 503, description = "Not ready; see Retry-After", body = Envelope<'static>),
+    )
+)]
 pub(crate) async fn submit<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     peer: Peer,

@@ -16,8 +16,10 @@ mod client;
 mod connection;
 mod device_code;
 mod discovery;
+mod endpoints;
 mod error;
 mod form;
+mod host;
 mod issuer;
 mod keys;
 mod layers;
@@ -53,6 +55,7 @@ mod view;
 
 pub use assertion::{AssertionRefusal, CertificateError, read_certificate};
 pub use bearer::{Holder, Principal};
+pub use endpoints::{Endpoint, NoHost};
 pub use error::ApiError;
 pub use keys::{KeyError, check_signing_keys, new_signing_key};
 pub use layers::REQUEST_ID_HEADER;

@@ -12,7 +12,7 @@ use sighting::{ApplicationId, escape};
 use utoipa::ToSchema;
 
 use crate::assertion::AssertionRefusal;
-use crate::error::{ApiError, Failure, shown};
+use crate::error::{ApiError, Failure, misdirected, shown};
 use crate::state::Millis;
 
 /// After how many seconds a client may try again.
@@ -34,10 +34,10 @@ pub enum OAuthError {
     SlowBody,
     /// The request contradicts itself.
     BadRequest(&'static str),
+    /// The host that was called is none of this server's.
+    Misdirected(String),
     /// The grant is not one that this server gives.
     UnsupportedGrant(String),
-    /// There is no such organisation.
-    UnknownTenant(String),
     /// There is no such application in the organisation.
     UnknownApplication(String),
     /// Neither a secret nor a header with one.
@@ -97,6 +97,7 @@ impl OAuthError {
             | OAuthError::PublicClient => StatusCode::UNAUTHORIZED,
             OAuthError::TryLater(_) => StatusCode::TOO_MANY_REQUESTS,
             OAuthError::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            OAuthError::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             OAuthError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             OAuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -113,7 +114,7 @@ impl OAuthError {
             | OAuthError::SlowBody
             | OAuthError::BadRequest(_)
             | OAuthError::BadRedirectUri(_)
-            | OAuthError::UnknownTenant(_) => "invalid_request",
+            | OAuthError::Misdirected(_) => "invalid_request",
             OAuthError::UnsupportedResponse => "unsupported_response_type",
             OAuthError::UnsupportedGrant(_) => "unsupported_grant_type",
             OAuthError::UnknownApplication(_) | OAuthError::FlowOff(_) => "unauthorized_client",
@@ -146,9 +147,9 @@ impl OAuthError {
             | OAuthError::TooLarge
             | OAuthError::BrokenBody
             | OAuthError::SlowBody
-            | OAuthError::BadRequest(_) => 90_013,
+            | OAuthError::BadRequest(_)
+            | OAuthError::Misdirected(_) => 90_013,
             OAuthError::UnsupportedGrant(_) => 70_003,
-            OAuthError::UnknownTenant(_) => 90_002,
             OAuthError::UnknownApplication(_) => 700_016,
             OAuthError::NoSecret => 7_000_218,
             OAuthError::WrongSecret(_) => 7_000_215,
@@ -184,13 +185,10 @@ impl OAuthError {
             OAuthError::BrokenBody => "The request body did not arrive whole. Send it again.".to_owned(),
             OAuthError::SlowBody => "The request body did not arrive in time. Send it again.".to_owned(),
             OAuthError::BadRequest(problem) => (*problem).to_owned(),
+            OAuthError::Misdirected(host) => misdirected(host),
             OAuthError::UnsupportedGrant(grant) => {
                 format!("The grant type '{}' is not given here. See grant_types_supported in the discovery document.", shown(grant))
             }
-            OAuthError::UnknownTenant(tenant) => format!(
-                "Tenant '{}' was not found. Use the organization's id or name in the URL.",
-                shown(tenant)
-            ),
             OAuthError::UnknownApplication(id) => format!(
                 "Application with identifier '{}' was not found in the directory. Check the client id and the tenant.",
                 shown(id)
@@ -323,6 +321,7 @@ impl From<ApiError> for OAuthError {
     fn from(error: ApiError) -> OAuthError {
         match error {
             ApiError::BadRequest { problem } => OAuthError::BadRequest(problem),
+            ApiError::MisdirectedRequest { host } => OAuthError::Misdirected(host),
             ApiError::Unavailable { cause } => OAuthError::Unavailable(cause),
             ApiError::NotReady => OAuthError::Unavailable("the store is not open yet".to_owned()),
             ApiError::TimedOut => OAuthError::Unavailable("the answer took too long".to_owned()),

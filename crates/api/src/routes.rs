@@ -34,6 +34,9 @@ pub(crate) fn speaks_oauth(route: &str) -> bool {
     [TOKEN_V2, TOKEN_V1, AUTHORIZE_V2, AUTHORIZE_V1, DEVICE_CODE_V2, DEVICE_CODE_V1].contains(&route)
 }
 
+/// What load balancers ask, by whatever name.
+pub(crate) const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
 /// What a listener shows of the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Face {
@@ -82,7 +85,10 @@ fn callers<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> 
         .route(DEVICE_CODE_V2, post(device_code::code_v2))
         .route(DEVICE_CODE_V1, post(device_code::code_v1))
         .route(device_code::PAGE, get(device_code::page).post(device_code::submit))
-        .route(device_code::PAGE_OF_TENANT, get(device_code::page_of_tenant).post(device_code::submit))
+        .route(
+            device_code::PAGE_OF_TENANT,
+            get(device_code::page_of_tenant).post(device_code::submit_of_tenant),
+        )
         .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery::document_v2))
         .route("/{tenant}/.well-known/openid-configuration", get(discovery::document_v1))
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys))

@@ -4,7 +4,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
-use common::{ACME, NOW, OTHER, POWERLESS, READER, RESOURCE, Reply, SEEN, TestApp, changed, secret_of};
+use common::{ACME, HOST, NOW, OTHER, POWERLESS, READER, RESOURCE, Reply, SEEN, TestApp, changed, secret_of};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use seenby_api::{CertificateError, read_certificate};
@@ -49,7 +49,7 @@ fn thumbprint() -> String {
 }
 
 fn endpoint() -> String {
-    format!("http://seenby.example/{ACME}/oauth2/v2.0/token")
+    format!("http://api.securitycenter.microsoft.com/{ACME}/oauth2/v2.0/token")
 }
 
 fn claims(id: &str) -> Value {
@@ -98,7 +98,7 @@ async fn what_real_clients_send() {
         (json!({}), json!({"aud": [endpoint()]})),
         (json!({}), json!({"aud": format!("http://localhost/{ACME}/v2.0")})),
         (json!({}), json!({"aud": "http://localhost/common/oauth2/token"})),
-        (json!({}), json!({"aud": "http://seenby.example/acme/oauth2/v2.0/token"})),
+        (json!({}), json!({"aud": "http://api.securitycenter.microsoft.com/acme/oauth2/v2.0/token"})),
     ]
     .into_iter()
     .enumerate()
@@ -148,10 +148,7 @@ async fn an_assertion_is_good_once() {
         );
         asked.spawn(async move {
             let request = axum::http::Request::post(format!("/{ACME}/oauth2/v2.0/token"));
-            let request = request
-                .header("host", "seenby.example")
-                .body(axum::body::Body::from(form))
-                .expect("a request");
+            let request = request.header("host", HOST).body(axum::body::Body::from(form)).expect("a request");
             tower::ServiceExt::oneshot(router, request).await.expect("infallible").status().as_u16()
         });
     }
@@ -207,12 +204,15 @@ async fn assertions_that_prove_nothing() {
         ),
         (
             "another tenant",
-            with(json!({}), json!({"aud": format!("http://seenby.example/{OTHER}/oauth2/v2.0/token")})),
+            with(
+                json!({}),
+                json!({"aud": format!("http://api.securitycenter.microsoft.com/{OTHER}/oauth2/v2.0/token")}),
+            ),
             "its aud",
         ),
         (
             "another path",
-            with(json!({}), json!({"aud": format!("http://seenby.example/{ACME}/oauth2")})),
+            with(json!({}), json!({"aud": format!("http://api.securitycenter.microsoft.com/{ACME}/oauth2")})),
             "its aud",
         ),
         ("a prefix", with(json!({}), json!({"aud": format!("{}/x", endpoint())})), "its aud"),

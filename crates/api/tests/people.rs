@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{ACME, NOW, OTHER, READER, RESOURCE, Reply, STRANGER, TestApp, secret_of};
+use common::{ACME, HOST, NOW, OTHER, READER, RESOURCE, Reply, STRANGER, TestApp, secret_of};
 use seenby_api::hash_password;
 use serde_json::Value;
 use sighting::{
@@ -233,7 +233,7 @@ async fn codes_that_are_not_redeemed() {
     for _ in 0..16 {
         let (router, form) = (app.router.clone(), form(&pairs));
         replies.spawn(async move {
-            let request = Request::post(format!("/{ACME}/oauth2/v2.0/token")).header("host", "localhost");
+            let request = Request::post(format!("/{ACME}/oauth2/v2.0/token")).header("host", HOST);
             let request = request.body(Body::from(form)).expect("a request");
             tower::ServiceExt::oneshot(router, request).await.expect("infallible").status().as_u16()
         });
@@ -340,7 +340,7 @@ async fn a_form_of_another_site_signs_nobody_in() {
     let typed = form(&[("username", "kim@acme.example"), ("password", PASSWORD)]);
     for path in [authorize(&[]), "/device".to_owned()] {
         for (site, is_taken) in [("cross-site", false), ("same-site", false), ("same-origin", true)] {
-            let request = Request::post(&path).header("host", "localhost").header("sec-fetch-site", site);
+            let request = Request::post(&path).header("host", HOST).header("sec-fetch-site", site);
             let reply = app.send(request.body(Body::from(typed.clone())).expect("a request")).await;
             assert_eq!(reply.text().contains("sent by another site"), !is_taken, "{path} {site}");
         }
@@ -430,7 +430,7 @@ async fn device(app: &TestApp) -> (String, String) {
     assert_eq!(reply.status, 200, "{}", reply.text());
     let body = reply.json();
     let text = |name: &str| body[name].as_str().expect("text").to_owned();
-    assert_eq!(text("verification_uri"), "http://seenby.example/device");
+    assert_eq!(text("verification_uri"), "http://api.securitycenter.microsoft.com/device");
     assert!(text("message").contains(&text("user_code")));
     (text("device_code"), text("user_code"))
 }

@@ -12,7 +12,9 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use sighting::escape;
 
-use crate::commands::{app, demo, device, ingest, init, org, retention, role, serve, stats, tls, user};
+use crate::commands::{
+    app, demo, device, endpoints, ingest, init, org, retention, role, serve, stats, tls, user,
+};
 use crate::exit::Exit;
 use crate::output;
 
@@ -101,6 +103,7 @@ pub(crate) enum Command {
     /// TLS: a certificate of your own for `seenby serve`
     #[command(subcommand, after_help = tls::EXAMPLES)]
     Tls(tls::TlsCommand),
+    Endpoints(endpoints::EndpointsArgs),
 }
 
 /// The command line of this process, or what is wrong with it; help and version are such answers too.

@@ -5,6 +5,7 @@ pub(crate) mod app;
 mod ask_http;
 pub(crate) mod demo;
 pub(crate) mod device;
+pub(crate) mod endpoints;
 pub(crate) mod ingest;
 pub(crate) mod init;
 pub(crate) mod org;
@@ -66,6 +67,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Retention(command) => retention::run(command, context).await,
         Command::Device(command) => device::run(command, context).await,
         Command::Tls(command) => tls::run(command, context).await,
+        Command::Endpoints(args) => endpoints::run(&args, context),
     }
 }
 
