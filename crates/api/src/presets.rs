@@ -53,6 +53,15 @@ pub fn is_vendors_host(host: &str) -> bool {
     VENDORS_DOMAINS.iter().any(under)
 }
 
+/// The id of the original service, which some tokens have as their audience in place of a URL.
+const ORIGINAL_ID: &str = "fc780465-2017-40d4-a0c5-307022471b92";
+
+/// Whether an audience is the original service's.
+pub(crate) fn is_original_audience(audience: &str) -> bool {
+    let audience = audience.strip_suffix('/').unwrap_or(audience);
+    PRESETS.contains(&audience) || audience == ORIGINAL_ID
+}
+
 /// A set of resources, each meant with and without its trailing slash.
 pub(crate) struct Resources(HashSet<String>);
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sighting::{CallLimit, CallLimits, FirstSeen, Network};
 
 use crate::limits::Quota;
+use crate::outside::OutsideIssuer;
 
 /// What an address that was never seen in the kept data is answered with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -81,6 +82,8 @@ pub struct Settings {
     pub proxy_protocol: bool,
     /// Resources (audiences) granted and accepted beyond the presets and our own URL.
     pub extra_resources: Vec<String>,
+    /// Issuers whose tokens are believed beside the built-in one's. No two have the same `iss`.
+    pub issuers: Vec<OutsideIssuer>,
     /// How long one request may take before it is answered with 503.
     pub request_timeout: Duration,
     /// How long what comes before the first request may take: a proxy's header, and the TLS handshake.
@@ -125,6 +128,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             extra_resources: Vec::new(),
+            issuers: Vec::new(),
             request_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -12,7 +14,7 @@ use common::{
 use jsonwebtoken::{Algorithm, EncodingKey};
 use seenby_api::new_signing_key;
 use serde_json::{Value, json};
-use sighting::{Change, Second};
+use sighting::{Change, Issuer, Member, MemberId, MemberKind, Role, RoleId, RolePermission, Second, Uuid};
 
 fn path() -> String {
     format!("/api/ips/{SEEN}/stats")
@@ -235,19 +237,59 @@ async fn permissions_are_those_of_the_token_and_of_the_book() {
         (forged(&json!({"roles": []})), "application roles: none. Get a new token"),
         (forged(&json!({"roles": ["ip.read.all"]})), "application roles: ip.read.all. Get a new token"),
         (forged(&json!({"roles": ["a\u{1b}", "b"]})), r"application roles: a\u{1b},b. Get a new token"),
-        (forged(&json!({"scp": "Ip.Read.All"})), "View Data; token scopes: Ip.Read.All,"),
-        (forged(&json!({"scp": ["x"]})), "View Data; token scopes: none,"),
-        (forged(&json!({"idtyp": "user"})), "View Data; token scopes: none,"),
-        (forged(&json!({"idtyp": null})), "View Data; token scopes: none,"),
+        // A token that speaks for a user, whatever its roles say.
+        (
+            forged(&json!({"scp": "Ip.Read.All"})),
+            "a role with View Data, token scopes: Ip.Read.All. No such role names the user",
+        ),
+        (forged(&json!({"scp": ["x"]})), "API required scopes: Ip.Read.All, token scopes: none. Let the"),
+        (forged(&json!({"scp": "x y"})), "API required scopes: Ip.Read.All, token scopes: x,y. Let the"),
+        (forged(&json!({"idtyp": "user"})), "API required scopes: Ip.Read.All, token scopes: none. Let the"),
+        (forged(&json!({"idtyp": null})), "API required scopes: Ip.Read.All, token scopes: none. Let the"),
     ] {
         let reply = app.with_token(&token, &path()).await;
         assert_eq!((reply.status.as_u16(), reply.code().as_str()), (403, "Forbidden"));
+        let message = reply.message();
+        assert!(message.contains("Ip.Read.All") && message.contains(said), "{message}");
         assert!(
-            reply.message().contains("Ip.Read.All") && reply.message().contains(said),
-            "{}",
-            reply.message()
+            message.ends_with(&format!(" The token is for {RESOURCE}, organization {ACME}.")),
+            "{message}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_user_of_the_built_in_issuer_needs_the_scope_and_a_role() {
+    let app = TestApp::new().await;
+    let token = forged(
+        &json!({"idtyp": "user", "oid": "kim", "sub": "other", "scp": "x Ip.Read.All", "roles": null}),
+    );
+    assert_eq!(app.with_token(&token, &path()).await.status, 403);
+    let (role, viewer) = (RoleId(Uuid::from_u128(7)), |right| BTreeSet::from([right]));
+    let added = Role {
+        id: role,
+        organisation: ACME,
+        name: "Analysts".into(),
+        permissions: viewer(RolePermission::ManageRoles),
+        members: BTreeSet::new(),
+        created_at: Second::new(NOW),
+    };
+    app.commit(Change::AddRole(added)).await;
+    let kim = |issuer| Member { issuer, kind: MemberKind::User, id: MemberId::new("kim").expect("an id") };
+    // The same id of somebody else is nobody here, and so is a role without the right.
+    app.commit(Change::GrantRole(role, kim(Issuer::Outside(format!("http://localhost/{ACME}/v2.0"))))).await;
+    app.commit(Change::GrantRole(role, kim(Issuer::BuiltIn))).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 403);
+    let rights = |right| Change::ChangeRole { role, name: None, permissions: Some(viewer(right)) };
+    app.commit(rights(RolePermission::ViewData)).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 200);
+    app.commit(Change::RevokeRole(role, kim(Issuer::BuiltIn))).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 403);
+    app.commit(Change::GrantRole(role, kim(Issuer::BuiltIn))).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 200);
+    // Calls are those of the application, which must be there.
+    app.commit(Change::RemoveApplication(READER)).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 401);
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
-use seenby_api::{Clock, Entropy, Machine, Millis, Settings, State, new_secret, new_signing_key, router};
+use seenby_api::{
+    Clock, Entropy, Fetch, Machine, Millis, Settings, State, new_secret, new_signing_key, router,
+};
 use serde_json::{Value, json};
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
@@ -150,7 +152,8 @@ pub fn clock(now_ms: &Arc<AtomicU64>) -> Clock {
 /// Two clocks and the randomness of [`entropy`].
 pub fn machine(now_ms: &Arc<AtomicU64>, steady_ms: &Arc<AtomicU64>) -> Machine {
     let steady_id = Uuid::from_u128(1);
-    Machine { wall: clock(now_ms), steady: clock(steady_ms), steady_id, entropy: entropy() }
+    let fetch: Fetch = Arc::new(|_| Box::pin(async { Err("nothing is fetched here".to_owned()) }));
+    Machine { wall: clock(now_ms), steady: clock(steady_ms), steady_id, entropy: entropy(), fetch }
 }
 
 /// Counts up: no two buffers are the same.
@@ -170,6 +173,12 @@ impl TestApp {
     }
 
     pub async fn with(settings: Settings) -> TestApp {
+        TestApp::with_fetch(settings, Arc::new(|_| Box::pin(async { Err("nothing is there".to_owned()) })))
+            .await
+    }
+
+    /// With a way to outside issuers.
+    pub async fn with_fetch(settings: Settings, fetch: Fetch) -> TestApp {
         let store = Arc::new(ModelStore::new());
         sighted(
             &store,
@@ -183,7 +192,7 @@ impl TestApp {
         let directory = Arc::new(ModelDirectory::new(book()));
         let now_ms = Arc::new(AtomicU64::new(u64::from(NOW) * 1_000));
         let steady_ms = Arc::new(AtomicU64::new(0));
-        let machine = machine(&now_ms, &steady_ms);
+        let machine = Machine { fetch, ..machine(&now_ms, &steady_ms) };
         let state = State::new(Arc::clone(&store), Arc::clone(&directory), settings, machine);
         TestApp { router: router(state.clone()), state, store, directory, now_ms, steady_ms }
     }
