@@ -3,20 +3,19 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::issuers::{Net, Signer, discovery_of};
 use common::{
     ACME, ELSEWHERE, NOW, OTHER, READER, RESOURCE, Reply, SEEN, TestApp, changed, forged, unsigned,
 };
 use jsonwebtoken::{Algorithm, EncodingKey};
 use seenby_api::{
-    ApplicationIf, ClaimPath, ClaimPaths, EntraIssuer, Fetch, IssuerKind, Limits, OidcIssuer, OutsideIssuer,
-    Settings, new_signing_key,
+    ApplicationIf, ClaimPath, ClaimPaths, EntraIssuer, IssuerKind, Limits, OidcIssuer, OutsideIssuer,
+    Settings,
 };
 use serde_json::{Value, json};
 use sighting::{
@@ -37,62 +36,6 @@ const KEYCLOAK: &str = "https://keycloak.example/realms/acme";
 const OIDC: &str = "https://idp.example/";
 const OWN: &str = "http://localhost";
 
-/// Somebody's private key with what they publish of it.
-struct Signer {
-    algorithm: Algorithm,
-    key: EncodingKey,
-    jwk: Value,
-}
-
-impl Signer {
-    fn rsa(kid: &str) -> Signer {
-        let made = new_signing_key(Second::new(NOW)).expect("a key");
-        let pair = RsaKeyPair::from_pkcs8(&made.pkcs8).expect("a pair");
-        let (n, e) = (pair.public_key().modulus(), pair.public_key().exponent());
-        let part = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
-        let (n, e) = (part(n.big_endian_without_leading_zero()), part(e.big_endian_without_leading_zero()));
-        let pem = format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            STANDARD.encode(&made.pkcs8)
-        );
-        let key = EncodingKey::from_rsa_pem(pem.as_bytes()).expect("a key");
-        let jwk = json!({"kty": "RSA", "use": "sig", "kid": kid, "n": n, "e": e, "x5t": kid, "x5c": ["MII"]});
-        Signer { algorithm: Algorithm::RS256, key, jwk }
-    }
-
-    fn ec(kid: &str) -> Signer {
-        let random = aws_lc_rs::rand::SystemRandom::new();
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).expect("a pair");
-        let point = pair.public_key().as_ref();
-        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
-        let jwk =
-            json!({"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": kid, "x": x, "y": y});
-        Signer { algorithm: Algorithm::ES256, key: EncodingKey::from_ec_der(pkcs8.as_ref()), jwk }
-    }
-
-    fn kid(&self) -> &str {
-        self.jwk["kid"].as_str().expect("a kid")
-    }
-
-    fn header(&self) -> Value {
-        let alg = if self.algorithm == Algorithm::ES256 { "ES256" } else { "RS256" };
-        json!({"typ": "JWT", "alg": alg, "kid": self.kid(), "x5t": self.kid()})
-    }
-
-    fn sign(&self, header: &str, claims: &str) -> String {
-        let message = unsigned(header, claims);
-        let signature =
-            jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, self.algorithm).expect("a signature");
-        format!("{message}.{signature}")
-    }
-
-    fn token(&self, claims: &Value) -> String {
-        self.sign(&self.header().to_string(), &claims.to_string())
-    }
-}
-
 /// Keys are slow to make: the same for all tests of this file.
 fn entra_key() -> &'static Signer {
     static KEY: OnceLock<Signer> = OnceLock::new();
@@ -109,67 +52,15 @@ fn keycloak_key() -> &'static Signer {
     KEY.get_or_init(|| Signer::ec("keycloak-1"))
 }
 
-/// Everything that can be fetched.
-#[derive(Clone)]
-struct Net {
-    documents: Arc<Mutex<HashMap<String, Vec<u8>>>>,
-    fetched: Arc<Mutex<Vec<String>>>,
-    /// Closed while it has no permits.
-    gate: Arc<Semaphore>,
-}
-
-impl Net {
-    fn empty() -> Net {
-        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-        Net { documents: Arc::default(), fetched: Arc::default(), gate }
+/// A network with the issuers of the settings, each with its keys.
+fn network() -> Net {
+    let net = Net::empty();
+    for tenant in [TENANT, TENANT_OF_OTHER] {
+        net.publish(&format!("{AUTHORITY}/{tenant}/v2.0"), &[entra_key()]);
     }
-
-    /// The issuers of the settings, each with its keys.
-    fn new() -> Net {
-        let net = Net::empty();
-        for tenant in [TENANT, TENANT_OF_OTHER] {
-            net.publish(&format!("{AUTHORITY}/{tenant}/v2.0"), &[entra_key()]);
-        }
-        net.publish(KEYCLOAK, &[keycloak_key()]);
-        net.publish(OIDC, &[oidc_key()]);
-        net
-    }
-
-    fn put(&self, url: &str, document: impl Into<Vec<u8>>) {
-        self.documents.lock().expect("whole").insert(url.to_owned(), document.into());
-    }
-
-    fn publish(&self, issuer: &str, keys: &[&Signer]) {
-        let keys: Vec<&Value> = keys.iter().map(|key| &key.jwk).collect();
-        let jwks_uri = format!("{}/keys", issuer.trim_end_matches('/'));
-        self.put(&jwks_uri, json!({"keys": keys}).to_string());
-        self.put(&discovery_of(issuer), json!({"issuer": issuer, "jwks_uri": jwks_uri}).to_string());
-    }
-
-    fn down(&self) {
-        self.documents.lock().expect("whole").clear();
-    }
-
-    fn fetches(&self) -> usize {
-        self.fetched.lock().expect("whole").len()
-    }
-
-    fn fetch(&self) -> Fetch {
-        let net = self.clone();
-        Arc::new(move |request| {
-            let net = net.clone();
-            Box::pin(async move {
-                net.fetched.lock().expect("whole").push(request.url.clone());
-                let _open = net.gate.acquire().await.expect("never closed for ever");
-                let found = net.documents.lock().expect("whole").get(&request.url).cloned();
-                found.ok_or_else(|| "connection refused\u{1b}".to_owned())
-            })
-        })
-    }
-}
-
-fn discovery_of(issuer: &str) -> String {
-    format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
+    net.publish(KEYCLOAK, &[keycloak_key()]);
+    net.publish(OIDC, &[oidc_key()]);
+    net
 }
 
 fn entra() -> OutsideIssuer {
@@ -291,7 +182,7 @@ async fn add_role(
 
 #[tokio::test]
 async fn good_tokens_are_believed_at_once_and_their_keys_fetched_once() {
-    let net = Net::new();
+    let net = network();
     let app = app(&net).await;
     let header = |changes: &Value| {
         entra_key().sign(&changed(entra_key().header(), changes).to_string(), &v2_claims().to_string())
@@ -332,7 +223,7 @@ async fn good_tokens_are_believed_at_once_and_their_keys_fetched_once() {
 
 #[tokio::test]
 async fn no_issuer_speaks_for_anothers_tenant() {
-    let net = Net::new();
+    let net = network();
     let app = app(&net).await;
     // An organisation that has no issuer of this kind, and ids that are the organisation's own here.
     let (nobody, other, acme) = (TENANT_OF_NOBODY.to_string(), OTHER.to_string(), ACME.to_string());
@@ -389,7 +280,7 @@ async fn no_issuer_speaks_for_anothers_tenant() {
         );
     }
     // With keys of the same kid, published by each, still nobody is another.
-    let net = Net::new();
+    let net = network();
     let impostor = Signer::rsa(entra_key().kid());
     net.publish(OIDC, &[&impostor]);
     let app = app_of(vec![oidc(), entra()], &net).await;
@@ -400,7 +291,7 @@ async fn no_issuer_speaks_for_anothers_tenant() {
 
 #[tokio::test]
 async fn no_hostile_token_is_believed() {
-    let net = Net::new();
+    let net = network();
     let app = app(&net).await;
     let claims = v2_claims().to_string();
     let header = |changes: &Value| changed(entra_key().header(), changes).to_string();
@@ -508,7 +399,7 @@ async fn no_hostile_token_is_believed() {
 
 #[tokio::test]
 async fn defenders_audiences_are_a_choice() {
-    let net = Net::new();
+    let net = network();
     let mut accepting = entra();
     let IssuerKind::Entra(kind) = &mut accepting.kind else { unreachable!() };
     kind.accept_defender_tokens = true;
@@ -534,7 +425,7 @@ async fn defenders_audiences_are_a_choice() {
 
 #[tokio::test]
 async fn applications_and_people_are_told_apart() {
-    let net = Net::new();
+    let net = network();
     let auth0 = ApplicationIf::Claim(ClaimPath::dotted("gty"), Some("client-credentials".into()));
     let marked = ApplicationIf::Claim(ClaimPath(vec!["ext".into(), "a.b".into()]), None);
     let oidc_if = |rule| oidc_of(OIDC, "Acme", ClaimPaths::oidc(), rule);
@@ -578,7 +469,7 @@ async fn applications_and_people_are_told_apart() {
 
 #[tokio::test]
 async fn words_are_found_where_the_settings_say() {
-    let net = Net::new();
+    let net = network();
     let path = |names: &[&str]| vec![ClaimPath(names.iter().map(|&name| name.to_owned()).collect())];
     let claims = ClaimPaths {
         roles: path(&["resource_access", "soc.api", "roles"]),
@@ -617,7 +508,7 @@ async fn words_are_found_where_the_settings_say() {
 
 #[tokio::test]
 async fn a_user_needs_the_scope_and_a_role_with_view_data() {
-    let net = Net::new();
+    let net = network();
     let app = app(&net).await;
     let (v2_iss, v1_iss) =
         (format!("{AUTHORITY}/{TENANT}/v2.0"), format!("https://sts.windows.net/{TENANT}/"));
@@ -687,7 +578,7 @@ async fn a_user_needs_the_scope_and_a_role_with_view_data() {
 
 #[tokio::test]
 async fn groups_that_did_not_fit_are_told() {
-    let net = Net::new();
+    let net = network();
     let app = app(&net).await;
     let iss = format!("{AUTHORITY}/{TENANT}/v2.0");
     add_role(&app, ACME, &[(&iss, MemberKind::Group, GROUP), (&iss, MemberKind::User, "known")]).await;
@@ -709,7 +600,7 @@ async fn groups_that_did_not_fit_are_told() {
 
 #[tokio::test]
 async fn a_new_key_is_found_when_a_token_names_it_and_a_removed_one_counts_no_more() {
-    let net = Net::new();
+    let net = network();
     let app = app_of(vec![keycloak()], &net).await;
     let old = of_keycloak(&json!({}));
     assert_eq!(asked(&app, &old).await.status, 200);
@@ -763,7 +654,7 @@ async fn a_new_key_is_found_when_a_token_names_it_and_a_removed_one_counts_no_mo
 
 #[tokio::test]
 async fn many_unknown_kids_at_once_are_one_fetch() {
-    let net = Net::new();
+    let net = network();
     let app = Arc::new(app_of(vec![keycloak()], &net).await);
     app.state.refresh_issuer_keys().await;
     assert_eq!(net.fetches(), 2);
@@ -805,7 +696,7 @@ async fn many_unknown_kids_at_once_are_one_fetch() {
 
 #[tokio::test]
 async fn a_caller_who_goes_away_does_not_end_the_fetch() {
-    let net = Net::new();
+    let net = network();
     let app = app_of(vec![keycloak()], &net).await;
     net.gate.forget_permits(Semaphore::MAX_PERMITS);
     let token = of_keycloak(&json!({}));
@@ -829,7 +720,7 @@ async fn a_caller_who_goes_away_does_not_end_the_fetch() {
 
 #[tokio::test]
 async fn an_outage_is_outlived_and_seen() {
-    let net = Net::new();
+    let net = network();
     let app = app_of(vec![entra()], &net).await;
     app.state.refresh_issuer_keys().await;
     assert_eq!(net.fetches(), 4);
@@ -970,7 +861,7 @@ async fn given_keys_need_no_network() {
 
 #[tokio::test]
 async fn the_book_says_which_organisation_there_is() {
-    let net = Net::new();
+    let net = network();
     let app = app(&net).await;
     let (entra, keycloak) = (v2(&json!({})), of_keycloak(&json!({})));
     assert_eq!(asked(&app, &entra).await.status, 200);
@@ -988,7 +879,7 @@ async fn the_book_says_which_organisation_there_is() {
 
 #[tokio::test]
 async fn calls_are_counted_for_the_application() {
-    let net = Net::new();
+    let net = network();
     let calls = |calls| CallLimit::parse(calls).expect("a limit");
     let limits =
         BTreeMap::from([(CLIENT.to_owned(), CallLimits { per_minute: calls("3"), per_hour: calls("off") })]);
@@ -1025,52 +916,4 @@ async fn calls_are_counted_for_the_application() {
     let other =
         json!({"tid": TENANT_OF_OTHER.to_string(), "iss": format!("{AUTHORITY}/{TENANT_OF_OTHER}/v2.0")});
     assert_eq!(asked(&app, &v2(&other)).await.status, 404);
-}
-
-#[tokio::test]
-async fn the_log_names_the_application_and_the_user_and_tells_an_outage_once() {
-    let kept = Kept::default();
-    let writer = kept.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let net = Net::new();
-    let app = app_of(vec![keycloak()], &net).await;
-    let token = of_keycloak(
-        &json!({"azp": "a\u{202e}b", "client_id": null, "sub": "kim\n7", "scope": "Ip.Read.All"}),
-    );
-    assert_eq!(asked(&app, &token).await.status, 403);
-    net.down();
-    for _ in 0..4 {
-        app.pass_ms(3_600_000);
-        app.state.refresh_issuer_keys().await;
-    }
-    net.publish(KEYCLOAK, &[keycloak_key()]);
-    app.pass_ms(3_600_000);
-    app.state.refresh_issuer_keys().await;
-    let text = kept.text();
-    assert!(text.contains(r"a\\u{202e}b") && text.contains(r"kim\\n7"), "{text}");
-    assert_eq!(text.matches("cannot be fetched").count(), 1, "{text}");
-    assert_eq!(text.matches("can be fetched again").count(), 1, "{text}");
-    assert!(!text.contains(token.rsplit('.').next().expect("a signature")), "{text}");
-    assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
-}
-
-/// A log that is kept in memory.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl Kept {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("whole").clone()).expect("text")
-    }
-}
-
-impl std::io::Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("whole").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

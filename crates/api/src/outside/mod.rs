@@ -77,8 +77,7 @@ impl Trusted {
             IssuerKind::Entra(entra) => {
                 let authority = entra.authority.trim_end_matches('/');
                 let of_tenant = |(tenant, organisation): (&Uuid, &String)| {
-                    let v2 = format!("{authority}/{tenant}/v2.0");
-                    let iss = vec![v2, format!("https://sts.windows.net/{tenant}/")];
+                    let iss = entra.names(*tenant).to_vec();
                     let template = Some(format!("{authority}/{{tenantid}}/v2.0"));
                     let organisation = organisation.clone();
                     Trusted::new(entry, settings, Some(*tenant), organisation, authority, iss, template)

@@ -22,6 +22,26 @@ pub struct OutsideIssuer {
     pub limits: BTreeMap<String, CallLimits>,
 }
 
+impl OutsideIssuer {
+    /// Everything that its tokens may have in `iss`. No two issuers of a server share one.
+    pub fn names(&self) -> Vec<String> {
+        match &self.kind {
+            IssuerKind::Entra(entra) => {
+                entra.tenants.keys().flat_map(|tenant| entra.names(*tenant)).collect()
+            }
+            IssuerKind::Oidc(oidc) => vec![oidc.issuer.clone()],
+        }
+    }
+
+    /// The organisations, by name or id, that its tokens may be for.
+    pub fn organisations(&self) -> Vec<&str> {
+        match &self.kind {
+            IssuerKind::Entra(entra) => entra.tenants.values().map(String::as_str).collect(),
+            IssuerKind::Oidc(oidc) => vec![&oidc.organisation],
+        }
+    }
+}
+
 /// Who an issuer is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum IssuerKind {
@@ -40,6 +60,15 @@ pub struct EntraIssuer {
     pub tenants: BTreeMap<Uuid, String>,
     /// Whether tokens for Microsoft's own API are accepted too.
     pub accept_defender_tokens: bool,
+}
+
+impl EntraIssuer {
+    /// What a tenant's tokens have in `iss`: in the v2 form, which is also what the issuer calls itself, and in the v1 form,
+    /// which is the same in every cloud.
+    pub(super) fn names(&self, tenant: Uuid) -> [String; 2] {
+        let authority = self.authority.trim_end_matches('/');
+        [format!("{authority}/{tenant}/v2.0"), format!("https://sts.windows.net/{tenant}/")]
+    }
 }
 
 /// One issuer with one `iss`.
