@@ -7,6 +7,7 @@ mod demo;
 mod durability;
 mod folders;
 mod hostile_names;
+mod issuers;
 mod limits;
 mod roles;
 mod samples;
