@@ -272,9 +272,16 @@ fn keys_of_example(text: &str) -> BTreeSet<String> {
     let table: toml::Table = uncommented(text).parse().expect("TOML");
     let mut keys = BTreeSet::new();
     for (name, value) in &table {
-        match value.as_table() {
-            Some(section) => keys.extend(section.keys().map(|key| format!("{name}.{key}"))),
-            None => drop(keys.insert(name.clone())),
+        // A section may be there several times.
+        let sections: Vec<&toml::Table> = match value {
+            toml::Value::Array(list) => list.iter().filter_map(toml::Value::as_table).collect(),
+            other => other.as_table().into_iter().collect(),
+        };
+        if sections.is_empty() {
+            keys.insert(name.clone());
+        }
+        for section in sections {
+            keys.extend(section.keys().map(|key| format!("{name}.{key}")));
         }
     }
     keys

@@ -135,8 +135,8 @@ impl ClaimPaths {
 pub enum ApplicationIf {
     /// Nothing more.
     Standard,
-    /// What Keycloak writes for service accounts alone: `client_id` (before version 25 or so `clientId`), the client's id
-    /// again.
+    /// What Keycloak writes for service accounts alone: `client_id` (older versions: `clientId`), the client's id
+    /// again, and a user name that is the service account's.
     Keycloak,
     /// A claim, with any value or with this one.
     Claim(ClaimPath, Option<String>),
