@@ -49,6 +49,7 @@ fn directory() -> (Arc<ModelDirectory>, String) {
 fn server(directory: &Arc<ModelDirectory>) -> axum::Router {
     let settings = Settings { limits: Limits::OFF, ..Settings::default() };
     let machine = Machine {
+        fetch: Arc::new(|_| Box::pin(async { Err("nothing is fetched here".to_owned()) })),
         wall: Arc::new(|| Millis(NOW * 1_000)),
         steady: Arc::new(|| Millis(0)),
         steady_id: Uuid::nil(),

@@ -8,18 +8,21 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use sighting::{
-    Application, ApplicationId, Book, Directory, Organisation, OrganisationId, Permission, Store,
+    Application, Book, Directory, Organisation, OrganisationId, Permission, RolePermission, Store, UserId,
 };
 
 use crate::called::AtEndpoint;
-use crate::error::ApiError;
+use crate::endpoints::Endpoint;
+use crate::error::{ApiError, Forbidden, Lacking};
 use crate::limits::Standing;
+use crate::mint::Credential;
 use crate::query;
+use crate::settings::Limits;
 use crate::state::{Shared, State};
-use crate::token::{Claims, TOKEN_BYTES_MAX, TokenRefusal};
+use crate::token::{Bound, Claims, Client, Delegated, Rests, TOKEN_BYTES_MAX, TokenRefusal};
 
 /// Who asks, as a checked token and the book say.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Principal {
     /// Whose devices it may ask about.
     pub organisation: OrganisationId,
@@ -27,12 +30,36 @@ pub struct Principal {
     pub holder: Holder,
 }
 
-/// On whose behalf a principal asks. Users join here when delegated tokens are issued.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// On whose behalf a principal asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Holder {
     /// An application for itself.
-    Application(ApplicationId),
+    Application(Client),
+    /// An application for a user.
+    User {
+        /// The application, whose calls they are.
+        client: Client,
+        /// The user's id at the issuer of the token.
+        user: Arc<str>,
+    },
+}
+
+impl Holder {
+    /// The application that sent the token.
+    pub fn client(&self) -> &Client {
+        match self {
+            Holder::Application(client) | Holder::User { client, .. } => client,
+        }
+    }
+
+    /// The user's id, if it is about one.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Holder::Application(_) => None,
+            Holder::User { user, .. } => Some(user),
+        }
+    }
 }
 
 /// Where the extractors leave what the outermost layers say of a request, whatever becomes of it.
@@ -61,6 +88,7 @@ impl Noted {
 pub(crate) struct Caller {
     claims: Arc<Claims>,
     book: Arc<Book>,
+    organisation: OrganisationId,
 }
 
 impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> for Caller {
@@ -68,18 +96,21 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
 
     async fn from_request_parts(parts: &mut Parts, state: &State<S, D>) -> Result<Caller, ApiError> {
         let open = state.open()?;
-        let token = token_of(&parts.headers, &parts.uri).map_err(ApiError::Unauthorized)?;
+        let token = token_of(&parts.headers, &parts.uri)?;
         let book = open.directory.book().await?;
-        let claims = claims_of(state.shared(), &book, token).map_err(ApiError::Unauthorized)?;
+        let shared = state.shared();
+        let claims = shared.checked.check(shared, &book, token).await?;
         let endpoint = parts.extensions.get::<AtEndpoint>().map(|at| &*at.0);
-        if !state.shared().is_taken_at(endpoint, &claims.audience) {
+        if !shared.is_taken_at(endpoint, &claims.audience) {
             return Err(ApiError::Unauthorized(TokenRefusal::Audience));
         }
-        let holder = Holder::Application(claims.application);
+        let organisation = organisation_of(shared, &book, &claims)?;
+        let caller = Caller { claims, book, organisation };
+        caller.check_what_it_rests_on(shared, endpoint)?;
         if let Some(noted) = parts.extensions.get::<Noted>() {
-            let _ = noted.0.principal.set(Principal { organisation: claims.organisation, holder });
+            let _ = noted.0.principal.set(caller.principal());
         }
-        Ok(Caller { claims, book })
+        Ok(caller)
     }
 }
 
@@ -94,38 +125,144 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
 
     async fn from_request_parts(parts: &mut Parts, state: &State<S, D>) -> Result<IpReader, ApiError> {
         let caller = Caller::from_request_parts(parts, state).await?;
-        let (organisation, application) = caller.entry()?;
-        permitted(&caller.claims, application, Permission::IpReadAll)?;
+        caller.authorise(Permission::IpReadAll, RolePermission::ViewData)?;
         let shared = state.shared();
-        let limits = shared.settings.limits.with(application.limits);
-        let taken = shared.limiter.take(organisation.id, application.id, limits, shared.steady());
+        let (limits, client) = (caller.limits(shared)?, &caller.claims.client);
+        let taken = shared.limiter.take(caller.organisation, client.id, limits, shared.steady());
         if let Some(noted) = parts.extensions.get::<Noted>() {
             let _ = noted.0.standing.set(taken.standing);
         }
         taken.granted.map_err(ApiError::TooManyRequests)?;
         shared.metrics.granted();
-        Ok(IpReader { organisation: organisation.clone() })
+        Ok(IpReader { organisation: caller.organisation()?.clone() })
     }
 }
 
 impl Caller {
-    fn entry(&self) -> Result<(&Organisation, &Application), ApiError> {
-        in_book(&self.book, &self.claims).map_err(ApiError::Unauthorized)
+    /// Whether the caller may do what a route is for. An application needs the permission: in the token, and at the
+    /// built-in issuer in the book too. What was taken away is gone at once, what was given needs a new token, as
+    /// everywhere that tokens carry roles. A user needs the scope of the same name, and a role of the organisation with the
+    /// right.
+    pub(crate) fn authorise(&self, required: Permission, right: RolePermission) -> Result<(), ApiError> {
+        let lacking = match &self.claims.delegated {
+            None => self.lacking_role(required)?,
+            Some(user) => self.lacking_scope(user, required)?.or_else(|| self.lacking_right(user, right)),
+        };
+        let Some(lacking) = lacking else { return Ok(()) };
+        let (audience, organisation) = (self.claims.audience.clone(), self.organisation);
+        Err(ApiError::Forbidden(Box::new(Forbidden { lacking, audience, organisation })))
+    }
+
+    /// Whether what made the token good is so still: at every request, so that a change counts at the next.
+    fn check_what_it_rests_on(
+        &self,
+        shared: &Shared,
+        endpoint: Option<&Endpoint>,
+    ) -> Result<(), TokenRefusal> {
+        let application = self.application()?;
+        match (&self.claims.rests, application) {
+            (Rests::OnOurs { credential, user, issued, .. }, Some(application)) => {
+                if !Credential::is_current(*credential, application, shared.now().second()) {
+                    return Err(TokenRefusal::EndedCredential);
+                }
+                self.check_user(*user, *issued)
+            }
+            (Rests::OnOutside { issuer, .. }, _) => {
+                let authority = endpoint.and_then(Endpoint::authority);
+                let is_its = shared.issuers.signs_in_at(*issuer, authority);
+                is_its.then_some(()).ok_or(TokenRefusal::Issuer)
+            }
+            (Rests::OnOurs { .. }, None) => Err(TokenRefusal::UnknownApplication),
+        }
+    }
+
+    /// Somebody who is gone, or whose password was set after the token was made, is signed out.
+    fn check_user(&self, user: Option<UserId>, issued: u64) -> Result<(), TokenRefusal> {
+        if self.claims.delegated.is_none() {
+            return Ok(());
+        }
+        let user = user.and_then(|id| self.book.users.get(&id));
+        let user = user.filter(|user| user.organisation == self.organisation);
+        let is_current = user.is_some_and(|user| u64::from(user.password_set_at.unix()) <= issued);
+        is_current.then_some(()).ok_or(TokenRefusal::UnknownUser)
+    }
+
+    fn lacking_role(&self, required: Permission) -> Result<Option<Lacking>, ApiError> {
+        let roles = &self.claims.roles;
+        let named = roles.iter().any(|role| role == required.name());
+        let granted = self.application()?.map(|application| application.permissions.contains(&required));
+        let has_it = named && granted != Some(false);
+        Ok((!has_it).then(|| Lacking::Role { required, roles: roles.clone(), granted }))
+    }
+
+    fn lacking_scope(&self, user: &Delegated, required: Permission) -> Result<Option<Lacking>, ApiError> {
+        let of_audience = format!("{}/{}", self.claims.audience.trim_end_matches('/'), required.name());
+        let named = user.scopes.iter().any(|scope| scope == required.name() || *scope == of_audience);
+        let granted =
+            self.application()?.map(|application| application.sign_in.delegated.contains(&required));
+        let has_it = named && granted != Some(false);
+        Ok((!has_it).then(|| Lacking::Scope { required, scopes: user.scopes.clone(), granted }))
+    }
+
+    fn lacking_right(&self, user: &Delegated, required: RolePermission) -> Option<Lacking> {
+        let has_it = user.issuers.iter().any(|issuer| {
+            let groups = user.groups.iter().map(String::as_str);
+            self.book.permissions_of(self.organisation, issuer, &user.user, groups).contains(&required)
+        });
+        (!has_it).then(|| Lacking::Right {
+            required,
+            scopes: user.scopes.clone(),
+            groups_overflowed: user.groups_overflowed,
+        })
+    }
+
+    fn organisation(&self) -> Result<&Organisation, ApiError> {
+        let found = self.book.organisations.get(&self.organisation);
+        found.ok_or(ApiError::Unauthorized(TokenRefusal::UnknownOrganisation))
+    }
+
+    /// The application as the book has it; `None` for one of an outside issuer, which the book does not know.
+    fn application(&self) -> Result<Option<&Application>, TokenRefusal> {
+        match self.claims.organisation {
+            Bound::Named(_) => Ok(None),
+            Bound::Id(organisation) => {
+                let found = self.book.applications.get(&self.claims.client.id);
+                let found = found.filter(|application| application.organisation == organisation);
+                found.map(Some).ok_or(TokenRefusal::UnknownApplication)
+            }
+        }
+    }
+
+    /// How often the application may call.
+    fn limits(&self, shared: &Shared) -> Result<Limits, ApiError> {
+        let own = match self.application()? {
+            Some(application) => application.limits,
+            None => shared.issuers.limits(self.claims.client.id),
+        };
+        Ok(shared.settings.limits.with(own))
+    }
+
+    fn principal(&self) -> Principal {
+        let client = self.claims.client.clone();
+        let holder = match &self.claims.delegated {
+            None => Holder::Application(client),
+            Some(user) => Holder::User { client, user: Arc::clone(&user.user) },
+        };
+        Principal { organisation: self.organisation, holder }
     }
 }
 
-/// Both the token and the book must have the permission: what was taken away is gone at once, what was given needs a
-/// new token, as everywhere that tokens carry roles.
-fn permitted(claims: &Claims, application: &Application, required: Permission) -> Result<(), ApiError> {
-    if let Some(scopes) = &claims.delegated {
-        return Err(ApiError::NoUser { required, scopes: scopes.clone() });
-    }
-    let named = claims.roles.iter().any(|role| role == required.name());
-    let granted = application.permissions.contains(&required);
-    if named && granted {
-        return Ok(());
-    }
-    Err(ApiError::Forbidden { required, roles: claims.roles.clone(), granted })
+/// The organisation of a token as it is now.
+fn organisation_of(
+    shared: &Shared,
+    book: &Arc<Book>,
+    claims: &Claims,
+) -> Result<OrganisationId, TokenRefusal> {
+    let id = match &claims.organisation {
+        Bound::Id(id) => Some(*id),
+        Bound::Named(name) => shared.issuers.organisation(book, name),
+    };
+    id.filter(|id| book.organisations.contains_key(id)).ok_or(TokenRefusal::UnknownOrganisation)
 }
 
 /// The one token of a request, where it belongs.
@@ -145,24 +282,4 @@ fn token_of<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<&'a str, TokenRefus
     }
     let token = token.trim_matches(' ');
     if token.len() > TOKEN_BYTES_MAX { Err(TokenRefusal::TooLong) } else { Ok(token) }
-}
-
-fn claims_of(shared: &Shared, book: &Book, token: &str) -> Result<Arc<Claims>, TokenRefusal> {
-    let ring = shared.keys.ring(book);
-    let now_s = shared.now().0 / 1_000;
-    let claims = shared.checked.check(shared, &ring, token, now_s)?;
-    in_book(book, &claims)?;
-    Ok(claims)
-}
-
-/// The organisation and the application of a token as they are now.
-fn in_book<'a>(book: &'a Book, claims: &Claims) -> Result<(&'a Organisation, &'a Application), TokenRefusal> {
-    let organisation =
-        book.organisations.get(&claims.organisation).ok_or(TokenRefusal::UnknownOrganisation)?;
-    let application = book
-        .applications
-        .get(&claims.application)
-        .filter(|application| application.organisation == claims.organisation)
-        .ok_or(TokenRefusal::UnknownApplication)?;
-    Ok((organisation, application))
 }

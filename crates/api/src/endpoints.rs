@@ -159,20 +159,24 @@ impl Endpoints {
 pub(crate) struct Resources {
     /// Those of the presets, of the endpoints, and the operator's further ones.
     granted: HashSet<String>,
-    /// The operator's further ones.
+    /// The operator's further ones, and those that outside issuers were told to grant.
     everywhere: HashSet<String>,
 }
 
 impl Resources {
     /// The presets' (their hosts may be taken away, what clients ask tokens for stays), the endpoints', and further ones.
-    pub(crate) fn new(own: &[Endpoint], extra: &[String]) -> Resources {
-        let everywhere: HashSet<String> = extra.iter().map(|it| unslashed(it).to_owned()).collect();
+    /// What outside issuers grant is not ours to grant.
+    pub(crate) fn new<'a>(
+        own: &[Endpoint],
+        extra: &[String],
+        of_outside: impl IntoIterator<Item = &'a String>,
+    ) -> Resources {
+        let bare = |it: &String| unslashed(it).to_owned();
+        let extra: HashSet<String> = extra.iter().map(bare).collect();
+        let everywhere = extra.iter().cloned().chain(of_outside.into_iter().map(bare)).collect();
         let of_presets = presets::endpoints().iter().flat_map(Endpoint::resources).collect::<Vec<_>>();
         let of_own = own.iter().flat_map(Endpoint::resources);
-        Resources {
-            granted: of_presets.into_iter().chain(of_own).chain(everywhere.iter().cloned()).collect(),
-            everywhere,
-        }
+        Resources { granted: of_presets.into_iter().chain(of_own).chain(extra).collect(), everywhere }
     }
 
     /// Whether a resource (without its last slash) is granted.
@@ -230,7 +234,7 @@ mod tests {
             Endpoint::new("near.example:8443").expect("a host"),
             Endpoint::new("gov.example").expect("a host").with_audiences(["https://gov/"]),
         ];
-        let resources = Resources::new(&own, &["https://graph.microsoft.com/".to_owned()]);
+        let resources = Resources::new(&own, &["https://graph.microsoft.com/".to_owned()], []);
         let granted = |resource: &str| resources.are_granted(unslashed(resource));
         for resource in ["https://graph.microsoft.com", "https://near.example:8443", "https://gov"] {
             assert!(granted(resource) && granted(&format!("{resource}/")), "{resource}");

@@ -6,6 +6,7 @@
 //! knows the request id renders it: `{"error":{"code","message","target"}}`.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Json;
@@ -13,7 +14,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use sighting::{DirectoryError, Permission, Second, StoreError, escape};
+use sighting::{DirectoryError, OrganisationId, Permission, RolePermission, Second, StoreError, escape};
 use utoipa::ToSchema;
 
 use crate::limits::Refused;
@@ -57,22 +58,8 @@ pub enum ApiError {
     },
     /// 401: there is no principal.
     Unauthorized(TokenRefusal),
-    /// 403: the application lacks the permission.
-    Forbidden {
-        /// What the route needs.
-        required: Permission,
-        /// What the token has.
-        roles: Vec<String>,
-        /// Whether the application has the permission now, and only the token does not.
-        granted: bool,
-    },
-    /// 403: the token speaks for a user, and no user of this server has the right.
-    NoUser {
-        /// What the route needs.
-        required: Permission,
-        /// The scopes that the token has, separated by blanks.
-        scopes: String,
-    },
+    /// 403: the caller may not do this.
+    Forbidden(Box<Forbidden>),
     /// 404: the address is not in the kept data.
     ResourceNotFound {
         /// The address as it was asked for.
@@ -92,10 +79,61 @@ pub enum ApiError {
         /// For the log.
         cause: String,
     },
+    /// 503: the token's issuer has not told its keys yet.
+    NoIssuerKeys {
+        /// The issuer, for the log.
+        issuer: String,
+        /// When it may be asked again.
+        retry_after_s: u64,
+    },
     /// 503: the store is still being opened.
     NotReady,
     /// 503: the answer took too long.
     TimedOut,
+}
+
+/// What a caller lacks, and what its token, which was checked, has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Forbidden {
+    /// What is required and missing.
+    pub lacking: Lacking,
+    /// Which resource the token is for.
+    pub audience: String,
+    /// Which organisation it is for.
+    pub organisation: OrganisationId,
+}
+
+/// What is required and missing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Lacking {
+    /// The application has not the permission.
+    Role {
+        /// What the route needs.
+        required: Permission,
+        /// What the token has.
+        roles: Vec<String>,
+        /// Whether the application has the permission in the book now; `None` for one that the book does not know.
+        granted: Option<bool>,
+    },
+    /// The token speaks for a user who did not let the application do this.
+    Scope {
+        /// What the route needs.
+        required: Permission,
+        /// What the token has.
+        scopes: Vec<String>,
+        /// Whether the application may do it for people in the book now; `None` for one that the book does not know.
+        granted: Option<bool>,
+    },
+    /// The token speaks for a user without a role that allows this.
+    Right {
+        /// What the route needs.
+        required: RolePermission,
+        /// What the token has.
+        scopes: Vec<String>,
+        /// Whether the user has more groups than the token says.
+        groups_overflowed: bool,
+    },
 }
 
 impl ApiError {
@@ -107,13 +145,14 @@ impl ApiError {
             | ApiError::BadRequest { .. } => StatusCode::BAD_REQUEST,
             ApiError::MisdirectedRequest { .. } => StatusCode::MISDIRECTED_REQUEST,
             ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            ApiError::Forbidden { .. } | ApiError::NoUser { .. } => StatusCode::FORBIDDEN,
+            ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
             ApiError::ResourceNotFound { .. } => StatusCode::NOT_FOUND,
             ApiError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             ApiError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            ApiError::Unavailable { .. } | ApiError::NotReady | ApiError::TimedOut => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ApiError::Unavailable { .. }
+            | ApiError::NoIssuerKeys { .. }
+            | ApiError::NotReady
+            | ApiError::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -125,11 +164,14 @@ impl ApiError {
             ApiError::BadRequest { .. } => "BadRequest",
             ApiError::MisdirectedRequest { .. } => "MisdirectedRequest",
             ApiError::Unauthorized(_) => "Unauthorized",
-            ApiError::Forbidden { .. } | ApiError::NoUser { .. } => "Forbidden",
+            ApiError::Forbidden(_) => "Forbidden",
             ApiError::ResourceNotFound { .. } => "ResourceNotFound",
             ApiError::TooManyRequests(_) => "TooManyRequests",
             ApiError::Internal { .. } => "InternalServerError",
-            ApiError::Unavailable { .. } | ApiError::NotReady | ApiError::TimedOut => "ServiceUnavailable",
+            ApiError::Unavailable { .. }
+            | ApiError::NoIssuerKeys { .. }
+            | ApiError::NotReady
+            | ApiError::TimedOut => "ServiceUnavailable",
         }
     }
 
@@ -146,12 +188,7 @@ impl ApiError {
             ApiError::BadRequest { problem } => (*problem).to_owned(),
             ApiError::MisdirectedRequest { host } => misdirected(host),
             ApiError::Unauthorized(refusal) => unauthorized(*refusal).to_owned(),
-            ApiError::Forbidden { required, roles, granted } => forbidden(*required, roles, *granted),
-            ApiError::NoUser { required, scopes } => format!(
-                "This token speaks for a user. API required scopes: {}, and a role with View Data; token scopes: {}, and no role of this server names the user. Use a token of an application.",
-                required.name(),
-                listed(scopes.split_ascii_whitespace())
-            ),
+            ApiError::Forbidden(forbidden) => forbidden.message(),
             ApiError::ResourceNotFound { text, kept_since } => format!(
                 "No device of the organization opened a connection to {} in the kept data (since {kept_since}).",
                 shown(text)
@@ -166,6 +203,10 @@ impl ApiError {
             ApiError::Unavailable { .. } => {
                 "The data cannot be read at the moment. Try again in a few seconds.".to_owned()
             }
+            ApiError::NoIssuerKeys { .. } => {
+                "The server cannot get the keys of the token's issuer at the moment. Try again later; the server's log has the cause."
+                    .to_owned()
+            }
             ApiError::NotReady => {
                 "The server is starting and has not opened its data yet. Try again in a few seconds."
                     .to_owned()
@@ -177,6 +218,7 @@ impl ApiError {
     fn retry_after_s(&self) -> Option<u64> {
         match self {
             ApiError::TooManyRequests(refused) => Some(refused.retry_after_s),
+            ApiError::NoIssuerKeys { retry_after_s, .. } => Some(*retry_after_s),
             ApiError::Unavailable { .. } | ApiError::NotReady | ApiError::TimedOut => Some(RETRY_AFTER_S),
             _ => None,
         }
@@ -201,6 +243,7 @@ impl ApiError {
         match self {
             ApiError::Internal { cause } | ApiError::Unavailable { cause } => escape(cause),
             ApiError::Unauthorized(refusal) => Cow::Borrowed(refusal.label()),
+            ApiError::NoIssuerKeys { issuer, .. } => Cow::Owned(format!("no keys of {}", escape(issuer))),
             other => Cow::Owned(other.message()),
         }
     }
@@ -226,28 +269,76 @@ fn unauthorized(refusal: TokenRefusal) -> &'static str {
         TokenRefusal::Repeated => "Send exactly one Authorization header.",
         TokenRefusal::Expired => "The access token has expired. Get a new one from the token endpoint.",
         _ => {
-            "The access token is not valid here. Get a new one from this server's token endpoint, for a resource that it serves."
+            "The access token is not valid here. Get a new one from this server's token endpoint or an issuer that it trusts, for a resource that it serves."
         }
     }
 }
 
-fn forbidden(required: Permission, roles: &[String], granted: bool) -> String {
-    let has_it = roles.iter().any(|role| role == required.name());
-    let remedy = match (granted, has_it) {
-        (true, _) => "Get a new token: this one is older than the permission.",
-        (false, true) => "The permission was taken away from the application since this token was made.",
-        (false, false) => "Give the application the permission and get a new token.",
-    };
-    format!(
-        "Missing application roles. API required roles: {}, application roles: {}. {remedy}",
-        required.name(),
-        listed(roles.iter().map(String::as_str))
-    )
+impl Forbidden {
+    /// What was required, what the token has, and what to do; nothing that the caller does not know.
+    fn message(&self) -> String {
+        let Forbidden { lacking, audience, organisation } = self;
+        format!("{lacking} The token is for {}, organization {organisation}.", shown(audience))
+    }
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lacking::Role { required, roles, granted } => {
+                let has_it = roles.iter().any(|role| role == required.name());
+                let remedy = match (granted, has_it) {
+                    (Some(true), _) => "Get a new token: this one is older than the permission.",
+                    (Some(false), true) => {
+                        "The permission was taken away from the application since this token was made."
+                    }
+                    (Some(false), false) => "Give the application the permission and get a new token.",
+                    (None, _) => "Give the application the role at its issuer and get a new token.",
+                };
+                let (required, roles) = (required.name(), listed(roles));
+                write!(
+                    f,
+                    "Missing application roles. API required roles: {required}, application roles: {roles}. {remedy}"
+                )
+            }
+            Lacking::Scope { required, scopes, granted } => {
+                let remedy = match granted {
+                    Some(false) => {
+                        "Let the application have it for people (seenby app change), and get a new token."
+                    }
+                    _ => "Let the application ask for the scope, let the user consent, and get a new token.",
+                };
+                let (required, scopes) = (required.name(), listed(scopes));
+                write!(
+                    f,
+                    "Missing user scopes. API required scopes: {required}, token scopes: {scopes}. {remedy}"
+                )
+            }
+            Lacking::Right { required, scopes, groups_overflowed } => {
+                let remedy = if *groups_overflowed {
+                    "The user's groups did not fit into the token, so roles of groups do not count: give a role to the user by id, or have the issuer write fewer groups (in Entra ID: those assigned to the application) and get a new token."
+                } else {
+                    "No such role names the user or a group that the token names; an administrator gives one, and the next call has it."
+                };
+                let (required, scopes) = (titled(*required), listed(scopes));
+                write!(
+                    f,
+                    "Missing user role. API required: a role with {required}, token scopes: {scopes}. {remedy}"
+                )
+            }
+        }
+    }
+}
+
+/// A right as a sentence has it: `View Data`.
+fn titled(right: RolePermission) -> String {
+    let word = |word: &str| word[..1].to_uppercase() + &word[1..];
+    right.name().split('-').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// What a token has, as a message shows it.
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<String> = names.map(shown).collect();
+fn listed(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| shown(name)).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(",") }
 }
 
@@ -275,6 +366,12 @@ struct Inner<'a> {
     message: String,
     /// The request id: also in the header `x-request-id` and in the server's log.
     target: &'a str,
+}
+
+impl From<TokenRefusal> for ApiError {
+    fn from(refusal: TokenRefusal) -> ApiError {
+        ApiError::Unauthorized(refusal)
+    }
 }
 
 impl From<StoreError> for ApiError {

@@ -20,12 +20,12 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame};
-use sighting::Uuid;
+use sighting::{Uuid, escape};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use crate::bearer::{Holder, Noted, Principal};
+use crate::bearer::{Noted, Principal};
 use crate::called::{self, Scheme};
 use crate::error::{ApiError, Failure, shown};
 use crate::ratelimit;
@@ -117,9 +117,10 @@ impl Line<'_> {
         let Line { request_id, method, path, peer, route, status, elapsed } = self;
         let elapsed_us = elapsed.as_micros() as u64;
         let organisation = principal.map(|principal| principal.organisation.to_string());
-        let application = principal.map(|principal| match principal.holder {
-            Holder::Application(id) => id.to_string(),
-        });
+        // An outside issuer's ids are anything that it lets them be.
+        let application = principal.map(|principal| escape(&principal.holder.client().written));
+        let user = principal.and_then(|principal| principal.holder.user()).map(escape);
+        let (application, user) = (application.as_deref(), user.as_deref());
         let code = failure.map(Failure::code);
         let cause = failure.map(Failure::cause);
         let cause = cause.as_deref();
@@ -136,6 +137,7 @@ impl Line<'_> {
             peer,
             organisation,
             application,
+            user,
             code,
             cause,
             "answered"

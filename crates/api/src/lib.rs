@@ -1,10 +1,10 @@
 //! HTTP for seenby: any client written for Defender for Endpoint's Get IP statistics works against this router.
 //!
 //! Holds: the two lists that explain the service (`routes`, `layers`), bearer tokens, the built-in issuer with client
-//! secrets, exact call limits that outlive the process, the OData view, errors, metrics, and the loops that accept
+//! secrets, outside issuers and their keys, exact call limits that outlive the process, the OData view, errors, metrics, and the loops that accept
 //! connections, with TLS or without.
 //!
-//! Refuses to hold: files, the wall clock and randomness (all three are given), how sightings are stored or counted
+//! Refuses to hold: files, the wall clock, randomness and the way to other servers (all four are given), how sightings are stored or counted
 //! (`Store`), and who keeps the book of organisations and applications (`Directory`). Only `view` and `presets` know
 //! names of the original service.
 
@@ -28,6 +28,7 @@ mod metrics;
 mod mint;
 mod oauth;
 mod openapi;
+mod outside;
 mod page;
 mod password;
 mod peer;
@@ -56,12 +57,16 @@ mod view;
 pub use assertion::{AssertionRefusal, CertificateError, read_certificate};
 pub use bearer::{Holder, Principal};
 pub use endpoints::{Endpoint, NoHost};
-pub use error::ApiError;
+pub use error::{ApiError, Forbidden, Lacking};
 pub use keys::{KeyError, check_signing_keys, new_signing_key};
 pub use layers::REQUEST_ID_HEADER;
 pub use limits::{Limiter, Quota, Refused, Room, Standing, Taken};
 pub use metrics::Metrics;
 pub use oauth::OAuthError;
+pub use outside::{
+    ApplicationIf, ClaimPath, ClaimPaths, EntraIssuer, IssuerKind, KeySetError, OidcIssuer, OutsideIssuer,
+    usable_keys,
+};
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordError, hash_password};
 pub use presets::is_vendors_host;
 pub use ratelimit::{POLICY_HEADER, STATE_HEADER};
@@ -70,7 +75,7 @@ pub use seal::SealingKey;
 pub use secret::{PlainSecret, new_secret};
 pub use serve::{Listeners, serve};
 pub use settings::{Limits, Settings, UnknownIp};
-pub use state::{Clock, Entropy, Machine, Millis, State};
+pub use state::{Clock, Entropy, Fetch, FetchRequest, Fetching, Machine, Millis, State};
 pub use tls::{Tls, TlsError};
-pub use token::TokenRefusal;
+pub use token::{Client, TokenRefusal};
 pub use upkeep::UpkeepError;

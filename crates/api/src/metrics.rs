@@ -1,5 +1,5 @@
-//! What is counted, for Prometheus. Every label has a bounded set of values that this program chose: route patterns,
-//! statuses, reasons. Refuses to hold: names, addresses or ids from requests.
+//! What is counted, for Prometheus. Every label has a bounded set of values that this program or its settings chose: route
+//! patterns, statuses, reasons, issuers. Refuses to hold: names, addresses or ids from requests.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -43,6 +43,11 @@ struct Because {
     reason: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct OfIssuer {
+    issuer: String,
+}
+
 /// The metrics of one server. The binary registers its own beside them.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -57,6 +62,9 @@ pub struct Metrics {
     turned_away: Counter,
     failed_handshakes: Family<Because, Counter>,
     refused_proxies: Family<Because, Counter>,
+    issuer_keys: Family<OfIssuer, Gauge>,
+    issuer_keys_age: Family<OfIssuer, Gauge>,
+    failed_key_fetches: Family<OfIssuer, Counter>,
 }
 
 impl Metrics {
@@ -74,6 +82,9 @@ impl Metrics {
             turned_away: Counter::default(),
             failed_handshakes: Family::default(),
             refused_proxies: Family::default(),
+            issuer_keys: Family::default(),
+            issuer_keys_age: Family::default(),
+            failed_key_fetches: Family::default(),
         };
         metrics.register(|registry| {
             let Metrics { requests, seconds, refused_tokens, turned_away, .. } = &metrics;
@@ -117,6 +128,24 @@ impl Metrics {
                 grants_not_kept.clone(),
             );
         });
+        metrics.register(|registry| {
+            let Metrics { issuer_keys, issuer_keys_age, failed_key_fetches, .. } = &metrics;
+            registry.register(
+                "seenby_issuer_keys",
+                "Keys of an outside issuer that are believed now",
+                issuer_keys.clone(),
+            );
+            registry.register(
+                "seenby_issuer_keys_age_seconds",
+                "Time since the keys of an outside issuer were fetched",
+                issuer_keys_age.clone(),
+            );
+            registry.register(
+                "seenby_issuer_key_fetch_failures",
+                "Fetches of the keys of an outside issuer that failed",
+                failed_key_fetches.clone(),
+            );
+        });
         metrics
     }
 
@@ -151,6 +180,22 @@ impl Metrics {
             gauge.set(i64::try_from(*applications).unwrap_or(i64::MAX));
         }
         self.grants_not_kept.set(i64::try_from(not_kept).unwrap_or(i64::MAX));
+    }
+
+    /// What is told of an outside issuer's keys as they are at this moment: before each scrape.
+    pub(crate) fn issuer_keys_are(&self, issuer: &str, keys: usize, age_ms: Option<u64>) {
+        let of = OfIssuer { issuer: issuer.to_owned() };
+        self.issuer_keys.get_or_create(&of).set(i64::try_from(keys).unwrap_or(i64::MAX));
+        if let Some(age_ms) = age_ms {
+            self.issuer_keys_age.get_or_create(&of).set(i64::try_from(age_ms / 1_000).unwrap_or(i64::MAX));
+        }
+        // So that a counter is there before it is needed.
+        drop(self.key_fetch_failures(issuer));
+    }
+
+    /// The counter of an outside issuer's fetches that failed.
+    pub(crate) fn key_fetch_failures(&self, issuer: &str) -> Counter {
+        self.failed_key_fetches.get_or_create(&OfIssuer { issuer: issuer.to_owned() }).clone()
     }
 
     pub(crate) fn over_limit(&self, quota: Quota) {

@@ -37,12 +37,10 @@ pub(crate) enum Proof {
 }
 
 impl Proof {
-    /// How tokens name it: letters that find it among those of the application, and give nothing away.
-    pub(crate) fn name(self) -> Option<String> {
+    /// How tokens name it.
+    pub(crate) fn credential(self) -> Option<Credential> {
         match self {
-            Proof::Secret(sha256) | Proof::Certificate(sha256) => {
-                Some(URL_SAFE_NO_PAD.encode(&sha256[..CREDENTIAL_BYTES]))
-            }
+            Proof::Secret(sha256) | Proof::Certificate(sha256) => Some(Credential::of(&sha256)),
             Proof::None => None,
         }
     }
@@ -55,20 +53,39 @@ impl Proof {
             Proof::Certificate(_) => "2",
         }
     }
+}
 
-    /// Whether an application still has what a token names: a secret that has not ended, a certificate that is good; a
+/// A secret or a certificate as tokens name it: the beginning of its hash, which finds it among those of the application
+/// and gives nothing away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Credential([u8; CREDENTIAL_BYTES]);
+
+impl Credential {
+    fn of(sha256: &[u8; 32]) -> Credential {
+        let mut bytes = [0; CREDENTIAL_BYTES];
+        bytes.copy_from_slice(&sha256[..CREDENTIAL_BYTES]);
+        Credential(bytes)
+    }
+
+    /// The credential that a token writes.
+    pub(crate) fn parse(text: &str) -> Option<Credential> {
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Credential)
+    }
+
+    fn written(self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// Whether an application still has what a token was got by: a secret that has not ended, a certificate that is good; a
     /// public application has nothing and needs nothing.
-    pub(crate) fn is_current(name: Option<&str>, application: &Application, now: Second) -> bool {
-        let Some(name) = name else { return application.sign_in.public };
+    pub(crate) fn is_current(named: Option<Credential>, application: &Application, now: Second) -> bool {
+        let Some(named) = named else { return application.sign_in.public };
         let secrets = application.secrets.iter();
-        let secrets = secrets
-            .filter(|secret| secret.expires_at.is_none_or(|end| now <= end))
-            .map(|secret| Proof::Secret(secret.sha256));
+        let mut secrets = secrets.filter(|secret| secret.expires_at.is_none_or(|end| now <= end));
         let certificates = application.certificates.iter();
-        let certificates = certificates
-            .filter(|certificate| now <= certificate.not_after)
-            .map(|certificate| Proof::Certificate(certificate.sha256));
-        secrets.chain(certificates).any(|proof| proof.name().as_deref() == Some(name))
+        let mut certificates = certificates.filter(|certificate| now <= certificate.not_after);
+        secrets.any(|secret| Credential::of(&secret.sha256) == named)
+            || certificates.any(|certificate| Credential::of(&certificate.sha256) == named)
     }
 }
 
@@ -176,7 +193,7 @@ impl Grant<'_> {
             preferred_username: user.filter(|_| v2).map(|user| user.name.as_str()),
             roles,
             scp,
-            seenby_cred: self.proof.name(),
+            seenby_cred: self.proof.credential().map(Credential::written),
             sub: user.map_or_else(object, |user| subject(user, self.application)),
             tid: tid.to_string(),
             unique_name: user.filter(|_| !v2).map(|user| user.name.as_str()),

@@ -2,7 +2,7 @@
 //! that they ask tokens for, and the sign-in that goes with them. Refuses to hold: our own names, and what a resource may
 //! do (permissions are in the book).
 
-use crate::endpoints::Endpoint;
+use crate::endpoints::{Endpoint, unslashed};
 
 /// Hosts that take each other's tokens, because they are one service.
 struct Cloud {
@@ -17,6 +17,8 @@ struct Cloud {
 
 /// The application id URI of the service in the directory that the commercial cloud and GCC share.
 const SERVICE: &str = "https://securitycenter.onmicrosoft.com/windowsatpservice";
+/// Its application id, which some tokens have as their audience in place of a URL; the same in every cloud.
+const SERVICE_ID: &str = "fc780465-2017-40d4-a0c5-307022471b92";
 
 const CLOUDS: [Cloud; 3] = [
     Cloud {
@@ -41,19 +43,19 @@ const CLOUDS: [Cloud; 3] = [
             ("api-eu.securitycenter.windows.com", Some("eu")),
             ("api-uk.securitycenter.windows.com", Some("uk")),
         ],
-        further: &[SERVICE],
+        further: &[SERVICE, SERVICE_ID],
     },
     Cloud {
         name: "GCC",
         authority: "https://login.microsoftonline.com",
         hosts: &[("api-gcc.securitycenter.microsoft.us", None)],
-        further: &[SERVICE],
+        further: &[SERVICE, SERVICE_ID],
     },
     Cloud {
         name: "GCC High, DoD",
         authority: "https://login.microsoftonline.us",
         hosts: &[("api-gov.securitycenter.microsoft.us", None)],
-        further: &[],
+        further: &[SERVICE_ID],
     },
 ];
 
@@ -101,6 +103,16 @@ pub fn is_vendors_host(host: &str) -> bool {
     let under =
         |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     VENDORS_DOMAINS.iter().any(under)
+}
+
+/// Whether an audience is the original service's.
+pub(crate) fn is_original_audience(audience: &str) -> bool {
+    let audience = unslashed(audience);
+    let of_host = |cloud: &Cloud| {
+        let host = audience.strip_prefix("https://");
+        host.is_some_and(|host| cloud.hosts.iter().any(|(known, _)| *known == host))
+    };
+    CLOUDS.iter().any(|cloud| of_host(cloud) || cloud.further.contains(&audience))
 }
 
 #[cfg(test)]

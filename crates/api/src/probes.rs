@@ -52,12 +52,17 @@ pub(crate) async fn metrics<S: Store + 'static, D: Directory + 'static>(
         && let Ok(book) = open.directory.book().await
     {
         let limits_of = |key: &Key| {
-            let application = book.applications.get(&key.1)?;
-            Some(shared.settings.limits.with(application.limits))
+            let own = match book.applications.get(&key.1) {
+                Some(application) => application.limits,
+                None if shared.issuers.may_have(key.1) => shared.issuers.limits(key.1),
+                None => return None,
+            };
+            Some(shared.settings.limits.with(own))
         };
         let at_limit = shared.limiter.at_limit(limits_of, shared.steady());
         shared.metrics.limits_are(&at_limit, shared.grants_not_kept());
     }
+    shared.issuers.report(&shared.metrics, shared.steady());
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], state.metrics().render()).into_response()
 }

@@ -1,11 +1,12 @@
-//! Client secrets as they are made: 256 random bits, shown once. Refuses to hold: where the hash is kept (the book)
-//! and how it is compared (the token endpoint).
+//! Client secrets as they are made: 256 random bits, shown once; and what is made of SHA-256 alone. Refuses to hold: where
+//! the hash is kept (the book) and how it is compared (the token endpoint).
 
 use std::fmt;
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sighting::Uuid;
 
 /// A secret in the clear, to be shown to a person once. Never written to a log: its `Debug` is its name only.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,6 +39,15 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     hash
+}
+
+/// The id of a name that has no other: always the same one (a version 8 UUID).
+pub(crate) fn uuid_of(name: &[u8]) -> Uuid {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&sha256(name)[..16]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    Uuid::from_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use sighting::{CallLimit, CallLimits, FirstSeen, Network};
 
 use crate::endpoints::{self, Endpoint};
 use crate::limits::Quota;
+use crate::outside::OutsideIssuer;
 use crate::seal::SealingKey;
 
 /// What an address that was never seen in the kept data is answered with.
@@ -92,6 +93,8 @@ pub struct Settings {
     pub sealing_key: Option<SealingKey>,
     /// After how long another signing key is made.
     pub signing_key_lifetime: Duration,
+    /// Issuers whose tokens are believed beside the built-in one's. No two have the same `iss`.
+    pub issuers: Vec<OutsideIssuer>,
     /// How long one request may take before it is answered with 503.
     pub request_timeout: Duration,
     /// How long what comes before the first request may take: a proxy's header, and the TLS handshake.
@@ -145,6 +148,7 @@ impl Default for Settings {
             extra_resources: Vec::new(),
             sealing_key: None,
             signing_key_lifetime: Duration::from_hours(24 * 90),
+            issuers: Vec::new(),
             request_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),

@@ -4,8 +4,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use sighting::{Application, Directory, DirectoryError, Second, Store, Uuid};
 
@@ -16,6 +18,7 @@ use crate::host::Name;
 use crate::keys::Keys;
 use crate::limits::{Limiter, Standing};
 use crate::metrics::Metrics;
+use crate::outside::{Issuers, KeySetError};
 use crate::password::Hashing;
 use crate::recall::{self, Clocks, Recall};
 use crate::settings::Settings;
@@ -40,6 +43,25 @@ pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 /// Fills a buffer with unpredictable bytes.
 pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
+/// A document that an outside issuer offers, and the bounds of getting it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FetchRequest {
+    /// Where it is; begins with `https://`.
+    pub url: String,
+    /// The certificates (PEM) of the only authorities that may vouch for the host; without them, the system's.
+    pub trust: Option<Arc<[u8]>>,
+    /// A larger document is not read to its end.
+    pub bytes_max: usize,
+    /// How long all of it may take.
+    pub time_max: Duration,
+}
+
+/// A document that is on its way, or why there is none: a sentence for the log.
+pub type Fetching = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send>>;
+
+/// Gets a document by https, within its bounds, and follows no redirects.
+pub type Fetch = Arc<dyn Fn(FetchRequest) -> Fetching + Send + Sync>;
+
 /// What this side takes from the machine that it runs on.
 #[derive(Clone)]
 pub struct Machine {
@@ -52,6 +74,8 @@ pub struct Machine {
     pub steady_id: Uuid,
     /// Randomness: secrets, ids.
     pub entropy: Entropy,
+    /// The way to outside issuers: their keys.
+    pub fetch: Fetch,
 }
 
 /// Where the server is reached when neither a public URL nor a listening address is known (tests, the command line).
@@ -81,11 +105,12 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     /// Held while signing keys change.
     pub(crate) turning_keys: tokio::sync::Mutex<()>,
+    pub(crate) issuers: Issuers,
     pub(crate) checked: CheckedTokens,
     pub(crate) hashing: Hashing,
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
-    machine: Machine,
+    pub(crate) machine: Machine,
     bound: OnceLock<Bound>,
     stopping: AtomicBool,
 }
@@ -137,12 +162,17 @@ impl<S: Store, D: Directory> State<S, D> {
     pub fn starting(settings: Settings, machine: Machine) -> State<S, D> {
         let shared = Shared {
             endpoints: Endpoints::new(settings.every_endpoint()),
-            resources: Resources::new(&settings.endpoints, &settings.extra_resources),
+            resources: Resources::new(
+                &settings.endpoints,
+                &settings.extra_resources,
+                settings.issuers.iter().flat_map(|issuer| &issuer.audiences),
+            ),
             own_names: own_names(&settings),
             limiter: Limiter::default(),
             recall: Recall::default(),
             keys: Keys::new(settings.sealing_key.clone()),
             turning_keys: tokio::sync::Mutex::new(()),
+            issuers: Issuers::new(&settings.issuers),
             checked: CheckedTokens::default(),
             hashing: Hashing::default(),
             throttle: Throttle::default(),
@@ -186,6 +216,18 @@ impl<S, D> State<S, D> {
     /// The metrics that `/metrics` shows; more can be registered in them.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// Fetches the keys of outside issuers that are due, and waits for them. To be called from the start on, every half a
+    /// minute or so: what failed is tried again then.
+    pub async fn refresh_issuer_keys(&self) {
+        self.shared.issuers.refresh(&self.shared.machine, &self.shared.metrics).await;
+    }
+
+    /// Other keys (a JWK set) for an outside issuer whose keys are given, by its place in the settings: how many of them
+    /// are usable. `None` if its keys are fetched. After an error the old ones count on.
+    pub fn give_issuer_keys(&self, issuer: usize, key_set: &[u8]) -> Option<Result<usize, KeySetError>> {
+        self.shared.issuers.give_keys(issuer, key_set)
     }
 
     /// How an application stands with its limits now.
@@ -284,7 +326,7 @@ impl Shared {
     }
 
     /// Our own URL; for a server on loopback or on every address, also under the names of loopback.
-    fn is_own_url(&self, url: &str) -> bool {
+    pub(crate) fn is_own_url(&self, url: &str) -> bool {
         if self.is_issuer_url(url) {
             return true;
         }

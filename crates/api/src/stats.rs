@@ -37,7 +37,7 @@ const LOOK_BACK_DEFAULT: u32 = 720;
         (status = 200, description = "Seen, or known and quiet in this window (zeros and nulls)", body = InOrgIpStats<'static>),
         (status = 400, description = "Not an address (`InvalidIpAddress`), or lookBackHours out of its range (`InvalidInput`)", body = Envelope<'static>),
         (status = 401, description = "No token, or one that is not valid here", body = Envelope<'static>),
-        (status = 403, description = "The token lacks Ip.Read.All", body = Envelope<'static>),
+        (status = 403, description = "The token lacks Ip.Read.All, or its user a role with View Data", body = Envelope<'static>),
         (status = 404, description = "The address is not in the kept data (`ResourceNotFound`)", body = Envelope<'static>),
         (status = 421, description = "The host is none of this server's (`MisdirectedRequest`)", body = Envelope<'static>),
         (status = 429, description = "Over 100 calls in 60 seconds or 1,500 in an hour; see Retry-After", body = Envelope<'static>),

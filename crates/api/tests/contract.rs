@@ -114,12 +114,12 @@ async fn the_errors_of_the_contract() {
     let powerless = app.token(POWERLESS).await;
     insta::assert_snapshot!(app.with_token(&powerless, &path).await.show(), @r#"
     403 Forbidden
-    content-length: 232
+    content-length: 342
     content-type: application/json; charset=utf-8
     vary: accept-encoding
     x-request-id: {request id}
 
-    {"error":{"code":"Forbidden","message":"Missing application roles. API required roles: Ip.Read.All, application roles: none. Give the application the permission and get a new token.","target":"{request id}"}}
+    {"error":{"code":"Forbidden","message":"Missing application roles. API required roles: Ip.Read.All, application roles: none. Give the application the permission and get a new token. The token is for https://api.securitycenter.microsoft.com, organization aaaa0000-0000-4000-8000-000000000001.","target":"{request id}"}}
     "#);
 }
 

@@ -17,8 +17,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode};
 use common::{
-    ACME, ELSEWHERE, HOST, NOW, OTHER, POWERLESS, QUIET, READER, RESOURCE, SEEN, STRANGER, clock, forged,
-    form, secret_of, sighted,
+    ACME, ELSEWHERE, HOST, LEE, NOW, OTHER, POWERLESS, QUIET, READER, RESOURCE, SEEN, STRANGER, clock,
+    forged, form, secret_of, sighted,
 };
 use seenby_api::{Entropy, Machine, Millis, Settings, State, hash_password, router};
 use serde_json::json;
@@ -112,7 +112,8 @@ fn foreign_forms() -> Vec<String> {
 /// What A may send as a token.
 fn tokens() -> Vec<(&'static str, Option<String>)> {
     let of_tenant = |tenant: OrganisationId| format!("http://localhost/{tenant}/v2.0");
-    let person = json!({"idtyp": "user", "roles": null, "scp": "Ip.Read.All", "oid": PERSON, "sub": PERSON});
+    let person =
+        json!({"idtyp": "user", "roles": null, "scp": "Ip.Read.All", "oid": LEE.to_string(), "sub": PERSON});
     [
         ("a reader's", json!({})),
         ("one without power", json!({"azp": POWERLESS.to_string(), "roles": []})),
@@ -272,6 +273,7 @@ impl Server {
             },
             steady_id: Uuid::from_u128(1),
             entropy: entropy(&chance),
+            fetch: common::no_fetch(),
         };
         let directory = Arc::new(ModelDirectory::new(book));
         let state = State::new(store, directory, Settings::default(), machine);

@@ -9,12 +9,14 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use common::{ACME, HOST, NOW, POWERLESS, READER, SEEN, TestApp, book, forged, form, get, machine};
 use proptest::prelude::*;
-use seenby_api::{ApiError, Limits, Quota, Refused, Settings, State, TokenRefusal, router};
+use seenby_api::{
+    ApiError, Forbidden, Lacking, Limits, Quota, Refused, Settings, State, TokenRefusal, router,
+};
 use serde_json::json;
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
     Answer, Batch, Coverage, DeviceEntry, DeviceKey, OrganisationId, Permission, Question, Receipt,
-    RegistryChange, Retained, Second, SourceName, Store, StoreError,
+    RegistryChange, Retained, RolePermission, Second, SourceName, Store, StoreError,
 };
 use tower::ServiceExt;
 
@@ -167,7 +169,10 @@ async fn metrics_count_by_route_not_by_path() {
 #[test]
 fn every_error_has_its_row() {
     let refused = Refused { quota: Quota::Minute, calls_max: 100, retry_after_s: 7 };
-    let required = Permission::IpReadAll;
+    let (required, right) = (Permission::IpReadAll, RolePermission::ViewData);
+    let forbidden = |lacking| {
+        ApiError::Forbidden(Box::new(Forbidden { lacking, audience: "a".into(), organisation: ACME }))
+    };
     let rows = [
         (ApiError::InvalidIpAddress { text: "x".into() }, 400, "InvalidIpAddress"),
         (
@@ -178,8 +183,13 @@ fn every_error_has_its_row() {
         (ApiError::BadRequest { problem: "A problem." }, 400, "BadRequest"),
         (ApiError::MisdirectedRequest { host: "h".into() }, 421, "MisdirectedRequest"),
         (ApiError::Unauthorized(TokenRefusal::Signature), 401, "Unauthorized"),
-        (ApiError::Forbidden { required, roles: vec![], granted: false }, 403, "Forbidden"),
-        (ApiError::NoUser { required, scopes: String::new() }, 403, "Forbidden"),
+        (forbidden(Lacking::Role { required, roles: vec![], granted: Some(false) }), 403, "Forbidden"),
+        (forbidden(Lacking::Scope { required, scopes: vec![], granted: None }), 403, "Forbidden"),
+        (
+            forbidden(Lacking::Right { required: right, scopes: vec![], groups_overflowed: true }),
+            403,
+            "Forbidden",
+        ),
         (
             ApiError::ResourceNotFound { text: "1.1.1.1".into(), kept_since: Second::MIN },
             404,
@@ -188,6 +198,11 @@ fn every_error_has_its_row() {
         (ApiError::TooManyRequests(refused), 429, "TooManyRequests"),
         (ApiError::Internal { cause: "secret cause".into() }, 500, "InternalServerError"),
         (ApiError::Unavailable { cause: "secret cause".into() }, 503, "ServiceUnavailable"),
+        (
+            ApiError::NoIssuerKeys { issuer: "secret cause".into(), retry_after_s: 7 },
+            503,
+            "ServiceUnavailable",
+        ),
         (ApiError::NotReady, 503, "ServiceUnavailable"),
         (ApiError::TimedOut, 503, "ServiceUnavailable"),
     ];

@@ -2,17 +2,22 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use common::{
-    ACME, NOW, OTHER, POWERLESS, READER, RESOURCE, SEEN, STRANGER, TestApp, changed, forged, get,
+    ACME, LEE, NOW, OTHER, POWERLESS, READER, RESOURCE, SEEN, STRANGER, TestApp, changed, forged, get,
     good_claims, good_header, pkcs8, signed, signing_key, unsigned,
 };
 use jsonwebtoken::{Algorithm, EncodingKey};
-use seenby_api::new_signing_key;
+use seenby_api::{new_secret, new_signing_key};
 use serde_json::{Value, json};
-use sighting::{Change, Second};
+use sighting::{
+    Change, Issuer, Member, MemberId, MemberKind, PasswordHash, Permission, Role, RoleId, RolePermission,
+    Second, Secret, SignIn, Uuid,
+};
 
 fn path() -> String {
     format!("/api/ips/{SEEN}/stats")
@@ -235,18 +240,126 @@ async fn permissions_are_those_of_the_token_and_of_the_book() {
         (forged(&json!({"roles": []})), "application roles: none. Get a new token"),
         (forged(&json!({"roles": ["ip.read.all"]})), "application roles: ip.read.all. Get a new token"),
         (forged(&json!({"roles": ["a\u{1b}", "b"]})), r"application roles: a\u{1b},b. Get a new token"),
-        (forged(&json!({"scp": "Ip.Read.All"})), "View Data; token scopes: Ip.Read.All,"),
-        (forged(&json!({"scp": ["x"]})), "View Data; token scopes: none,"),
-        (forged(&json!({"idtyp": "user"})), "View Data; token scopes: none,"),
-        (forged(&json!({"idtyp": null})), "View Data; token scopes: none,"),
+        // A token that speaks for a user, whatever its roles say.
+        (
+            forged(&json!({"scp": "Ip.Read.All", "oid": LEE.to_string()})),
+            "a role with View Data, token scopes: Ip.Read.All. No such role names the user",
+        ),
+        (
+            forged(&json!({"scp": ["x"], "oid": LEE.to_string()})),
+            "API required scopes: Ip.Read.All, token scopes: none. Let the",
+        ),
+        (
+            forged(&json!({"scp": "x y", "oid": LEE.to_string()})),
+            "API required scopes: Ip.Read.All, token scopes: x,y. Let the",
+        ),
+        (
+            forged(&json!({"idtyp": "user", "oid": LEE.to_string()})),
+            "API required scopes: Ip.Read.All, token scopes: none. Let the",
+        ),
+        (
+            forged(&json!({"idtyp": null, "oid": LEE.to_string()})),
+            "API required scopes: Ip.Read.All, token scopes: none. Let the",
+        ),
     ] {
         let reply = app.with_token(&token, &path()).await;
         assert_eq!((reply.status.as_u16(), reply.code().as_str()), (403, "Forbidden"));
+        let message = reply.message();
+        assert!(message.contains("Ip.Read.All") && message.contains(said), "{message}");
         assert!(
-            reply.message().contains("Ip.Read.All") && reply.message().contains(said),
-            "{}",
-            reply.message()
+            message.ends_with(&format!(" The token is for {RESOURCE}, organization {ACME}.")),
+            "{message}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_user_of_the_built_in_issuer_needs_the_scope_and_a_role() {
+    let app = TestApp::new().await;
+    let token = forged(
+        &json!({"idtyp": "user", "oid": LEE.to_string(), "sub": "other", "scp": "x Ip.Read.All", "roles": null}),
+    );
+    assert_eq!(app.with_token(&token, &path()).await.status, 403);
+    let (role, viewer) = (RoleId(Uuid::from_u128(7)), |right| BTreeSet::from([right]));
+    let added = Role {
+        id: role,
+        organisation: ACME,
+        name: "Analysts".into(),
+        permissions: viewer(RolePermission::ManageRoles),
+        members: BTreeSet::new(),
+        created_at: Second::new(NOW),
+    };
+    app.commit(Change::AddRole(added)).await;
+    let lee = |issuer| Member {
+        issuer,
+        kind: MemberKind::User,
+        id: MemberId::new(&LEE.to_string()).expect("an id"),
+    };
+    // The same id of somebody else is nobody here, and so is a role without the right.
+    app.commit(Change::GrantRole(role, lee(Issuer::Outside(format!("http://localhost/{ACME}/v2.0"))))).await;
+    app.commit(Change::GrantRole(role, lee(Issuer::BuiltIn))).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 403);
+    let rights = |right| Change::ChangeRole { role, name: None, permissions: Some(viewer(right)) };
+    app.commit(rights(RolePermission::ViewData)).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 200);
+    app.commit(Change::RevokeRole(role, lee(Issuer::BuiltIn))).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 403);
+    app.commit(Change::GrantRole(role, lee(Issuer::BuiltIn))).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 200);
+    // What the application may do for people, the password, the user: a change of any counts at once.
+    let delegated = |delegated: BTreeSet<Permission>| Change::ChangeApplication {
+        application: READER,
+        permissions: None,
+        sign_in: Some(SignIn { delegated, ..SignIn::default() }),
+    };
+    app.commit(delegated(BTreeSet::new())).await;
+    let reply = app.with_token(&token, &path()).await;
+    assert_eq!(reply.status, 403);
+    assert!(reply.message().contains("Let the application have it for people"), "{}", reply.message());
+    app.commit(delegated([Permission::IpReadAll].into())).await;
+    let password = |at| Change::SetPassword {
+        user: LEE,
+        password: PasswordHash("another".to_owned()),
+        at: Second::new(at),
+    };
+    for (change, status) in [
+        (password(NOW), 200),
+        (password(NOW + 1), 401),
+        (password(NOW - 1), 200),
+        (Change::RemoveUser(LEE), 401),
+    ] {
+        app.commit(change.clone()).await;
+        assert_eq!(app.with_token(&token, &path()).await.status, status, "{change}");
+    }
+    // Calls are those of the application, which must be there.
+    app.commit(Change::RemoveApplication(READER)).await;
+    assert_eq!(app.with_token(&token, &path()).await.status, 401);
+}
+
+/// A token lives no longer than the secret or the certificate that it was got by.
+#[tokio::test]
+async fn a_token_ends_with_what_it_was_got_by() {
+    let app = TestApp::new().await;
+    let token = app.token(READER).await;
+    let (_, sha256) = new_secret(|bytes| bytes.fill(99));
+    let secret = Secret { sha256, created_at: Second::new(NOW), expires_at: None };
+    let others_until = Second::new(NOW + 60);
+    app.commit(Change::RotateSecret { application: READER, secret: secret.clone(), others_until }).await;
+    for (pass_s, status) in [(0, 200), (60, 200), (1, 401)] {
+        app.pass_ms(pass_s * 1_000);
+        assert_eq!(app.with_token(&token, &path()).await.status, status, "{pass_s}");
+    }
+    let made_up = URL_SAFE_NO_PAD.encode([1; 12]);
+    for (credential, status) in [
+        (URL_SAFE_NO_PAD.encode(&sha256[..12]).into(), 200),
+        (URL_SAFE_NO_PAD.encode(&sha256[..11]).into(), 401),
+        (URL_SAFE_NO_PAD.encode(sha256).into(), 401),
+        (made_up.into(), 401),
+        ("".into(), 401),
+        (Value::Null, 401),
+    ] {
+        let reply = app.with_token(&forged(&json!({"seenby_cred": credential})), &path()).await;
+        assert_eq!(reply.status, status, "{credential}");
     }
 }
 

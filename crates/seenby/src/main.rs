@@ -13,6 +13,8 @@ mod figures;
 mod hint;
 mod house;
 mod ingest;
+mod issuers;
+mod outgoing;
 mod output;
 mod pair;
 mod settings;

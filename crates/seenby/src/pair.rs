@@ -80,9 +80,10 @@ struct Texts {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct State(Option<OfFile>, Option<OfFile>);
 
-type OfFile = (u64, u64, u64, i64, i64);
+pub(crate) type OfFile = (u64, u64, u64, i64, i64);
 
-fn of_file(path: &Path) -> Option<OfFile> {
+/// What changes when one file is written or replaced; `None` if it is not there.
+pub(crate) fn of_file(path: &Path) -> Option<OfFile> {
     let it = std::fs::metadata(path).ok()?;
     Some((it.dev(), it.ino(), it.len(), it.mtime(), it.mtime_nsec()))
 }

@@ -14,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::exit::{Exit, ExitWith as _, Failure};
 use crate::house::shown;
+use crate::issuers::{self, Issuer, IssuerConfig};
 use crate::pair::Pair;
 
 /// The most threads that decode: each holds buffers of megabytes, and one thread reads for all of them.
@@ -31,6 +32,10 @@ struct Config {
     tls: TlsConfig,
     /// `[api]`
     api: ApiConfig,
+    /// `[[issuers]]`
+    issuers: Vec<IssuerConfig>,
+    /// `[outgoing]`
+    outgoing: OutgoingConfig,
     /// `[ingest]`
     ingest: IngestConfig,
     /// `[log]`
@@ -162,6 +167,14 @@ struct EndpointConfig {
     audiences: Option<Vec<String>>,
 }
 
+/// What this server may ask of others.
+#[derive(Deserialize, Default, Debug)]
+#[serde(deny_unknown_fields, default)]
+struct OutgoingConfig {
+    /// Private networks that requests may go to; public addresses need not be listed.
+    allowed_networks: Vec<String>,
+}
+
 /// How logs are taken in.
 #[derive(Deserialize, Default, Debug)]
 #[serde(deny_unknown_fields, default)]
@@ -210,6 +223,10 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Pair>,
     /// How the contract is answered.
     pub(crate) api: Api,
+    /// Whose tokens are believed beside those of the built-in issuer.
+    pub(crate) issuers: Vec<Issuer>,
+    /// Private networks that requests of this server may go to.
+    pub(crate) allowed_networks: Vec<Network>,
     /// Which addresses are ours.
     pub(crate) local_networks: LocalNetworks,
     /// Count special remotes too.
@@ -302,6 +319,8 @@ impl Settings {
             proxy_protocol,
             tls,
             api: Api::from_config(config.api, config.endpoints)?,
+            issuers: issuers::meant(config.issuers)?,
+            allowed_networks: networks("outgoing.allowed_networks", &config.outgoing.allowed_networks)?,
             local_networks,
             keep_special_remotes: config.ingest.keep_special_remotes,
             ingest_threads: threads,
@@ -497,6 +516,8 @@ mod tests {
             &["api.public_url", "without a path"],
         );
         check_refused("[api]\npublic_url = 'https://a b'", &["api.public_url"]);
+        check_refused("[outgoing]\nallowed_networks = ['10/8']", &["outgoing.allowed_networks"]);
+        check_refused("[[issuers]]\nkind = 'entra'", &["[[issuers]] number 1", "tenants"]);
         check_refused("[ingest]\nthreads = 0", &["ingest.threads"]);
     }
 

@@ -272,8 +272,11 @@ fn keys_of_example(text: &str) -> BTreeSet<String> {
     let table: toml::Table = uncommented(text).parse().expect("TOML");
     let mut keys = BTreeSet::new();
     for (name, value) in &table {
-        let entries = value.as_array().into_iter().flatten().filter_map(toml::Value::as_table);
-        let sections: Vec<_> = value.as_table().into_iter().chain(entries).collect();
+        // A section may be there several times.
+        let sections: Vec<&toml::Table> = match value {
+            toml::Value::Array(list) => list.iter().filter_map(toml::Value::as_table).collect(),
+            other => other.as_table().into_iter().collect(),
+        };
         if sections.is_empty() {
             keys.insert(name.clone());
         }

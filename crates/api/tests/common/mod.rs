@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 #![allow(unreachable_pub, reason = "each test file has its own copy of this module")]
 
+pub mod issuers;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,13 +13,15 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
-use seenby_api::{Clock, Entropy, Machine, Millis, Settings, State, new_secret, new_signing_key, router};
+use seenby_api::{
+    Clock, Entropy, Fetch, Machine, Millis, Settings, State, new_secret, new_signing_key, router,
+};
 use serde_json::{Value, json};
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
     Actor, Address, Application, ApplicationId, Batch, Book, CallLimits, Change, Directory, Identity,
-    IdentityKind, Organisation, OrganisationId, Permission, PrivateKey, Retention, Second, Secret, SignIn,
-    SigningKey, SourceName, Store, Uuid,
+    IdentityKind, Organisation, OrganisationId, PasswordHash, Permission, PrivateKey, Retention, Second,
+    Secret, SignIn, SigningKey, SourceName, Store, User, UserId, Uuid,
 };
 use tower::ServiceExt;
 
@@ -29,6 +33,8 @@ pub const READER: ApplicationId = ApplicationId(Uuid::from_u128(0x1111_0000_0000
 pub const POWERLESS: ApplicationId =
     ApplicationId(Uuid::from_u128(0x2222_0000_0000_4000_8000_0000_0000_0002));
 pub const STRANGER: ApplicationId = ApplicationId(Uuid::from_u128(0x3333_0000_0000_4000_8000_0000_0000_0003));
+/// Somebody of Acme who signs in here.
+pub const LEE: UserId = UserId(Uuid::from_u128(0x4444_0000_0000_4000_8000_0000_0000_0004));
 /// Seen in the window, seen only long ago, seen only by the other organisation.
 pub const SEEN: &str = "198.51.100.20";
 pub const QUIET: &str = "2001:db8::5";
@@ -63,7 +69,7 @@ fn application(id: ApplicationId, organisation: OrganisationId, permissions: &[P
         organisation,
         name,
         permissions: permissions.to_vec(),
-        sign_in: SignIn::default(),
+        sign_in: SignIn { delegated: [Permission::IpReadAll].into(), ..SignIn::default() },
         secrets: vec![secret],
         certificates: Vec::new(),
         limits: CallLimits::default(),
@@ -89,6 +95,16 @@ pub fn book() -> Book {
     ] {
         book.applications.insert(application.id, application);
     }
+    let at = Second::new(NOW - 1_000);
+    let lee = User {
+        id: LEE,
+        organisation: ACME,
+        name: "lee".to_owned(),
+        password: PasswordHash("of nobody".to_owned()),
+        password_set_at: at,
+        created_at: at,
+    };
+    book.users.insert(LEE, lee);
     book
 }
 
@@ -154,7 +170,13 @@ pub fn clock(now_ms: &Arc<AtomicU64>) -> Clock {
 /// Two clocks and the randomness of [`entropy`].
 pub fn machine(now_ms: &Arc<AtomicU64>, steady_ms: &Arc<AtomicU64>) -> Machine {
     let steady_id = Uuid::from_u128(1);
-    Machine { wall: clock(now_ms), steady: clock(steady_ms), steady_id, entropy: entropy() }
+    let (wall, steady, fetch) = (clock(now_ms), clock(steady_ms), no_fetch());
+    Machine { wall, steady, steady_id, entropy: entropy(), fetch }
+}
+
+/// No way out.
+pub fn no_fetch() -> Fetch {
+    Arc::new(|_| Box::pin(async { Err("nothing is fetched here".to_owned()) }))
 }
 
 /// Counts up: no two buffers are the same.
@@ -174,6 +196,11 @@ impl TestApp {
     }
 
     pub async fn with(settings: Settings) -> TestApp {
+        TestApp::with_fetch(settings, no_fetch()).await
+    }
+
+    /// With a way to outside issuers.
+    pub async fn with_fetch(settings: Settings, fetch: Fetch) -> TestApp {
         let store = Arc::new(ModelStore::new());
         sighted(
             &store,
@@ -187,7 +214,7 @@ impl TestApp {
         let directory = Arc::new(ModelDirectory::new(book()));
         let now_ms = Arc::new(AtomicU64::new(u64::from(NOW) * 1_000));
         let steady_ms = Arc::new(AtomicU64::new(0));
-        let machine = machine(&now_ms, &steady_ms);
+        let machine = Machine { fetch, ..machine(&now_ms, &steady_ms) };
         let state = State::new(Arc::clone(&store), Arc::clone(&directory), settings, machine);
         TestApp { router: router(state.clone()), state, store, directory, now_ms, steady_ms }
     }
@@ -279,6 +306,7 @@ pub fn good_claims() -> Value {
         "aud": RESOURCE, "iss": format!("http://localhost/{ACME}/v2.0"), "iat": NOW, "nbf": NOW, "exp": NOW + 3_600,
         "azp": READER.to_string(), "azpacr": "1", "idtyp": "app", "roles": ["Ip.Read.All"], "tid": ACME.to_string(),
         "ver": "2.0",
+        "seenby_cred": credential(READER),
     })
 }
 
@@ -311,9 +339,19 @@ pub fn unsigned(header: &str, claims: &str) -> String {
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
 }
 
-/// A good token with some claims changed; null takes one away.
+/// By which secret an application's token was got, as tokens say it.
+pub fn credential(application: ApplicationId) -> String {
+    URL_SAFE_NO_PAD.encode(&secret(application).1[..12])
+}
+
+/// A good token with some claims changed; null takes one away. Whatever application it is of, it was got by its secret.
 pub fn forged(changes: &Value) -> String {
-    signed(&good_header().to_string(), &changed(good_claims(), changes).to_string())
+    let mut claims = changed(good_claims(), changes);
+    let client = ["azp", "appid"].into_iter().find_map(|name| Uuid::try_parse(claims[name].as_str()?).ok());
+    if let Some(client) = client.filter(|_| changes.get("seenby_cred").is_none()) {
+        claims["seenby_cred"] = credential(ApplicationId(client)).into();
+    }
+    signed(&good_header().to_string(), &claims.to_string())
 }
 
 pub fn changed(mut good: Value, changes: &Value) -> Value {

@@ -123,8 +123,9 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
     start_logging(&context.settings, if args.exit { "warn" } else { "info" })?;
     let stop = Stop::on_signals()?;
     let listener = listen(([127, 0, 0, 1], 0).into(), "--listen").await?;
-    // It asks itself, without a proxy.
+    // It asks itself, without a proxy, and knows nobody's tokens but its own.
     context.settings.proxy_protocol = false;
+    context.settings.issuers.clear();
     let server = Server::new(listener.into(), &context.settings)?;
     let url = server.url();
     let opening = async { Ok(house) };

@@ -33,7 +33,7 @@ struct Shown<'a> {
 
 /// Runs the command.
 pub(crate) fn run(_: &EndpointsArgs, mut context: Context) -> Outcome {
-    let endpoints = api_settings(&context.settings).every_endpoint();
+    let endpoints = api_settings(&context.settings)?.every_endpoint();
     if context.global.json {
         let shown: Vec<Shown<'_>> = endpoints.iter().map(shown).collect();
         context.output.json(&shown)?;

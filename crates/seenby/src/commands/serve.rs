@@ -24,6 +24,8 @@ use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
 use crate::figures;
 use crate::hint;
 use crate::house::{House, random_uuid, shown};
+use crate::issuers::{self, Issuer};
+use crate::outgoing;
 use crate::pair::Pair;
 use crate::settings::{LogFormat, Settings};
 use crate::store::{AnyDirectory, AnyStore};
@@ -35,6 +37,9 @@ const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
 const KEEP_GRANTS_EVERY: Duration = Duration::from_millis(800);
 /// How often the issuer's keys and tickets are looked after.
 const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How often keys of outside issuers that are due are asked for; keys that are there are due after an hour.
+const FETCH_KEYS_EVERY: Duration = Duration::from_secs(15);
 
 /// Answer GET /api/ips/{ip}/stats over HTTP
 ///
@@ -114,6 +119,11 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
             "callers reach this server by its address alone; for a name, set api.public_url, list it under [[endpoints]], or serve a certificate with it"
         );
     }
+    if context.settings.issuers.iter().any(Issuer::accepts_defender_tokens) {
+        tracing::warn!(
+            "accept_defender_tokens is on: whoever has a token for Microsoft's own API may ask here with it, and whoever runs this server may ask there with the tokens that come"
+        );
+    }
     let following = served.map(|served| {
         served.register(server.state.metrics());
         tokio::spawn(served.follow())
@@ -133,6 +143,7 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
 pub(crate) struct Server {
     listeners: api::Listeners,
     settings: api::Settings,
+    issuers: Arc<[Issuer]>,
     address: SocketAddr,
     state: api::State<AnyStore, AnyDirectory>,
 }
@@ -146,10 +157,12 @@ impl Server {
             steady: Arc::new(|| api::Millis(clock::steady_millis())),
             steady_id: clock::boot().map_or_else(random_uuid, Ok)?,
             entropy: Arc::new(fill_random),
+            fetch: outgoing::fetch(settings.allowed_networks.clone()),
         };
-        let settings = api_settings(settings);
+        let issuers = Arc::from(settings.issuers.clone());
+        let settings = api_settings(settings)?;
         let state = api::State::starting(settings.clone(), machine);
-        Ok(Server { listeners, settings, address, state })
+        Ok(Server { listeners, settings, issuers, address, state })
     }
 
     /// `http://127.0.0.1:8787`; with TLS it begins with `https`.
@@ -190,7 +203,12 @@ impl Server {
         mut stop: Stop,
         ready: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Server { listeners, address, state, .. } = self;
+        let Server { listeners, issuers, address, state, .. } = self;
+        // From the start on: the data folder may take longer than they do.
+        let believing = [
+            tokio::spawn(fetch_keys(state.clone())),
+            tokio::spawn(issuers::follow(Arc::clone(&issuers), state.clone())),
+        ];
         let (stopping, stopped) = watch::channel(false);
         let mut serving = tokio::spawn(api::serve(listeners, state.clone(), is_told(stopped.clone())));
         let open = tokio::select! {
@@ -201,10 +219,15 @@ impl Server {
             }
         };
         if let Some(open) = &open {
+            let book = open.house.book().await?;
+            warn_of_unknown_organisations(&issuers, &book);
             tracing::info!(%address, folder = %shown(&open.house.path), "listening");
             ready()?;
             let signal = stop.signalled().await;
             tracing::info!(signal, "stopping");
+        }
+        for task in believing {
+            task.abort();
         }
         // Nobody listens any more if this fails, which is what it asks for.
         let _ = stopping.send(true);
@@ -341,9 +364,10 @@ fn connections_max() -> usize {
 }
 
 /// The settings of the HTTP side.
-pub(super) fn api_settings(settings: &Settings) -> api::Settings {
+pub(super) fn api_settings(settings: &Settings) -> Result<api::Settings, Failure> {
     let written = &settings.api;
-    api::Settings {
+    let issuers = settings.issuers.iter().map(Issuer::open).collect::<Result<_, _>>();
+    Ok(api::Settings {
         unknown_ip: if written.unknown_is_zero { api::UnknownIp::Zero } else { api::UnknownIp::NotFound },
         legacy_prevalence: written.legacy_prevalence,
         first_seen: written.first_seen,
@@ -354,8 +378,27 @@ pub(super) fn api_settings(settings: &Settings) -> api::Settings {
         endpoints: written.endpoints.clone(),
         preset_endpoints: written.preset_endpoints,
         extra_resources: written.extra_resources.clone(),
+        issuers: issuers.context("a file of [[issuers]]").exit_with(Exit::WrongCommandLine)?,
         connections_max: connections_max(),
         ..api::Settings::default()
+    })
+}
+
+/// Tokens for an organisation that is not there are refused; a name in the settings may be a mistake.
+fn warn_of_unknown_organisations(issuers: &[Issuer], book: &Book) {
+    for organisation in issuers.iter().flat_map(|issuer| issuer.unknown_organisations(book)) {
+        let organisation = sighting::escape(organisation);
+        tracing::warn!(%organisation, "an issuer of the settings names an organisation that is not there; its tokens are refused until it is");
+    }
+}
+
+/// Asks outside issuers for their keys when they are due, until it is aborted.
+async fn fetch_keys(state: api::State<AnyStore, AnyDirectory>) {
+    let mut turns = tokio::time::interval(FETCH_KEYS_EVERY);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        state.refresh_issuer_keys().await;
     }
 }
 

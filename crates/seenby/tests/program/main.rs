@@ -8,6 +8,7 @@ mod durability;
 mod endpoints;
 mod folders;
 mod hostile_names;
+mod issuers;
 mod limits;
 mod roles;
 mod samples;

@@ -1,0 +1,921 @@
+//! Tokens of outside issuers: who is let in, with which keys, for which organisation; and how keys are fetched, kept and
+//! dropped. The network is a map of documents, and counts. Nothing here is a real issuer's.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::issuers::{Net, Signer, discovery_of};
+use common::{
+    ACME, ELSEWHERE, NOW, OTHER, READER, RESOURCE, Reply, SEEN, TestApp, changed, forged, unsigned,
+};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use seenby_api::{
+    ApplicationIf, ClaimPath, ClaimPaths, EntraIssuer, IssuerKind, Limits, OidcIssuer, OutsideIssuer,
+    Settings,
+};
+use serde_json::{Value, json};
+use sighting::{
+    CallLimit, CallLimits, Change, Issuer, Member, MemberId, MemberKind, OrganisationId, Role, RoleId,
+    RolePermission, Second, Uuid,
+};
+use tokio::sync::Semaphore;
+
+/// Tenants of Entra ID: of the two organisations, and one that nobody lists.
+const TENANT: Uuid = Uuid::from_u128(0xa000_0000_0000_4000_8000_0000_0000_000a);
+const TENANT_OF_OTHER: Uuid = Uuid::from_u128(0xb000_0000_0000_4000_8000_0000_0000_000b);
+const TENANT_OF_NOBODY: Uuid = Uuid::from_u128(0xc000_0000_0000_4000_8000_0000_0000_000c);
+const AUTHORITY: &str = "https://login.microsoftonline.com";
+const CLIENT: &str = "5d5d5d5d-0000-4000-8000-00000000000d";
+const USER: &str = "7e7e7e7e-0000-4000-8000-00000000000e";
+const GROUP: &str = "9f9f9f9f-0000-4000-8000-00000000000f";
+const KEYCLOAK: &str = "https://keycloak.example/realms/acme";
+const OIDC: &str = "https://idp.example/";
+const OWN: &str = "http://localhost";
+
+/// Keys are slow to make: the same for all tests of this file.
+fn entra_key() -> &'static Signer {
+    static KEY: OnceLock<Signer> = OnceLock::new();
+    KEY.get_or_init(|| Signer::rsa("entra-1"))
+}
+
+fn oidc_key() -> &'static Signer {
+    static KEY: OnceLock<Signer> = OnceLock::new();
+    KEY.get_or_init(|| Signer::rsa("oidc-1"))
+}
+
+fn keycloak_key() -> &'static Signer {
+    static KEY: OnceLock<Signer> = OnceLock::new();
+    KEY.get_or_init(|| Signer::ec("keycloak-1"))
+}
+
+/// A network with the issuers of the settings, each with its keys.
+fn network() -> Net {
+    let net = Net::empty();
+    for tenant in [TENANT, TENANT_OF_OTHER] {
+        net.publish(&format!("{AUTHORITY}/{tenant}/v2.0"), &[entra_key()]);
+    }
+    net.publish(KEYCLOAK, &[keycloak_key()]);
+    net.publish(OIDC, &[oidc_key()]);
+    net
+}
+
+fn entra() -> OutsideIssuer {
+    let tenants = BTreeMap::from([(TENANT, "acme".to_owned()), (TENANT_OF_OTHER, OTHER.to_string())]);
+    let kind = EntraIssuer { authority: AUTHORITY.into(), tenants, accept_defender_tokens: false };
+    issuer(IssuerKind::Entra(kind))
+}
+
+fn keycloak() -> OutsideIssuer {
+    oidc_of(KEYCLOAK, "Acme", ClaimPaths::keycloak(), ApplicationIf::Keycloak)
+}
+
+fn oidc() -> OutsideIssuer {
+    oidc_of(OIDC, "Other", ClaimPaths::oidc(), ApplicationIf::Standard)
+}
+
+fn oidc_of(
+    url: &str,
+    organisation: &str,
+    claims: ClaimPaths,
+    application_if: ApplicationIf,
+) -> OutsideIssuer {
+    let (issuer_url, organisation) = (url.to_owned(), organisation.to_owned());
+    issuer(IssuerKind::Oidc(OidcIssuer { issuer: issuer_url, organisation, claims, application_if }))
+}
+
+fn issuer(kind: IssuerKind) -> OutsideIssuer {
+    OutsideIssuer { kind, audiences: Vec::new(), key_set: None, trust: None, limits: BTreeMap::new() }
+}
+
+async fn app_of(issuers: Vec<OutsideIssuer>, net: &Net) -> TestApp {
+    TestApp::with_fetch(Settings { issuers, ..Settings::default() }, net.fetch()).await
+}
+
+async fn app(net: &Net) -> TestApp {
+    app_of(vec![entra(), keycloak(), oidc()], net).await
+}
+
+fn v2_claims() -> Value {
+    json!({
+        "aud": OWN, "iss": format!("{AUTHORITY}/{TENANT}/v2.0"), "iat": NOW, "nbf": NOW, "exp": NOW + 3_600,
+        "azp": CLIENT, "azpacr": "1", "oid": "sp", "sub": "sp", "roles": ["Ip.Read.All"], "tid": TENANT.to_string(),
+        "ver": "2.0",
+    })
+}
+
+fn v1_claims() -> Value {
+    let iss = format!("https://sts.windows.net/{TENANT}/");
+    changed(v2_claims(), &json!({"iss": iss, "azp": null, "appid": CLIENT, "ver": "1.0"}))
+}
+
+/// A v2 token of Entra ID.
+fn v2(changes: &Value) -> String {
+    entra_key().token(&changed(v2_claims(), changes))
+}
+
+fn v1(changes: &Value) -> String {
+    entra_key().token(&changed(v1_claims(), changes))
+}
+
+/// A token of a user of Entra ID who may ask, if a role says so.
+fn of_user(changes: &Value) -> String {
+    let user =
+        changed(v2_claims(), &json!({"oid": USER, "sub": "pairwise", "roles": null, "scp": "Ip.Read.All"}));
+    entra_key().token(&changed(user, changes))
+}
+
+/// A token of a service account, as Keycloak writes it.
+fn of_keycloak(changes: &Value) -> String {
+    let good = json!({
+        "exp": NOW + 300, "iat": NOW, "jti": "trrtcc:1", "iss": KEYCLOAK, "aud": [OWN, "account"], "sub": USER,
+        "typ": "Bearer", "azp": "soc.app", "acr": "1", "realm_access": {"roles": ["offline_access", "Ip.Read.All"]},
+        "scope": "email profile", "clientHost": "198.51.100.1", "preferred_username": "service-account-soc.app",
+        "clientAddress": "198.51.100.1", "client_id": "soc.app",
+    });
+    keycloak_key().token(&changed(good, changes))
+}
+
+/// A token of RFC 9068.
+fn of_oidc(changes: &Value) -> String {
+    let good = json!({
+        "iss": OIDC, "aud": OWN, "exp": NOW + 300, "client_id": "reader", "sub": "reader", "roles": ["Ip.Read.All"],
+    });
+    let header = changed(oidc_key().header(), &json!({"typ": "at+jwt"}));
+    oidc_key().sign(&header.to_string(), &changed(good, changes).to_string())
+}
+
+fn path() -> String {
+    format!("/api/ips/{SEEN}/stats")
+}
+
+async fn asked(app: &TestApp, token: &str) -> Reply {
+    app.with_token(token, &path()).await
+}
+
+/// Whether somebody has a right of an organisation through one role.
+async fn add_role(
+    app: &TestApp,
+    organisation: OrganisationId,
+    members: &[(&str, MemberKind, &str)],
+) -> RoleId {
+    let member = |(issuer, kind, id): &(&str, MemberKind, &str)| Member {
+        issuer: Issuer::new(issuer).expect("an issuer"),
+        kind: *kind,
+        id: MemberId::new(id).expect("an id"),
+    };
+    let id = RoleId(Uuid::from_u128(u128::from(organisation.0.as_bytes()[0]) + 1));
+    let role = Role {
+        id,
+        organisation,
+        name: "Analysts".into(),
+        permissions: BTreeSet::from([RolePermission::ViewData]),
+        members: members.iter().map(member).collect(),
+        created_at: Second::new(NOW),
+    };
+    app.commit(Change::AddRole(role)).await;
+    id
+}
+
+#[tokio::test]
+async fn good_tokens_are_believed_at_once_and_their_keys_fetched_once() {
+    let net = network();
+    let app = app(&net).await;
+    let header = |changes: &Value| {
+        entra_key().sign(&changed(entra_key().header(), changes).to_string(), &v2_claims().to_string())
+    };
+    for token in [
+        v2(&json!({})),
+        v1(&json!({})),
+        v2(&json!({"idtyp": "app", "oid": "a", "sub": "b"})),
+        v2(&json!({"aud": format!("{OWN}/")})),
+        v2(&json!({"aud": ["https://graph.microsoft.com", OWN]})),
+        v2(&json!({"nbf": null, "iat": null, "ver": null})),
+        v2(&json!({"exp": f64::from(NOW) + 9.5, "nbf": f64::from(NOW) - 0.5})),
+        v2(&json!({"exp": NOW - 300})),
+        v2(&json!({"nbf": NOW + 300})),
+        v2(&json!({"azp": CLIENT.to_uppercase()})),
+        header(&json!({"typ": "at+jwt"})),
+        of_keycloak(&json!({})),
+        of_keycloak(&json!({"aud": OWN, "client_id": null, "clientId": "soc.app"})),
+        of_keycloak(&json!({"preferred_username": null})),
+    ] {
+        let reply = asked(&app, &token).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    // The other organisation never saw this address, and saw another one.
+    assert_eq!(asked(&app, &of_oidc(&json!({}))).await.status, 404);
+    let of_other =
+        json!({"tid": TENANT_OF_OTHER.to_string(), "iss": format!("{AUTHORITY}/{TENANT_OF_OTHER}/v2.0")});
+    for token in [of_oidc(&json!({})), of_oidc(&json!({"scope": "a b"})), v2(&of_other)] {
+        let reply = app.with_token(&token, &format!("/api/ips/{ELSEWHERE}/stats")).await;
+        assert_eq!(reply.json()["organizationPrevalence"], 1, "{}", reply.text());
+        assert_eq!(asked(&app, &token).await.status, 404);
+    }
+    assert_eq!(net.fetches(), 8, "a discovery document and a set for each of four issuers");
+    // The built-in issuer is there as before, and a test of the connection needs no permission.
+    assert_eq!(app.stats(SEEN).await.status, 200);
+    assert_eq!(app.with_token(&v2(&json!({"roles": null})), "/api/machines?$top=1").await.status, 200);
+}
+
+#[tokio::test]
+async fn no_issuer_speaks_for_anothers_tenant() {
+    let net = network();
+    let app = app(&net).await;
+    // An organisation that has no issuer of this kind, and ids that are the organisation's own here.
+    let (nobody, other, acme) = (TENANT_OF_NOBODY.to_string(), OTHER.to_string(), ACME.to_string());
+    let v2_of = |tenant: &str| format!("{AUTHORITY}/{tenant}/v2.0");
+    let other_tenant = TENANT_OF_OTHER.to_string();
+    let shapes = [
+        ("v2 of a tenant that is not listed", v2(&json!({"tid": nobody, "iss": v2_of(&nobody)}))),
+        (
+            "v1 of a tenant that is not listed",
+            v1(&json!({"tid": nobody, "iss": format!("https://sts.windows.net/{nobody}/")})),
+        ),
+        ("the tenant of another, our iss", v2(&json!({"tid": other_tenant}))),
+        ("our tenant, the iss of another", v2(&json!({"iss": v2_of(&other_tenant)}))),
+        ("the organisation's id as tenant", v2(&json!({"tid": acme, "iss": v2_of(&acme)}))),
+        ("the organisation's id as tid alone", v2(&json!({"tid": acme}))),
+        ("the built-in issuer's iss", v2(&json!({"tid": other, "iss": format!("{OWN}/{other}/v2.0")}))),
+        ("no tenant", v2(&json!({"tid": null}))),
+        ("a list of tenants", v2(&json!({"tid": [TENANT.to_string(), other]}))),
+        ("Keycloak with the iss of Entra ID", of_keycloak(&json!({"iss": v2_of(&TENANT.to_string())}))),
+        (
+            "Keycloak with the iss of another realm",
+            of_keycloak(&json!({"iss": "https://keycloak.example/realms/other"})),
+        ),
+        ("Keycloak with a tenant", of_keycloak(&json!({"iss": OIDC, "tid": other}))),
+        ("OIDC with the iss of Keycloak", of_oidc(&json!({"iss": KEYCLOAK, "azp": "soc.app"}))),
+        (
+            "OIDC with the iss of Entra ID",
+            of_oidc(&json!({"iss": v2_of(&TENANT.to_string()), "tid": TENANT.to_string(), "azp": CLIENT})),
+        ),
+        (
+            "OIDC with the built-in issuer's",
+            of_oidc(
+                &json!({"iss": format!("{OWN}/{ACME}/v2.0"), "tid": acme, "azp": READER.to_string(), "ver": "2.0", "nbf": NOW, "iat": NOW}),
+            ),
+        ),
+        (
+            "the built-in issuer with the iss of Entra ID",
+            forged(&json!({"iss": v2_of(&TENANT.to_string()), "tid": TENANT.to_string(), "azp": CLIENT})),
+        ),
+        ("the built-in issuer with the iss of OIDC", forged(&json!({"iss": OIDC}))),
+        ("iss without its slash", of_oidc(&json!({"iss": "https://idp.example"}))),
+        ("iss in capitals", of_oidc(&json!({"iss": "HTTPS://IDP.EXAMPLE/"}))),
+        ("iss as a list", of_oidc(&json!({"iss": [OIDC]}))),
+        ("no iss", of_oidc(&json!({"iss": null}))),
+    ];
+    assert!(shapes.len() >= 10);
+    for (name, token) in shapes {
+        let reply = asked(&app, &token).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.header("www-authenticate")),
+            (401, "Bearer"),
+            "{name}: {}",
+            reply.text()
+        );
+    }
+    // With keys of the same kid, published by each, still nobody is another.
+    let net = network();
+    let impostor = Signer::rsa(entra_key().kid());
+    net.publish(OIDC, &[&impostor]);
+    let app = app_of(vec![oidc(), entra()], &net).await;
+    app.state.refresh_issuer_keys().await;
+    assert_eq!(asked(&app, &impostor.token(&v2_claims())).await.status, 401);
+    assert_eq!(asked(&app, &v2(&json!({}))).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_hostile_token_is_believed() {
+    let net = network();
+    let app = app(&net).await;
+    let claims = v2_claims().to_string();
+    let header = |changes: &Value| changed(entra_key().header(), changes).to_string();
+    let with_header = |changes: &Value| entra_key().sign(&header(changes), &claims);
+    let hmac = |secret: &[u8]| {
+        let message = unsigned(&header(&json!({"alg": "HS256"})), &claims);
+        let key = EncodingKey::from_secret(secret);
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
+        format!("{message}.{signature}")
+    };
+    let stranger = Signer::rsa(entra_key().kid());
+    let ec_stranger = Signer::ec(entra_key().kid());
+    let set = net.documents.lock().expect("whole")[&format!("{AUTHORITY}/{TENANT}/v2.0/keys")].clone();
+    let n = entra_key().jwk["n"].as_str().expect("a modulus").to_owned();
+    let cases = [
+        ("no signature", format!("{}.", unsigned(&header(&json!({})), &claims))),
+        ("none", format!("{}.", unsigned(&header(&json!({"alg": "none"})), &claims))),
+        ("HS256 with the modulus", hmac(n.as_bytes())),
+        ("HS256 with the raw modulus", hmac(&URL_SAFE_NO_PAD.decode(&n).expect("base64"))),
+        ("HS256 with the key set", hmac(&set)),
+        ("HS256 with the key", hmac(entra_key().jwk.to_string().as_bytes())),
+        ("RS384", with_header(&json!({"alg": "RS384"}))),
+        ("PS256", with_header(&json!({"alg": "PS256"}))),
+        ("ES256 on an RSA key", with_header(&json!({"alg": "ES256"}))),
+        ("an EC signature on an RSA key", ec_stranger.token(&v2_claims())),
+        ("an EC signature that says RS256", ec_stranger.sign(&header(&json!({})), &claims)),
+        ("an RSA signature on an EC key", {
+            let header = changed(keycloak_key().header(), &json!({"alg": "RS256"})).to_string();
+            oidc_key()
+                .sign(&header, &json!({"iss": KEYCLOAK, "aud": OWN, "exp": NOW + 60, "azp": "a"}).to_string())
+        }),
+        ("another key of the same kid", stranger.token(&v2_claims())),
+        ("no type", with_header(&json!({"typ": null}))),
+        ("an ID token's type", with_header(&json!({"typ": "id+jwt"}))),
+        ("jku", with_header(&json!({"jku": "https://evil.example/keys"}))),
+        ("x5u", with_header(&json!({"x5u": "https://evil.example/cert"}))),
+        ("jwk", with_header(&json!({"jwk": stranger.jwk}))),
+        ("x5c", with_header(&json!({"x5c": ["MII"]}))),
+        ("crit", with_header(&json!({"crit": ["exp"]}))),
+        ("no kid", with_header(&json!({"kid": null}))),
+        ("a kid in other letters", with_header(&json!({"kid": "ENTRA-1"}))),
+        ("a kid that is a URL", with_header(&json!({"kid": "https://evil.example/"}))),
+        ("a very long kid", with_header(&json!({"kid": "k".repeat(2_000)}))),
+        ("expired", v2(&json!({"exp": NOW - 301}))),
+        ("not yet valid", v2(&json!({"nbf": NOW + 301}))),
+        ("no exp", v2(&json!({"exp": null}))),
+        ("exp as text", v2(&json!({"exp": "9999999999"}))),
+        ("exp below zero", v2(&json!({"exp": -1}))),
+        ("nbf as text", v2(&json!({"nbf": "1"}))),
+        ("no audience", v2(&json!({"aud": null}))),
+        ("an empty list of audiences", v2(&json!({"aud": []}))),
+        ("other audiences", v2(&json!({"aud": ["https://graph.microsoft.com", "x"]}))),
+        ("a list with a number", v2(&json!({"aud": [OWN, 7]}))),
+        ("an audience of the built-in issuer's presets", v2(&json!({"aud": RESOURCE}))),
+        ("that in a v1 token", v1(&json!({"aud": format!("{RESOURCE}/")}))),
+        ("audience with two slashes", v2(&json!({"aud": format!("{OWN}//")}))),
+        ("the v1 application in a v2 token", v2(&json!({"azp": null, "appid": CLIENT}))),
+        ("the v2 application in a v1 token", v1(&json!({"appid": null, "azp": CLIENT}))),
+        ("a v1 token that says 2.0", v1(&json!({"ver": "2.0"}))),
+        ("an application that is no GUID", v2(&json!({"azp": "x"}))),
+        ("an ID token of Keycloak", of_keycloak(&json!({"typ": "ID"}))),
+        ("a refresh token of Keycloak", of_keycloak(&json!({"typ": "Refresh"}))),
+        ("no application", of_oidc(&json!({"client_id": null}))),
+        ("an application that is a list", of_oidc(&json!({"client_id": ["reader"]}))),
+        ("a very long application", of_oidc(&json!({"client_id": "a".repeat(256)}))),
+        ("roles as a number", of_oidc(&json!({"roles": 7}))),
+        ("a list as claims", entra_key().sign(&header(&json!({})), "[]")),
+        ("exp twice", entra_key().sign(&header(&json!({})), &claims.replacen('{', "{\"exp\":1,", 1))),
+        ("roles twice", entra_key().sign(&header(&json!({})), &claims.replacen('{', "{\"roles\":[],", 1))),
+        (
+            "tid twice",
+            entra_key()
+                .sign(&header(&json!({})), &claims.replacen('{', &format!("{{\"tid\":\"{OTHER}\","), 1)),
+        ),
+        (
+            "iss twice",
+            entra_key()
+                .sign(&header(&json!({})), &claims.replacen('{', &format!("{{\"iss\":\"{OIDC}\","), 1)),
+        ),
+        (
+            "a name twice, inside",
+            entra_key().sign(&header(&json!({})), &claims.replacen('{', "{\"a\":{\"b\":1,\"b\":2},", 1)),
+        ),
+        (
+            "deep claims",
+            entra_key().sign(
+                &header(&json!({})),
+                &claims.replacen('{', &format!("{{\"a\":{}{},", "[".repeat(500), "]".repeat(500)), 1),
+            ),
+        ),
+    ];
+    for (name, token) in cases {
+        let reply = asked(&app, &token).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.header("www-authenticate")),
+            (401, "Bearer"),
+            "{name}: {}",
+            reply.text()
+        );
+    }
+    let fetched = net.fetched.lock().expect("whole");
+    assert!(fetched.iter().all(|url| !url.contains("evil")), "{fetched:?}");
+}
+
+#[tokio::test]
+async fn defenders_audiences_are_a_choice() {
+    let net = network();
+    let mut accepting = entra();
+    let IssuerKind::Entra(kind) = &mut accepting.kind else { unreachable!() };
+    kind.accept_defender_tokens = true;
+    let with_own = OutsideIssuer { audiences: vec!["api://seenby/".into()], ..entra() };
+    let guid = "fc780465-2017-40d4-a0c5-307022471b92";
+    for (issuer, audience, status) in [
+        (&accepting, RESOURCE, 200),
+        (&accepting, "https://api-eu.securitycenter.microsoft.com/", 200),
+        // A good one, of another cloud than the host that is called.
+        (&accepting, "https://api-gcc.securitycenter.microsoft.us/", 401),
+        (&accepting, guid, 200),
+        (&accepting, OWN, 200),
+        (&accepting, "https://graph.microsoft.com", 401),
+        (&with_own, "api://seenby", 200),
+        (&with_own, "api://seenby/", 200),
+        (&with_own, OWN, 401),
+        (&with_own, guid, 401),
+        (&with_own, RESOURCE, 401),
+    ] {
+        let app = app_of(vec![issuer.clone()], &net).await;
+        let reply = asked(&app, &v1(&json!({"aud": audience}))).await;
+        assert_eq!(reply.status, status, "{audience}");
+    }
+}
+
+#[tokio::test]
+async fn applications_and_people_are_told_apart() {
+    let net = network();
+    let auth0 = ApplicationIf::Claim(ClaimPath::dotted("gty"), Some("client-credentials".into()));
+    let marked = ApplicationIf::Claim(ClaimPath(vec!["ext".into(), "a.b".into()]), None);
+    let oidc_if = |rule| oidc_of(OIDC, "Acme", ClaimPaths::oidc(), rule);
+    let standard = || oidc_if(ApplicationIf::Standard);
+    for (issuer, token, is_application) in [
+        (entra(), v2(&json!({})), true),
+        (entra(), v2(&json!({"scp": "Ip.Read.All"})), false),
+        (entra(), v2(&json!({"scp": ""})), false),
+        (entra(), v2(&json!({"scp": ["x"]})), false),
+        (entra(), v2(&json!({"idtyp": "user"})), false),
+        (entra(), v2(&json!({"idtyp": "app", "scp": "x"})), false),
+        (entra(), v1(&json!({"idtyp": "device"})), false),
+        (entra(), v1(&json!({"sub": "somebody"})), false),
+        (keycloak(), of_keycloak(&json!({})), true),
+        (keycloak(), of_keycloak(&json!({"client_id": null})), false),
+        (keycloak(), of_keycloak(&json!({"client_id": "another"})), false),
+        (keycloak(), of_keycloak(&json!({"preferred_username": "kim"})), false),
+        (keycloak(), of_keycloak(&json!({"preferred_username": "service-account-another"})), false),
+        (standard(), of_oidc(&json!({})), true),
+        (standard(), of_oidc(&json!({"sub": "kim"})), false),
+        (standard(), of_oidc(&json!({"sub": null})), false),
+        (standard(), of_oidc(&json!({"scope": "openid"})), false),
+        (standard(), of_oidc(&json!({"idtyp": "user"})), false),
+        (standard(), of_oidc(&json!({"idtyp": "app", "sub": "x"})), true),
+        (standard(), of_oidc(&json!({"sub": "x", "gty": "client-credentials"})), false),
+        (oidc_if(auth0.clone()), of_oidc(&json!({"sub": "x", "gty": "client-credentials"})), true),
+        (oidc_if(auth0.clone()), of_oidc(&json!({"sub": "x", "gty": "password"})), false),
+        (oidc_if(auth0.clone()), of_oidc(&json!({"sub": "x", "gty": ["client-credentials"]})), false),
+        (oidc_if(auth0), of_oidc(&json!({"sub": "x", "gty": "client-credentials", "idtyp": "user"})), false),
+        (oidc_if(marked.clone()), of_oidc(&json!({"sub": "x", "ext": {"a.b": true}})), true),
+        (oidc_if(marked.clone()), of_oidc(&json!({"sub": "x", "ext": {"a": {"b": true}}})), false),
+        (oidc_if(marked), of_oidc(&json!({"sub": "x", "ext": {"a.b": null}})), false),
+    ] {
+        let shown = token.split('.').nth(1).map(|part| URL_SAFE_NO_PAD.decode(part).expect("base64"));
+        let shown = String::from_utf8(shown.expect("claims")).expect("text");
+        let reply = asked(&app_of(vec![issuer], &net).await, &token).await;
+        // A person without a role of this server gets nowhere, whatever the roles of the token say.
+        assert_eq!(reply.status, if is_application { 200 } else { 403 }, "{shown}: {}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn words_are_found_where_the_settings_say() {
+    let net = network();
+    let path = |names: &[&str]| vec![ClaimPath(names.iter().map(|&name| name.to_owned()).collect())];
+    let claims = ClaimPaths {
+        roles: path(&["resource_access", "soc.api", "roles"]),
+        application: path(&["cid"]),
+        ..ClaimPaths::oidc()
+    };
+    let app = app_of(vec![oidc_of(OIDC, "Acme", claims, ApplicationIf::Standard)], &net).await;
+    let with = |changes: &Value| of_oidc(&changed(json!({"cid": "reader", "client_id": null}), changes));
+    let roles =
+        |roles: &Value| with(&json!({"roles": null, "resource_access": {"soc.api": {"roles": roles}}}));
+    for (token, status) in [
+        (roles(&json!(["Ip.Read.All"])), 200),
+        (roles(&json!("Other Ip.Read.All")), 200),
+        (roles(&json!(["ip.read.all"])), 403),
+        (roles(&json!(["Other Ip.Read.All"])), 403),
+        (roles(&json!(null)), 403),
+        (with(&json!({})), 403),
+        (with(&json!({"resource_access": "x"})), 403),
+        (roles(&json!([1])), 401),
+        (with(&json!({"cid": null, "azp": "reader"})), 401),
+    ] {
+        let reply = asked(&app, &token).await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
+    let message = asked(&app, &roles(&json!(["Other", "b\u{1b}"]))).await.message();
+    assert!(
+        message.starts_with("Missing application roles. API required roles: Ip.Read.All, application roles: Other,b\\u{1b}. Give"),
+        "{message}"
+    );
+    assert!(
+        message
+            .ends_with(&format!("issuer and get a new token. The token is for {OWN}, organization {ACME}.")),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_user_needs_the_scope_and_a_role_with_view_data() {
+    let net = network();
+    let app = app(&net).await;
+    let (v2_iss, v1_iss) =
+        (format!("{AUTHORITY}/{TENANT}/v2.0"), format!("https://sts.windows.net/{TENANT}/"));
+    let user = (v1_iss.as_str(), MemberKind::User, USER);
+    assert_eq!(asked(&app, &of_user(&json!({}))).await.status, 403);
+    // Members are found under either name of the tenant, whichever token comes.
+    let of_v1 = |changes: &Value| {
+        let claims = changed(v1_claims(), &json!({"oid": USER, "sub": "x", "scp": "Ip.Read.All"}));
+        entra_key().token(&changed(claims, changes))
+    };
+    let role = add_role(&app, ACME, &[user]).await;
+    for token in [of_user(&json!({})), of_v1(&json!({}))] {
+        assert_eq!(asked(&app, &token).await.status, 200);
+    }
+    let member = |iss: &str, kind, id: &str| Member {
+        issuer: Issuer::new(iss).expect("an issuer"),
+        kind,
+        id: MemberId::new(id).expect("an id"),
+    };
+    app.commit(Change::RevokeRole(role, member(&v1_iss, MemberKind::User, USER))).await;
+    let refused = asked(&app, &of_user(&json!({}))).await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (403, "Forbidden"));
+    assert_eq!(
+        refused.message(),
+        format!(
+            "Missing user role. API required: a role with View Data, token scopes: Ip.Read.All. No such role names the user or a group that the token names; an administrator gives one, and the next call has it. The token is for {OWN}, organization {ACME}."
+        )
+    );
+    app.commit(Change::GrantRole(role, member(&v2_iss, MemberKind::User, USER))).await;
+    app.commit(Change::GrantRole(role, member(&v2_iss, MemberKind::Group, GROUP))).await;
+    let other =
+        json!({"tid": TENANT_OF_OTHER.to_string(), "iss": format!("{AUTHORITY}/{TENANT_OF_OTHER}/v2.0")});
+    for (token, status) in [
+        (of_user(&json!({})), 200),
+        (of_v1(&json!({})), 200),
+        (of_user(&json!({"scp": format!("openid {OWN}/Ip.Read.All")})), 200),
+        (of_user(&json!({"aud": format!("{OWN}/"), "scp": format!("{OWN}/Ip.Read.All")})), 200),
+        (of_user(&json!({"scp": "https://evil.example/Ip.Read.All"})), 403),
+        (of_user(&json!({"scp": "ip.read.all"})), 403),
+        (of_user(&json!({"scp": "", "roles": ["Ip.Read.All"]})), 403),
+        // By `sub` where there is no `oid`, never by a name.
+        (of_user(&json!({"oid": null, "sub": USER})), 200),
+        (of_user(&json!({"oid": "somebody", "sub": USER})), 403),
+        (of_user(&json!({"oid": null, "sub": null, "upn": USER, "email": USER})), 403),
+        (of_user(&json!({"oid": "somebody", "groups": ["x", GROUP]})), 200),
+        (of_user(&json!({"oid": GROUP})), 403),
+        (of_user(&json!({"oid": "somebody", "groups": [USER]})), 403),
+        (of_user(&json!({"oid": "somebody", "groups": GROUP})), 403),
+        // The same id in another tenant is somebody else.
+        (of_user(&other), 403),
+    ] {
+        let reply = asked(&app, &token).await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
+    // Nor is it the same at another issuer.
+    let same = of_keycloak(&json!({"client_id": null, "scope": "Ip.Read.All", "groups": [GROUP]}));
+    assert_eq!(asked(&app, &same).await.status, 403);
+    app.commit(Change::GrantRole(role, member(KEYCLOAK, MemberKind::User, USER))).await;
+    assert_eq!(asked(&app, &same).await.status, 200);
+    app.commit(Change::RemoveRole(role)).await;
+    assert_eq!(asked(&app, &same).await.status, 403);
+    let scopes = asked(&app, &of_user(&json!({"scp": "User.Read Mail.Read"}))).await.message();
+    assert!(scopes.starts_with(
+        "Missing user scopes. API required scopes: Ip.Read.All, token scopes: User.Read,Mail.Read."
+    ));
+}
+
+#[tokio::test]
+async fn groups_that_did_not_fit_are_told() {
+    let net = network();
+    let app = app(&net).await;
+    let iss = format!("{AUTHORITY}/{TENANT}/v2.0");
+    add_role(&app, ACME, &[(&iss, MemberKind::Group, GROUP), (&iss, MemberKind::User, "known")]).await;
+    for overflow in [
+        json!({"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "https://graph.example"}}}),
+        json!({"hasgroups": true}),
+        json!({"hasgroups": "true"}),
+    ] {
+        let reply = asked(&app, &of_user(&overflow)).await;
+        assert_eq!(reply.status, 403);
+        assert!(reply.message().contains("groups did not fit into the token"), "{}", reply.message());
+        assert!(reply.message().contains("give a role to the user by id"), "{}", reply.message());
+        let known = of_user(&changed(overflow, &json!({"oid": "known"})));
+        assert_eq!(asked(&app, &known).await.status, 200);
+    }
+    let without = asked(&app, &of_user(&json!({"hasgroups": false, "_claim_names": {}}))).await;
+    assert!(!without.message().contains("did not fit"), "{}", without.message());
+}
+
+#[tokio::test]
+async fn a_new_key_is_found_when_a_token_names_it_and_a_removed_one_counts_no_more() {
+    let net = network();
+    let app = app_of(vec![keycloak()], &net).await;
+    let old = of_keycloak(&json!({}));
+    assert_eq!(asked(&app, &old).await.status, 200);
+    let new = Signer::rsa("keycloak-2");
+    let claims = |signer: &Signer| {
+        let payload = old.split('.').nth(1).map(|part| URL_SAFE_NO_PAD.decode(part).expect("base64"));
+        signer.sign(&signer.header().to_string(), &String::from_utf8(payload.expect("claims")).expect("text"))
+    };
+    net.publish(KEYCLOAK, &[keycloak_key(), &new]);
+    assert_eq!(asked(&app, &claims(&new)).await.status, 401, "asked a moment ago");
+    app.pass_ms(30_000);
+    for _ in 0..3 {
+        assert_eq!(asked(&app, &claims(&new)).await.status, 200);
+        assert_eq!(asked(&app, &old).await.status, 200);
+    }
+    assert_eq!(net.fetches(), 4);
+    // The old key goes. Its tokens, which were checked before, go with it at the next fetch, and not before.
+    net.publish(KEYCLOAK, &[&new]);
+    app.state.refresh_issuer_keys().await;
+    assert_eq!((net.fetches(), asked(&app, &old).await.status.as_u16()), (4, 200), "nothing is due");
+    let late = keycloak_key().token(&changed(
+        serde_json::from_slice(
+            &URL_SAFE_NO_PAD.decode(old.split('.').nth(1).expect("claims")).expect("base64"),
+        )
+        .expect("JSON"),
+        &json!({"exp": NOW + 100_000}),
+    ));
+    assert_eq!(asked(&app, &late).await.status, 200);
+    app.pass_ms(3_600_000);
+    app.state.refresh_issuer_keys().await;
+    assert_eq!((net.fetches(), asked(&app, &late).await.status.as_u16()), (6, 401));
+    // Another key under a kid that was there is another key.
+    let renewed = Signer::ec("keycloak-2");
+    let long = |signer: &Signer| {
+        let claims = changed(
+            serde_json::from_slice(
+                &URL_SAFE_NO_PAD.decode(old.split('.').nth(1).expect("claims")).expect("base64"),
+            )
+            .expect("JSON"),
+            &json!({"exp": NOW + 100_000}),
+        );
+        signer.token(&claims)
+    };
+    assert_eq!(asked(&app, &long(&new)).await.status, 200);
+    net.publish(KEYCLOAK, &[&renewed]);
+    app.pass_ms(3_600_000);
+    app.state.refresh_issuer_keys().await;
+    assert_eq!(asked(&app, &long(&new)).await.status, 401);
+    assert_eq!(asked(&app, &long(&renewed)).await.status, 200);
+}
+
+#[tokio::test]
+async fn many_unknown_kids_at_once_are_one_fetch() {
+    let net = network();
+    let app = Arc::new(app_of(vec![keycloak()], &net).await);
+    app.state.refresh_issuer_keys().await;
+    assert_eq!(net.fetches(), 2);
+    app.pass_ms(30_000);
+    let new = Signer::ec("keycloak-new");
+    net.publish(KEYCLOAK, &[keycloak_key(), &new]);
+    net.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..64 {
+        let app = Arc::clone(&app);
+        let header = keycloak_key().header();
+        let token = match number {
+            0 => new.token(&json!({"iss": KEYCLOAK, "aud": OWN, "exp": NOW + 60, "azp": "a", "idtyp": "app", "realm_access": {"roles": ["Ip.Read.All"]}})),
+            _ => keycloak_key().sign(&changed(header, &json!({"kid": format!("x{number}")})).to_string(), &json!({"iss": KEYCLOAK}).to_string()),
+        };
+        asking.spawn(async move { (number, asked(&app, &token).await.status.as_u16()) });
+    }
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(net.fetches(), 3, "all wait for one");
+    net.gate.add_permits(Semaphore::MAX_PERMITS);
+    while let Some(asked) = asking.join_next().await {
+        let (number, status) = asked.expect("no panic");
+        assert_eq!(status, if number == 0 { 200 } else { 401 }, "{number}");
+    }
+    assert_eq!(net.fetches(), 4);
+    // A flood does not ask more often than every 30 seconds.
+    for second in 1..=90 {
+        app.pass_ms(1_000);
+        for number in 0..5 {
+            let header = changed(keycloak_key().header(), &json!({"kid": format!("y{second}-{number}")}));
+            let token = keycloak_key().sign(&header.to_string(), &json!({"iss": KEYCLOAK}).to_string());
+            assert_eq!(asked(&app, &token).await.status, 401);
+        }
+    }
+    assert_eq!(net.fetches(), 4 + 3 * 2);
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_does_not_end_the_fetch() {
+    let net = network();
+    let app = app_of(vec![keycloak()], &net).await;
+    net.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let token = of_keycloak(&json!({}));
+    {
+        let mut asking = Box::pin(asked(&app, &token));
+        tokio::select! {
+            biased;
+            reply = &mut asking => panic!("{}", reply.text()),
+            () = async { for _ in 0..50 { tokio::task::yield_now().await } } => {}
+        }
+    }
+    assert_eq!(net.fetches(), 1);
+    net.gate.add_permits(Semaphore::MAX_PERMITS);
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(net.fetches(), 2);
+    assert_eq!(asked(&app, &token).await.status, 200);
+    assert_eq!(net.fetches(), 2);
+}
+
+#[tokio::test]
+async fn an_outage_is_outlived_and_seen() {
+    let net = network();
+    let app = app_of(vec![entra()], &net).await;
+    app.state.refresh_issuer_keys().await;
+    assert_eq!(net.fetches(), 4);
+    net.down();
+    let forever = v2(&json!({"exp": u64::from(NOW) + 30 * 86_400}));
+    for hours in 1..=160 {
+        app.pass_ms(3_600_000);
+        app.state.refresh_issuer_keys().await;
+        if hours % 40 == 0 {
+            assert_eq!(asked(&app, &forever).await.status, 200, "{hours}");
+        }
+    }
+    let metrics = app.anonymous("/metrics").await.text();
+    for line in [
+        format!("seenby_issuer_keys{{issuer=\"{AUTHORITY}/{TENANT}/v2.0\"}} 1"),
+        format!("seenby_issuer_keys_age_seconds{{issuer=\"{AUTHORITY}/{TENANT}/v2.0\"}} {}", 160 * 3_600),
+        format!("seenby_issuer_key_fetch_failures_total{{issuer=\"{AUTHORITY}/{TENANT}/v2.0\"}} 160"),
+    ] {
+        assert!(metrics.contains(&line), "{line} in\n{metrics}");
+    }
+    // After seven days nobody knows what became of them.
+    app.pass_ms(8 * 3_600_000);
+    let reply = asked(&app, &forever).await;
+    assert_eq!((reply.status.as_u16(), reply.code().as_str()), (503, "ServiceUnavailable"));
+    assert!(
+        app.anonymous("/metrics")
+            .await
+            .text()
+            .contains(&format!("seenby_issuer_keys{{issuer=\"{AUTHORITY}/{TENANT}/v2.0\"}} 0"))
+    );
+    net.publish(&format!("{AUTHORITY}/{TENANT}/v2.0"), &[entra_key()]);
+    app.pass_ms(30_000);
+    assert_eq!(asked(&app, &forever).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_of_an_issuer_without_keys_may_come_again() {
+    let net = Net::empty();
+    let app = app(&net).await;
+    let token = of_keycloak(&json!({}));
+    let reply = asked(&app, &token).await;
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (503, "30"), "{}", reply.text());
+    assert!(!reply.text().contains("keycloak"), "{}", reply.text());
+    app.pass_ms(10_000);
+    let reply = asked(&app, &token).await;
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after"), net.fetches()), (503, "20", 1));
+    // Others are served meanwhile, and a token of nobody is nobody's.
+    assert_eq!(app.stats(SEEN).await.status, 200);
+    assert_eq!(asked(&app, &v2(&json!({"iss": "https://evil.example"}))).await.status, 401);
+    net.publish(KEYCLOAK, &[keycloak_key()]);
+    app.pass_ms(20_000);
+    assert_eq!(asked(&app, &token).await.status, 200);
+}
+
+#[tokio::test]
+async fn documents_that_are_not_what_they_should_be() {
+    let good = json!({"keys": [keycloak_key().jwk]}).to_string();
+    let discovery = |issuer: &str, uri: &str| json!({"issuer": issuer, "jwks_uri": uri}).to_string();
+    let keys = format!("{KEYCLOAK}/keys");
+    let huge = format!("{{\"keys\":[{}],\"pad\":\"{}\"}}", keycloak_key().jwk, "x".repeat(256 * 1024));
+    let mut enc = keycloak_key().jwk.clone();
+    enc["use"] = json!("enc");
+    for (name, document, set) in [
+        ("another issuer", discovery("https://evil.example", &keys), good.clone()),
+        ("a slash more", discovery(&format!("{KEYCLOAK}/"), &keys), good.clone()),
+        ("a template", discovery("https://keycloak.example/realms/{tenantid}", &keys), good.clone()),
+        ("keys over http", discovery(KEYCLOAK, "http://keycloak.example/keys"), good.clone()),
+        ("keys in a file", discovery(KEYCLOAK, "file:///etc/passwd"), good.clone()),
+        ("no keys", json!({"issuer": KEYCLOAK}).to_string(), good.clone()),
+        ("garbage", "<html>".into(), good.clone()),
+        ("nothing", String::new(), good.clone()),
+        (
+            "huge",
+            format!("{{\"pad\":\"{}\",{}", "x".repeat(300_000), &discovery(KEYCLOAK, &keys)[1..]),
+            good.clone(),
+        ),
+        ("a garbage set", discovery(KEYCLOAK, &keys), "\u{0}\u{1}".into()),
+        ("a list", discovery(KEYCLOAK, &keys), format!("[{}]", keycloak_key().jwk)),
+        ("an empty set", discovery(KEYCLOAK, &keys), "{\"keys\":[]}".into()),
+        ("a deep set", discovery(KEYCLOAK, &keys), format!("{{\"keys\":{}", "[".repeat(50_000))),
+        ("a huge set", discovery(KEYCLOAK, &keys), huge),
+        ("keys for encryption", discovery(KEYCLOAK, &keys), json!({"keys": [enc]}).to_string()),
+    ] {
+        let net = Net::empty();
+        net.put(&discovery_of(KEYCLOAK), document);
+        net.put(&keys, set.clone());
+        net.put("http://keycloak.example/keys", set);
+        let app = app_of(vec![keycloak()], &net).await;
+        let reply = asked(&app, &of_keycloak(&json!({}))).await;
+        assert_eq!(reply.status, 503, "{name}: {}", reply.text());
+    }
+    // Entra ID may write its template, and keys that are others'.
+    let net = Net::empty();
+    let (iss, template) = (format!("{AUTHORITY}/{TENANT}/v2.0"), format!("{AUTHORITY}/{{tenantid}}/v2.0"));
+    let mut foreign = Signer::rsa("foreign");
+    foreign.jwk["issuer"] = json!(format!("{AUTHORITY}/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0"));
+    let mut own = entra_key().jwk.clone();
+    own["issuer"] = json!(template);
+    net.put(&discovery_of(&iss), discovery(&template, "https://keys.example/"));
+    net.put(
+        "https://keys.example/",
+        json!({"keys": [foreign.jwk, own, {"kty": "oct", "k": "AA", "kid": "oct"}]}).to_string(),
+    );
+    let app = app_of(vec![entra()], &net).await;
+    assert_eq!(asked(&app, &v2(&json!({}))).await.status, 200);
+    assert_eq!(asked(&app, &foreign.token(&v2_claims())).await.status, 401);
+}
+
+#[tokio::test]
+async fn given_keys_need_no_network() {
+    let net = Net::empty();
+    let set = |key: &Signer| json!({"keys": [key.jwk]}).to_string().into_bytes();
+    let given = OutsideIssuer { key_set: Some(set(keycloak_key()).into()), ..keycloak() };
+    let app = app_of(vec![oidc(), given], &net).await;
+    let token = of_keycloak(&json!({}));
+    assert_eq!(asked(&app, &token).await.status, 200);
+    // Neither time nor a kid that is not there makes it ask.
+    app.pass_ms(30 * 86_400_000);
+    app.set_wall_s(NOW);
+    let new = Signer::ec("keycloak-2");
+    let of_new = new.token(&json!({"iss": KEYCLOAK, "aud": OWN, "exp": NOW + 60, "azp": "a", "idtyp": "app", "realm_access": {"roles": ["Ip.Read.All"]}}));
+    assert_eq!(
+        (asked(&app, &token).await.status.as_u16(), asked(&app, &of_new).await.status.as_u16()),
+        (200, 401)
+    );
+    assert_eq!(net.fetches(), 0);
+    // Other keys take their place; what is no set does not.
+    assert!(app.state.give_issuer_keys(0, &set(&new)).is_none(), "its keys are fetched");
+    assert!(app.state.give_issuer_keys(1, b"{}").is_some_and(|given| given.is_err()));
+    assert_eq!(asked(&app, &token).await.status, 200);
+    assert_eq!(app.state.give_issuer_keys(1, &set(&new)), Some(Ok(1)));
+    assert_eq!(
+        (asked(&app, &token).await.status.as_u16(), asked(&app, &of_new).await.status.as_u16()),
+        (401, 200)
+    );
+    assert_eq!(net.fetches(), 0);
+}
+
+#[tokio::test]
+async fn the_book_says_which_organisation_there_is() {
+    let net = network();
+    let app = app(&net).await;
+    let (entra, keycloak) = (v2(&json!({})), of_keycloak(&json!({})));
+    assert_eq!(asked(&app, &entra).await.status, 200);
+    // By its name, in any case, as it is now.
+    app.commit(Change::RenameOrganisation(ACME, "Acme Corp".into())).await;
+    for token in [&entra, &keycloak] {
+        assert_eq!(asked(&app, token).await.status, 401);
+    }
+    app.commit(Change::RenameOrganisation(ACME, "ACME".into())).await;
+    assert_eq!(asked(&app, &entra).await.status, 200);
+    app.commit(Change::RemoveOrganisation(ACME)).await;
+    assert_eq!(asked(&app, &entra).await.status, 401);
+    assert_eq!(asked(&app, &of_oidc(&json!({}))).await.status, 404, "the other organisation is there still");
+}
+
+#[tokio::test]
+async fn calls_are_counted_for_the_application() {
+    let net = network();
+    let calls = |calls| CallLimit::parse(calls).expect("a limit");
+    let limits =
+        BTreeMap::from([(CLIENT.to_owned(), CallLimits { per_minute: calls("3"), per_hour: calls("off") })]);
+    let settings = Settings {
+        issuers: vec![OutsideIssuer { limits, ..entra() }, keycloak()],
+        limits: Limits { per_minute: Some(2), per_hour: None },
+        ..Settings::default()
+    };
+    let app = TestApp::with_fetch(settings, net.fetch()).await;
+    let iss = format!("{AUTHORITY}/{TENANT}/v2.0");
+    add_role(&app, ACME, &[(&iss, MemberKind::User, USER)]).await;
+    // Both shapes and all users of one application: one count. Refused calls do not count.
+    let another = "6d6d6d6d-0000-4000-8000-00000000000d";
+    for (token, status) in [
+        (v2(&json!({"roles": null})), 403),
+        (of_user(&json!({"oid": "nobody"})), 403),
+        (v2(&json!({})), 200),
+        (v1(&json!({})), 200),
+        (of_user(&json!({})), 200),
+        (of_user(&json!({})), 429),
+        (v1(&json!({})), 429),
+        (v2(&json!({"azp": another})), 200),
+        (v2(&json!({"azp": another})), 200),
+        (v2(&json!({"azp": another})), 429),
+        (of_keycloak(&json!({"azp": CLIENT, "client_id": CLIENT, "preferred_username": null})), 200),
+    ] {
+        let reply = asked(&app, &token).await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
+    let at_limit = "seenby_limit_applications_at{limit=\"minute\"} 2";
+    let metrics = app.anonymous("/metrics").await.text();
+    assert!(metrics.contains(at_limit), "{metrics}");
+    // In another organisation the same application is another.
+    let other =
+        json!({"tid": TENANT_OF_OTHER.to_string(), "iss": format!("{AUTHORITY}/{TENANT_OF_OTHER}/v2.0")});
+    assert_eq!(asked(&app, &v2(&other)).await.status, 404);
+}
