@@ -61,4 +61,4 @@ pub use settings::{Limits, Settings, UnknownIp};
 pub use state::{Clock, Entropy, Machine, Millis, State};
 pub use tls::{Tls, TlsError};
 pub use token::TokenRefusal;
-pub use upkeep::UpkeepError;
+pub use upkeep::{UpkeepError, add_signing_key};

@@ -15,6 +15,8 @@ mod house;
 mod ingest;
 mod output;
 mod pair;
+mod password;
+mod sealing;
 mod settings;
 mod store;
 

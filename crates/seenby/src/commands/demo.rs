@@ -23,6 +23,7 @@ use crate::hint;
 use crate::house::{House, shown};
 use crate::ingest::{Input, Plan};
 use crate::output::{Output, counted, grouped, note};
+use crate::sealing;
 
 /// See it work: a simulated fleet of 1,000 devices, its logs, the server and a question to paste
 #[derive(Args, Debug)]
@@ -125,7 +126,8 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
     let listener = listen(([127, 0, 0, 1], 0).into(), "--listen").await?;
     // It asks itself, without a proxy.
     context.settings.proxy_protocol = false;
-    let server = Server::new(listener.into(), &context.settings)?;
+    let sealing = sealing::key(&context.settings, &folder)?;
+    let server = Server::new(listener.into(), &context.settings, sealing)?;
     let url = server.url();
     let opening = async { Ok(house) };
     if !args.exit {

@@ -25,6 +25,7 @@ use crate::figures;
 use crate::hint;
 use crate::house::{House, random_uuid, shown};
 use crate::pair::Pair;
+use crate::sealing;
 use crate::settings::{LogFormat, Settings};
 use crate::store::{AnyDirectory, AnyStore};
 
@@ -82,6 +83,7 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     start_logging(&context.settings, "info")?;
     let path = context.data_dir()?;
     let served = args.pair(&context.settings, &path).map(Pair::open).transpose()?;
+    let sealing = sealing::key(&context.settings, &path)?;
     let metrics = match args.metrics_listen.or(context.settings.metrics_listen) {
         Some(address) => Some(listen(address, "--metrics-listen").await?),
         None => None,
@@ -98,7 +100,7 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
         let opened = tokio::task::spawn_blocking(move || runtime.block_on(House::hold(&path)));
         opened.await.context("the data folder was not opened")?
     };
-    let server = Server::new(listeners, &context.settings)?;
+    let server = Server::new(listeners, &context.settings, sealing)?;
     let (url, metrics_url) = (server.url(), server.metrics_url()?);
     if metrics_url.is_none() && !server.has_metrics_for_callers() {
         tracing::info!("/metrics is not served where others come; give it a listener with --metrics-listen");
@@ -134,7 +136,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// Prepares a server on its listeners.
-    pub(crate) fn new(listeners: api::Listeners, settings: &Settings) -> Result<Server, Failure> {
+    pub(crate) fn new(
+        listeners: api::Listeners,
+        settings: &Settings,
+        sealing: Option<api::SealingKey>,
+    ) -> Result<Server, Failure> {
         let address = listeners.main.local_addr().context("the listening address is not known")?;
         let machine = api::Machine {
             wall: Arc::new(|| api::Millis(clock::now_millis())),
@@ -142,7 +148,7 @@ impl Server {
             steady_id: clock::boot().map_or_else(random_uuid, Ok)?,
             entropy: Arc::new(fill_random),
         };
-        let settings = api_settings(settings);
+        let settings = api::Settings { sealing_key: sealing, ..api_settings(settings) };
         let state = api::State::starting(settings.clone(), machine);
         Ok(Server { listeners, settings, address, state })
     }
@@ -179,11 +185,11 @@ impl Server {
         mut stop: Stop,
         ready: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Server { listeners, address, state, .. } = self;
+        let Server { listeners, settings, address, state } = self;
         let (stopping, stopped) = watch::channel(false);
         let mut serving = tokio::spawn(api::serve(listeners, state.clone(), is_told(stopped.clone())));
         let open = tokio::select! {
-            house = opening => Some(Open::new(house?, &state, stopped).await?),
+            house = opening => Some(Open::new(house?, &state, settings.sealing_key.as_ref(), stopped).await?),
             signal = stop.signalled() => {
                 tracing::info!(signal, "stopping before the data folder was open");
                 None
@@ -231,8 +237,10 @@ impl Open {
     async fn new(
         house: House,
         state: &api::State<AnyStore, AnyDirectory>,
+        sealing: Option<&api::SealingKey>,
         stopped: watch::Receiver<bool>,
     ) -> Result<Open, Failure> {
+        sealing::check(&*house.book().await?, sealing)?;
         upkeep_once(state, &house.directory).await.exit_with(Exit::Unavailable)?;
         let control = control::Listening::bind(&house.path)
             .with_context(|| format!("the control socket in {} cannot be made", shown(&house.path)))
@@ -340,6 +348,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         trusted_proxies: written.trusted_proxies.clone(),
         proxy_protocol: settings.proxy_protocol,
         extra_resources: written.extra_resources.clone(),
+        signing_key_lifetime: settings.signing_key_lifetime,
         connections_max: connections_max(),
         ..api::Settings::default()
     }
