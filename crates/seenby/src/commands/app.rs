@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 use sighting::{
@@ -122,47 +122,45 @@ pub(crate) struct AddArgs {
 
 /// Whatever is named replaces what was; the rest stays.
 #[derive(Args, Debug)]
-#[group(skip)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true))]
 pub(crate) struct ChangeArgs {
     /// Its name or client id
     #[arg(value_name = "NAME|CLIENT-ID")]
     application: String,
     /// All that it may do for itself from now on
-    #[arg(long = "permission", value_name = "PERMISSION", value_parser = permissions(), group = "change")]
+    #[arg(long = "permission", value_name = "PERMISSION", value_parser = permissions())]
     permissions: Vec<String>,
     /// It may do nothing for itself from now on
-    #[arg(long, conflicts_with = "permissions", group = "change")]
+    #[arg(long, conflicts_with = "permissions")]
     no_permissions: bool,
     /// All that people may do through it from now on
-    #[arg(long = "delegated", value_name = "PERMISSION", value_parser = permissions(), group = "change")]
+    #[arg(long = "delegated", value_name = "PERMISSION", value_parser = permissions())]
     delegated: Vec<String>,
     /// People may do nothing through it from now on
-    #[arg(long, conflicts_with = "delegated", group = "change")]
+    #[arg(long, conflicts_with = "delegated")]
     no_delegated: bool,
     /// All places where people are sent back to from now on
-    #[arg(long = "redirect-uri", value_name = "URI", value_parser = parse_uri, group = "change")]
+    #[arg(long = "redirect-uri", value_name = "URI", value_parser = parse_uri)]
     redirect_uris: Vec<RedirectUri>,
     /// People are sent back nowhere: they cannot sign in with a browser
-    #[arg(long, conflicts_with = "redirect_uris", group = "change")]
+    #[arg(long, conflicts_with = "redirect_uris")]
     no_redirect_uris: bool,
     /// People may sign in with a code that they type on another device
-    #[arg(long, group = "change")]
+    #[arg(long)]
     device_code: bool,
     /// They may not
-    #[arg(long, conflicts_with = "device_code", group = "change")]
+    #[arg(long, conflicts_with = "device_code")]
     no_device_code: bool,
     /// It may ask people for their password and send it on
-    #[arg(long, group = "change")]
+    #[arg(long)]
     password_grant: bool,
     /// It may not
-    #[arg(long, conflicts_with = "password_grant", group = "change")]
+    #[arg(long, conflicts_with = "password_grant")]
     no_password_grant: bool,
     /// It can keep no secret; only for one that has none
-    #[arg(long, group = "change")]
+    #[arg(long)]
     public: bool,
     /// It can keep a secret; `app rotate` makes one
-    #[arg(long, conflicts_with = "public", group = "change")]
+    #[arg(long, conflicts_with = "public")]
     no_public: bool,
 }
 
@@ -170,6 +168,19 @@ impl ChangeArgs {
     /// Its permissions, if they change.
     fn permissions(&self) -> Option<BTreeSet<Permission>> {
         (self.no_permissions || !self.permissions.is_empty()).then(|| parsed(&self.permissions))
+    }
+
+    /// Whether any change was typed, if only to what is so already.
+    fn says_anything(&self) -> bool {
+        let flags = [
+            (self.device_code, self.no_device_code),
+            (self.password_grant, self.no_password_grant),
+            (self.public, self.no_public),
+            (self.no_permissions, self.no_delegated),
+            (self.no_redirect_uris, !self.redirect_uris.is_empty()),
+            (!self.permissions.is_empty(), !self.delegated.is_empty()),
+        ];
+        flags.iter().any(|(one, other)| *one || *other)
     }
 
     /// How people sign in, if that changes.
@@ -365,8 +376,8 @@ async fn add_typed(house: &House, organisation: &Organisation, args: AddArgs) ->
         client_secret: secret.map(|(plain, _)| plain.reveal().to_owned()),
         certificates: application.certificates.iter().map(|it| hex(&it.sha256)).collect(),
     };
+    house.commit(Change::AddApplication(application.clone())).await?;
     advise(&application);
-    house.commit(Change::AddApplication(application)).await?;
     Ok(added)
 }
 
@@ -402,6 +413,13 @@ async fn change(
         )));
     }
     let (permissions, sign_in) = (args.permissions(), args.sign_in(&application.sign_in));
+    if permissions.is_none() && sign_in.is_none() && !args.says_anything() {
+        return Err(Failure::usage(format!(
+            "say what changes: --permission, --delegated, --redirect-uri, --device-code, --password-grant, --public, or --no-… \
+             of these; `{}` shows all",
+            hint::run("app change --help").about_none()
+        )));
+    }
     if permissions.is_some() || sign_in.is_some() {
         house.commit(Change::ChangeApplication { application: id, permissions, sign_in }).await?;
     }

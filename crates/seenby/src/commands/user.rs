@@ -16,7 +16,7 @@ use crate::clock;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hint::{self, quote};
 use crate::house::{House, random_uuid};
-use crate::output::{counted, table};
+use crate::output::{counted, note, table};
 use crate::password;
 
 /// What to do with users and groups.
@@ -141,7 +141,8 @@ pub(crate) async fn run(command: UserCommand, mut context: Context) -> Outcome {
             let (password, made) = password.password()?;
             let id = add(&house, &organisation, &name, &password, &roles).await?;
             if roles.is_empty() {
-                crate::output::note("They may do nothing yet; `role grant` or --role lets them.");
+                let grant = hint::run(format!("role grant ROLE --user {}", quote(&name)));
+                note(&format!("They may do nothing yet; `{grant}` lets them."));
             }
             let sentence = format!("Added user '{}'.", escape(&name));
             let credentials = credentials(&organisation, id, &name, made.as_deref());

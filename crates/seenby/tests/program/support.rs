@@ -13,7 +13,8 @@ use tempfile::TempDir;
 /// The binary, with none of the caller's settings.
 pub(crate) fn seenby(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seenby"));
-    for variable in ["SEENBY_DATA", "SEENBY_SETTINGS", "SEENBY_LOG", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
+    let ours = ["SEENBY_DATA", "SEENBY_SETTINGS", "SEENBY_LOG", "SEENBY_KEY_FILE"];
+    for variable in ours.iter().chain(&["XDG_DATA_HOME", "XDG_CONFIG_HOME"]) {
         command.env_remove(variable);
     }
     command.env("HOME", home).env("TZ", "UTC").env("NO_COLOR", "1").current_dir(home).stdin(Stdio::null());
