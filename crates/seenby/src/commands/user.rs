@@ -146,7 +146,7 @@ pub(crate) async fn run(command: UserCommand, mut context: Context) -> Outcome {
             }
             let sentence = format!("Added user '{}'.", escape(&name));
             let credentials = credentials(&organisation, id, &name, made.as_deref());
-            tell(&sentence, &credentials, &mut context).map_err(|failure| lost(&name, &failure))
+            tell(&sentence, &credentials, &mut context)
         }
         UserCommand::Password { user, password } => {
             let user = find(&book, &organisation, &user)?;
@@ -156,7 +156,7 @@ pub(crate) async fn run(command: UserCommand, mut context: Context) -> Outcome {
             house.commit(change).await?;
             let sentence = format!("'{}' has a new password.", escape(&user.name));
             let credentials = credentials(&organisation, user.id, &user.name, made.as_deref());
-            tell(&sentence, &credentials, &mut context).map_err(|failure| lost(&user.name, &failure))
+            tell(&sentence, &credentials, &mut context)
         }
         UserCommand::Remove { account: Some(user), yes, .. } => {
             remove(&house, find(&book, &organisation, &user)?, &book, yes, &mut context).await
@@ -352,6 +352,16 @@ fn credentials<'a>(
 }
 
 fn tell(sentence: &str, credentials: &Credentials<'_>, context: &mut Context) -> Outcome {
+    let told = try_tell(sentence, credentials, context);
+    // One that was read is known to whoever wrote it.
+    let is_lost = |failure| match credentials.password {
+        Some(_) => lost(credentials.name, &failure),
+        None => failure,
+    };
+    told.map_err(is_lost)
+}
+
+fn try_tell(sentence: &str, credentials: &Credentials<'_>, context: &mut Context) -> Outcome {
     if context.global.json {
         context.output.json(credentials)?;
         return Ok(Exit::Done);
