@@ -1,7 +1,7 @@
 //! `seenby key`: the keys that this server's own tokens are signed with, and the file of the key that they are encrypted under.
 //! Refuses to hold: how keys are made and encrypted (the HTTP room), when the server makes another, and private keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -75,7 +75,7 @@ pub(crate) async fn run(command: KeyCommand, mut context: Context) -> Outcome {
         KeyCommand::List => list(&mut context).await,
         KeyCommand::Rotate { lost_key_file } => rotate(lost_key_file, &mut context).await,
         KeyCommand::Remove { kid, yes } => remove(&kid, yes, &mut context).await,
-        KeyCommand::NewFile { file } => new_file(file, &mut context),
+        KeyCommand::NewFile { file } => new_file(&file, &mut context),
     }
 }
 
@@ -177,10 +177,10 @@ fn find<'a>(book: &'a Book, typed: &str) -> Result<&'a SigningKey, Failure> {
     }
 }
 
-fn new_file(file: PathBuf, context: &mut Context) -> Outcome {
+fn new_file(file: &Path, context: &mut Context) -> Outcome {
     let data = context.data_dir()?;
-    sealing::make(&file, &data)?;
-    let file = hint::absolute(&file);
+    sealing::make(file, &data)?;
+    let file = hint::absolute(file);
     if context.global.json {
         context.output.json(&json!({ "key_file": file.display().to_string() }))?;
         return Ok(Exit::Done);

@@ -134,7 +134,9 @@ pub(crate) async fn run(command: UserCommand, mut context: Context) -> Outcome {
     let book = house.book().await?;
     match command {
         UserCommand::List => list(&book, &organisation, &mut context),
-        UserCommand::Show { user } => show(find(&book, &organisation, &user)?, &book, &mut context),
+        UserCommand::Show { user } => {
+            show(find(&book, &organisation, &user)?, &book, &organisation, &mut context)
+        }
         UserCommand::Add { name, roles, password } => {
             let roles = roles.iter().map(|role| role::find(&book, &organisation, role));
             let roles: Vec<&Role> = roles.collect::<Result<_, _>>()?;
@@ -263,11 +265,27 @@ fn held<'a>(book: &'a Book, organisation: &Organisation) -> BTreeMap<Member, Hel
     all
 }
 
+/// Somebody who has an account or a role.
+struct Somebody<'a> {
+    member: Member,
+    held: Held<'a>,
+    account: Option<&'a User>,
+}
+
+impl Somebody<'_> {
+    fn json<'a>(&'a self, book: &Book) -> Shown<'a> {
+        Shown {
+            member: ShownMember::of(&self.member, book),
+            roles: &self.held.roles,
+            permissions: self.held.permissions(),
+            created_at: self.account.map(|user| user.created_at.to_string()),
+            password_set_at: self.account.map(|user| user.password_set_at.to_string()),
+        }
+    }
+}
+
 /// Accounts in the order of their names, then everybody else who has a role.
-fn everybody<'a>(
-    book: &'a Book,
-    organisation: &Organisation,
-) -> Result<Vec<(Member, Held<'a>, Option<&'a User>)>, Failure> {
+fn everybody<'a>(book: &'a Book, organisation: &Organisation) -> Result<Vec<Somebody<'a>>, Failure> {
     let mut held = held(book, organisation);
     let mut accounts: Vec<&User> =
         book.users.values().filter(|user| user.organisation == organisation.id).collect();
@@ -275,34 +293,24 @@ fn everybody<'a>(
     let mut all = Vec::new();
     for user in accounts {
         let member = member_of(user.id)?;
-        let roles = held.remove(&member).unwrap_or_default();
-        all.push((member, roles, Some(user)));
+        let held = held.remove(&member).unwrap_or_default();
+        all.push(Somebody { member, held, account: Some(user) });
     }
-    all.extend(held.into_iter().map(|(member, roles)| (member, roles, None)));
+    all.extend(held.into_iter().map(|(member, held)| Somebody { member, held, account: None }));
     Ok(all)
-}
-
-fn json<'a>(member: &Member, held: &'a Held<'a>, user: Option<&User>, book: &Book) -> Shown<'a> {
-    Shown {
-        member: ShownMember::of(member, book),
-        roles: &held.roles,
-        permissions: held.permissions(),
-        created_at: user.map(|user| user.created_at.to_string()),
-        password_set_at: user.map(|user| user.password_set_at.to_string()),
-    }
 }
 
 fn list(book: &Book, organisation: &Organisation, context: &mut Context) -> Outcome {
     let all = everybody(book, organisation)?;
     if context.global.json {
-        let shown = all.iter().map(|(member, held, user)| json(member, held, *user, book));
+        let shown = all.iter().map(|somebody| somebody.json(book));
         context.output.json(&shown.collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     let mut rows = table(&["name", "kind", "issuer", "roles", "permissions", "id"]);
-    for (member, held, user) in &all {
+    for Somebody { member, held, account } in &all {
         rows.add_row([
-            user.map_or("-".to_owned(), |user| escape(&user.name).into_owned()),
+            account.map_or("-".to_owned(), |user| escape(&user.name).into_owned()),
             member.kind.name().to_owned(),
             escape(&member.issuer.to_string()).into_owned(),
             escape(&held.roles.join(", ")).into_owned(),
@@ -314,19 +322,15 @@ fn list(book: &Book, organisation: &Organisation, context: &mut Context) -> Outc
     Ok(Exit::Done)
 }
 
-fn show(user: &User, book: &Book, context: &mut Context) -> Outcome {
+fn show(user: &User, book: &Book, organisation: &Organisation, context: &mut Context) -> Outcome {
     let member = member_of(user.id)?;
-    let roles = book.roles.values().filter(|role| role.members.contains(&member));
-    let mut held = Held::default();
-    for role in roles {
-        held.roles.push(&role.name);
-        held.permissions.extend(&role.permissions);
-    }
-    held.roles.sort_by_key(|name| name.to_lowercase());
+    let held = held(book, organisation).remove(&member).unwrap_or_default();
+    let somebody = Somebody { member, held, account: Some(user) };
     if context.global.json {
-        context.output.json(&json(&member, &held, Some(user), book))?;
+        context.output.json(&somebody.json(book))?;
         return Ok(Exit::Done);
     }
+    let held = &somebody.held;
     let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
     context.output.line(escape(&user.name))?;
     for (name, value) in [
