@@ -36,7 +36,7 @@ check: fmt lint unit ## format, lints and tests; no downloads but crates
 test: setup check test-clients docs deny machete demo-run ## install what is missing, then everything that CI runs
 	@echo "make test: all passed"
 
-test-clients: ## Microsoft's own libraries for Python against a server over TLS (says so where they are out of reach)
+test-clients: ## Microsoft's libraries for Python and OASIS's schemas of OData against a server (says so where out of reach)
 	crates/seenby/tests/clients/run
 
 bench: ## measure this machine (QUICK=1: in a few minutes)

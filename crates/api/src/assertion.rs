@@ -85,7 +85,7 @@ fn second(unix: i64) -> Second {
 
 /// Why an assertion proves nothing. Callers are told that much: it is their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum AssertionRefusal {
+pub enum AssertionRefusal {
     /// It is no JWT with the right claims.
     Malformed,
     /// It is signed by another algorithm than RS256 or PS256, or wants to bring its own key.

@@ -11,6 +11,7 @@ use sighting::{
     Application, ApplicationId, Book, Directory, Organisation, OrganisationId, Permission, Store,
 };
 
+use crate::called::AtEndpoint;
 use crate::error::ApiError;
 use crate::limits::Standing;
 use crate::query;
@@ -70,6 +71,10 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
         let token = token_of(&parts.headers, &parts.uri).map_err(ApiError::Unauthorized)?;
         let book = open.directory.book().await?;
         let claims = claims_of(state.shared(), &book, token).map_err(ApiError::Unauthorized)?;
+        let endpoint = parts.extensions.get::<AtEndpoint>().map(|at| &*at.0);
+        if !state.shared().is_taken_at(endpoint, &claims.audience) {
+            return Err(ApiError::Unauthorized(TokenRefusal::Audience));
+        }
         let holder = Holder::Application(claims.application);
         if let Some(noted) = parts.extensions.get::<Noted>() {
             let _ = noted.0.principal.set(Principal { organisation: claims.organisation, holder });

@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use crate::called::Scheme;
+use crate::called::{Reached, Scheme};
 use crate::state::Shared;
 
 /// The largest head of a request: a 16 KiB token beside the usual headers must fit, to be refused with a reason.
@@ -67,6 +67,7 @@ pub(crate) async fn stopping(phases: &mut watch::Receiver<Phase>) {
 pub(crate) struct Connection {
     /// Who called, as far as is known.
     pub(crate) peer: SocketAddr,
+    pub(crate) reached: Reached,
     pub(crate) scheme: Scheme,
     /// The peer chose HTTP/2.
     pub(crate) is_http2: bool,
@@ -81,11 +82,12 @@ pub(crate) struct Connection {
 impl Connection {
     /// Answers until either side ends it.
     pub(crate) async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Connection { peer, scheme, is_http2, service, shared, requests, phases } = self;
+        let Connection { peer, reached, scheme, is_http2, service, shared, requests, phases } = self;
         let settings = &shared.settings;
         let activity = Arc::new(Activity::new());
         let caller = Caller {
             peer,
+            reached,
             scheme,
             service,
             requests,
@@ -193,6 +195,7 @@ async fn to_be_cut(mut phases: watch::Receiver<Phase>, activity: &Activity) {
 #[derive(Clone)]
 struct Caller {
     peer: SocketAddr,
+    reached: Reached,
     scheme: Scheme,
     service: Router,
     requests: Arc<Semaphore>,
@@ -223,6 +226,7 @@ impl Caller {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(self.peer));
         request.extensions_mut().insert(self.scheme);
+        request.extensions_mut().insert(self.reached);
         self.service.oneshot(request).await
     }
 }

@@ -1,6 +1,5 @@
 //! How clients find the built-in issuer: discovery documents and the public keys. Refuses to hold: endpoints that are
-//! not served as something a client may call today (the authorization endpoint is named because clients refuse a
-//! document without one).
+//! not served.
 //!
 //! `issuer` is stable (what tokens carry); the endpoints follow the host that was called, so that a client reaches
 //! them by the name that it knows.
@@ -8,13 +7,14 @@
 use axum::Json;
 use axum::extract::State as Held;
 use axum::response::{IntoResponse, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use sighting::{Directory, Store};
+use sighting::{Directory, Store, Uuid};
 use utoipa::ToSchema;
 
 use crate::called::Called;
 use crate::error::{ApiError, Envelope};
-use crate::issuer::{Tenant, find_organisation};
+use crate::issuer::{GrantType, Tenant};
 use crate::keys::KeySet;
 use crate::mint::{Shape, issuer};
 use crate::oauth::{Body, OAuthError};
@@ -31,13 +31,19 @@ struct Document {
     issuer: String,
     authorization_endpoint: String,
     token_endpoint: String,
+    device_authorization_endpoint: String,
     jwks_uri: String,
-    grant_types_supported: [&'static str; 1],
+    scopes_supported: [&'static str; 3],
+    grant_types_supported: Vec<&'static str>,
     response_types_supported: [&'static str; 1],
-    response_modes_supported: [&'static str; 1],
+    response_modes_supported: [&'static str; 3],
+    code_challenge_methods_supported: [&'static str; 1],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: [&'static str; 1],
-    token_endpoint_auth_methods_supported: [&'static str; 2],
+    token_endpoint_auth_methods_supported: [&'static str; 4],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 2],
+    claims_supported: [&'static str; 10],
+    request_uri_parameter_supported: bool,
 }
 
 /// How to find the issuer, v2 form
@@ -45,15 +51,15 @@ struct Document {
     get,
     path = "/{tenant}/v2.0/.well-known/openid-configuration",
     tag = ISSUER,
-    params(("tenant" = String, Path, description = "The organisation's id or name, or an alias")),
-    responses((status = 200, description = "The discovery document", body = Document), (status = 400, description = "There is no such tenant", body = Body), (status = 503, description = "Not ready; see Retry-After", body = Body))
+    params(("tenant" = String, Path, description = "The organisation's id; any other word stands for every organisation")),
+    responses((status = 200, description = "The discovery document", body = Document), (status = 503, description = "Not ready; see Retry-After", body = Body))
 )]
 pub(crate) async fn document_v2<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
     Called(called): Called,
 ) -> Result<Response, OAuthError> {
-    document(&state, &tenant, &called, Shape::V2).await
+    document(&state, &tenant, &called, Shape::V2)
 }
 
 /// How to find the issuer, v1 form
@@ -61,30 +67,29 @@ pub(crate) async fn document_v2<S: Store + 'static, D: Directory + 'static>(
     get,
     path = "/{tenant}/.well-known/openid-configuration",
     tag = ISSUER,
-    params(("tenant" = String, Path, description = "The organisation's id or name, or an alias")),
-    responses((status = 200, description = "The discovery document", body = Document), (status = 400, description = "There is no such tenant", body = Body), (status = 503, description = "Not ready; see Retry-After", body = Body))
+    params(("tenant" = String, Path, description = "The organisation's id; any other word stands for every organisation")),
+    responses((status = 200, description = "The discovery document", body = Document), (status = 503, description = "Not ready; see Retry-After", body = Body))
 )]
 pub(crate) async fn document_v1<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
     Called(called): Called,
 ) -> Result<Response, OAuthError> {
-    document(&state, &tenant, &called, Shape::V1).await
+    document(&state, &tenant, &called, Shape::V1)
 }
 
-async fn document<S: Store, D: Directory>(
+fn document<S: Store, D: Directory>(
     state: &State<S, D>,
     tenant: &str,
     called: &str,
     shape: Shape,
 ) -> Result<Response, OAuthError> {
-    let book =
-        state.open()?.directory.book().await.map_err(|error| OAuthError::Unavailable(error.to_string()))?;
-    let organisation = find_organisation(&book, tenant)?;
-    // The path names the tenant as the book does, or by the alias that the client used.
-    let (named, path) = match organisation {
-        Some(id) => (id.to_string(), id.to_string()),
-        None => (ANY_TENANT.to_owned(), tenant.to_owned()),
+    state.open()?;
+    // Any id is answered as if it were a tenant's, any other word as if it stood for every tenant: who is served here is
+    // nobody's to find out.
+    let (named, path) = match Uuid::try_parse(tenant) {
+        Ok(id) => (id.to_string(), id.to_string()),
+        Err(_) => (ANY_TENANT.to_owned(), utf8_percent_encode(tenant, NON_ALPHANUMERIC).to_string()),
     };
     let oauth = match shape {
         Shape::V1 => format!("{called}/{path}/oauth2"),
@@ -99,12 +104,35 @@ async fn document<S: Store, D: Directory>(
         authorization_endpoint: format!("{oauth}/authorize"),
         token_endpoint: format!("{oauth}/token"),
         jwks_uri: format!("{called}/{path}/discovery/{keys}"),
-        grant_types_supported: ["client_credentials"],
+        device_authorization_endpoint: format!("{oauth}/devicecode"),
+        scopes_supported: ["openid", "profile", "offline_access"],
+        grant_types_supported: GrantType::NAMES.iter().map(|(name, _)| *name).collect(),
         response_types_supported: ["code"],
-        response_modes_supported: ["query"],
+        response_modes_supported: ["query", "fragment", "form_post"],
+        code_challenge_methods_supported: ["S256"],
         subject_types_supported: ["pairwise"],
         id_token_signing_alg_values_supported: ["RS256"],
-        token_endpoint_auth_methods_supported: ["client_secret_post", "client_secret_basic"],
+        token_endpoint_auth_methods_supported: [
+            "client_secret_post",
+            "client_secret_basic",
+            "private_key_jwt",
+            "none",
+        ],
+        token_endpoint_auth_signing_alg_values_supported: ["RS256", "PS256"],
+        claims_supported: [
+            "aud",
+            "exp",
+            "iat",
+            "iss",
+            "name",
+            "nonce",
+            "oid",
+            "preferred_username",
+            "sub",
+            "tid",
+        ],
+        // What a client would have us fetch is not supported; without this line the opposite is understood.
+        request_uri_parameter_supported: false,
     };
     Ok(Json(document).into_response())
 }

@@ -50,6 +50,11 @@ pub enum ApiError {
         /// How, as a sentence.
         problem: &'static str,
     },
+    /// 421: the host that was called is none of this server's.
+    MisdirectedRequest {
+        /// What was called.
+        host: String,
+    },
     /// 401: there is no principal.
     Unauthorized(TokenRefusal),
     /// 403: the application lacks the permission.
@@ -100,6 +105,7 @@ impl ApiError {
             ApiError::InvalidIpAddress { .. }
             | ApiError::InvalidInput { .. }
             | ApiError::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            ApiError::MisdirectedRequest { .. } => StatusCode::MISDIRECTED_REQUEST,
             ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             ApiError::Forbidden { .. } | ApiError::NoUser { .. } => StatusCode::FORBIDDEN,
             ApiError::ResourceNotFound { .. } => StatusCode::NOT_FOUND,
@@ -117,6 +123,7 @@ impl ApiError {
             ApiError::InvalidIpAddress { .. } => "InvalidIpAddress",
             ApiError::InvalidInput { .. } => "InvalidInput",
             ApiError::BadRequest { .. } => "BadRequest",
+            ApiError::MisdirectedRequest { .. } => "MisdirectedRequest",
             ApiError::Unauthorized(_) => "Unauthorized",
             ApiError::Forbidden { .. } | ApiError::NoUser { .. } => "Forbidden",
             ApiError::ResourceNotFound { .. } => "ResourceNotFound",
@@ -137,6 +144,7 @@ impl ApiError {
                 format!("{parameter} must be one whole number from {least} to {most}; it is {found}.")
             }
             ApiError::BadRequest { problem } => (*problem).to_owned(),
+            ApiError::MisdirectedRequest { host } => misdirected(host),
             ApiError::Unauthorized(refusal) => unauthorized(*refusal).to_owned(),
             ApiError::Forbidden { required, roles, granted } => forbidden(*required, roles, *granted),
             ApiError::NoUser { required, scopes } => format!(
@@ -196,6 +204,14 @@ impl ApiError {
             other => Cow::Owned(other.message()),
         }
     }
+}
+
+/// Told alike at every route.
+pub(crate) fn misdirected(host: &str) -> String {
+    format!(
+        "This server does not answer as '{}'. Call it by a name that it has, or list this host under [[endpoints]] in its settings.",
+        shown(host)
+    )
 }
 
 /// A token that is not to be believed is told nothing that helps to make a better one.

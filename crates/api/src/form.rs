@@ -17,16 +17,35 @@ use crate::query;
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a description for clients; what is read is a `Form`")]
 pub(crate) struct TokenRequest {
-    /// `client_credentials`.
+    /// `client_credentials`, `authorization_code`, `refresh_token`, `urn:ietf:params:oauth:grant-type:device_code` or, where an
+    /// application may, `password`.
     grant_type: String,
     /// The application's client id.
     client_id: Option<String>,
     /// Its secret.
     client_secret: Option<String>,
-    /// For the v2 form: `{resource}/.default`.
+    /// Instead of a secret: a JWT signed with the key of one of its certificates.
+    client_assertion: Option<String>,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`.
+    client_assertion_type: Option<String>,
+    /// For the v2 form: `{resource}/.default`, for people also `{resource}/{permission}`, `openid` and `offline_access`.
     scope: Option<String>,
     /// For the v1 form: the resource.
     resource: Option<String>,
+    /// For `authorization_code`: the code.
+    code: Option<String>,
+    /// The redirect URI that it was sent to.
+    redirect_uri: Option<String>,
+    /// What its challenge was made of (PKCE).
+    code_verifier: Option<String>,
+    /// For `refresh_token`: the refresh token.
+    refresh_token: Option<String>,
+    /// For the device code: the code that the device holds.
+    device_code: Option<String>,
+    /// For `password`: the sign-in name.
+    username: Option<String>,
+    /// For `password`: the password.
+    password: Option<String>,
 }
 
 /// What a token request says. An empty field is no field.
@@ -35,8 +54,18 @@ pub(crate) struct Form {
     pub(crate) grant_type: Option<String>,
     pub(crate) client_id: Option<String>,
     pub(crate) client_secret: Option<String>,
+    pub(crate) client_assertion: Option<String>,
+    pub(crate) client_assertion_type: Option<String>,
+    pub(crate) client_info: Option<String>,
     pub(crate) scope: Option<String>,
     pub(crate) resource: Option<String>,
+    pub(crate) code: Option<String>,
+    pub(crate) redirect_uri: Option<String>,
+    pub(crate) code_verifier: Option<String>,
+    pub(crate) refresh_token: Option<String>,
+    pub(crate) device_code: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
 }
 
 /// Names the client, never its secret.
@@ -66,14 +95,24 @@ impl Form {
     }
 
     fn field(&mut self, name: &str) -> Option<(&'static str, &mut Option<String>)> {
-        match name {
-            "grant_type" => Some(("grant_type", &mut self.grant_type)),
-            "client_id" => Some(("client_id", &mut self.client_id)),
-            "client_secret" => Some(("client_secret", &mut self.client_secret)),
-            "scope" => Some(("scope", &mut self.scope)),
-            "resource" => Some(("resource", &mut self.resource)),
-            _ => None,
-        }
+        Some(match name {
+            "grant_type" => ("grant_type", &mut self.grant_type),
+            "client_id" => ("client_id", &mut self.client_id),
+            "client_secret" => ("client_secret", &mut self.client_secret),
+            "client_assertion" => ("client_assertion", &mut self.client_assertion),
+            "client_assertion_type" => ("client_assertion_type", &mut self.client_assertion_type),
+            "client_info" => ("client_info", &mut self.client_info),
+            "scope" => ("scope", &mut self.scope),
+            "resource" => ("resource", &mut self.resource),
+            "code" => ("code", &mut self.code),
+            "redirect_uri" => ("redirect_uri", &mut self.redirect_uri),
+            "code_verifier" => ("code_verifier", &mut self.code_verifier),
+            "refresh_token" => ("refresh_token", &mut self.refresh_token),
+            "device_code" => ("device_code", &mut self.device_code),
+            "username" => ("username", &mut self.username),
+            "password" => ("password", &mut self.password),
+            _ => return None,
+        })
     }
 }
 

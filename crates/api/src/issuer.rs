@@ -1,5 +1,6 @@
-//! The built-in issuer's token endpoint: client credentials with a client secret, in both published forms. Refuses to
-//! hold: other grants, tokens' contents (`token`), the form's syntax (`form`), and how a book is changed.
+//! The built-in issuer's token endpoint in both published forms: from a form and who sends it to a token, for each grant.
+//! Refuses to hold: how an application proves who it is (`client`), how people sign in (`authorize`, `device_code`,
+//! `signin`), tokens' contents (`mint`), and the form's syntax (`form`).
 //!
 //! The tenant of the path is an organisation's id or name. `common`, `organizations` and `adfs` stand for the one
 //! organisation of the application that asks: some clients know no other path.
@@ -10,24 +11,29 @@ use axum::extract::{FromRequestParts, Path, Request, State as Held};
 use axum::http::header::{CACHE_CONTROL, PRAGMA};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
-use sighting::{Application, Book, Directory, OrganisationId, Second, Store, Uuid};
+use sighting::{Book, Directory, Store, User};
 use utoipa::ToSchema;
 
-use crate::form::Form;
-use crate::form::TokenRequest;
-use crate::mint::{Grant, LIFETIME_S, Shape};
+use crate::called::Called;
+use crate::client::{self, Client, Sent};
+use crate::device_code;
+use crate::form::{Form, TokenRequest};
+use crate::keys::Key;
+use crate::mint::{self, Grant, LIFETIME_S, Shape, Subject};
 use crate::oauth::{Body, OAuthError};
 use crate::openapi::ISSUER;
+use crate::peer::Peer;
+use crate::scope::Asked;
 use crate::secret::sha256;
+use crate::session::{self, SignedIn, unavailable};
 use crate::settings::Settings;
+use crate::signin;
 use crate::state::{Shared, State};
 
-/// What an application's scope ends with: everything that the application was given.
-const DEFAULT_SCOPE: &str = "/.default";
-/// Scopes of sign-in that clients add by habit; they ask for no resource.
-const HABITUAL_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 /// The answer says one second less than the token lives, as the original's does.
 const EXPIRES_IN_S: u64 = LIFETIME_S - 1;
 
@@ -43,11 +49,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Tenant {
     }
 }
 
-/// Whether a tenant stands for every organisation.
-pub(crate) fn is_alias(tenant: &str) -> bool {
-    ["common", "organizations", "adfs"].iter().any(|alias| tenant.eq_ignore_ascii_case(alias))
-}
-
 /// A token, in the v2 form (scope)
 #[utoipa::path(
     post,
@@ -56,19 +57,22 @@ pub(crate) fn is_alias(tenant: &str) -> bool {
     params(("tenant" = String, Path, description = "The organisation's id or name; `common` and `organizations` stand for the application's own")),
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "A token", body = GrantedV2<'static>),
+        (status = 200, description = "A token", body = GrantedV2),
         (status = 400, description = "The request cannot be granted", body = Body),
-        (status = 401, description = "The secret is missing, wrong or expired", body = Body),
+        (status = 401, description = "The secret or assertion is missing, wrong or expired", body = Body),
         (status = 408, description = "The request did not arrive in time", body = Body),
+        (status = 429, description = "Too many wrong passwords; see Retry-After", body = Body),
         (status = 503, description = "Not ready; see Retry-After", body = Body),
     )
 )]
 pub(crate) async fn token_v2<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
+    Called(called): Called,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    token(&state, &tenant, Shape::V2, request).await
+    token(&state, Sent { tenant: &tenant, called: &called }, Shape::V2, peer, request).await
 }
 
 /// A token, in the v1 form (resource)
@@ -79,57 +83,50 @@ pub(crate) async fn token_v2<S: Store + 'static, D: Directory + 'static>(
     params(("tenant" = String, Path, description = "The organisation's id or name; `common` and `organizations` stand for the application's own")),
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "A token", body = GrantedV1<'static>),
+        (status = 200, description = "A token", body = GrantedV1),
         (status = 400, description = "The request cannot be granted", body = Body),
-        (status = 401, description = "The secret is missing, wrong or expired", body = Body),
+        (status = 401, description = "The secret or assertion is missing, wrong or expired", body = Body),
         (status = 408, description = "The request did not arrive in time", body = Body),
+        (status = 429, description = "Too many wrong passwords; see Retry-After", body = Body),
         (status = 503, description = "Not ready; see Retry-After", body = Body),
     )
 )]
 pub(crate) async fn token_v1<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
+    Called(called): Called,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    token(&state, &tenant, Shape::V1, request).await
+    token(&state, Sent { tenant: &tenant, called: &called }, Shape::V1, peer, request).await
 }
 
 async fn token<S: Store, D: Directory>(
     state: &State<S, D>,
-    tenant: &str,
+    sent: Sent<'_>,
     shape: Shape,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
     let (parts, body) = request.into_parts();
     let shared = state.shared();
     let form = Form::parse(&read(body, &shared.settings).await?, &parts.headers)?;
-    let book =
-        state.open()?.directory.book().await.map_err(|error| OAuthError::Unavailable(error.to_string()))?;
-    let now_s = shared.now().0 / 1_000;
-    check_grant_type(&form)?;
-    let application = find_application(&book, tenant, &form)?;
-    check_secret(application, &form, shared.now().second())?;
-    let resource = resource(shared, &form, shape)?;
-    let grant = Grant {
-        shape,
-        issuer_url: &shared.issuer_url(),
-        organisation: application.organisation,
-        application: application.id,
-        permissions: &application.permissions,
-        resource: &resource,
-        now_s,
-        unique: shared.random(),
-    };
-    let ring = shared.keys.ring(&book);
-    let signer =
-        ring.signer().ok_or_else(|| OAuthError::Internal("the book has no signing key".to_owned()))?;
-    let token =
-        grant.sign(signer).ok_or_else(|| OAuthError::Internal("a token was not signed".to_owned()))?;
-    Ok(granted(shape, &token, &resource, now_s))
+    let directory = &*state.open()?.directory;
+    let book = directory.book().await.map_err(unavailable)?;
+    let grant = GrantType::of(form.grant_type.as_deref())?;
+    let client = client::authenticate(shared, directory, &book, &sent, &form).await?;
+    let asking = Asking { shared, book: &book, client, shape };
+    match grant {
+        GrantType::ClientCredentials => asking.for_itself(&form),
+        GrantType::Code => asking.with_code(directory, &form).await,
+        GrantType::RefreshToken => asking.with_refresh_token(directory, &form).await,
+        GrantType::DeviceCode => asking.with_device_code(directory, &form).await,
+        GrantType::Password => asking.with_password(directory, &form, peer).await,
+    }
 }
 
 /// The whole body, within its bounds of size and time.
-async fn read(body: HttpBody, settings: &Settings) -> Result<Vec<u8>, OAuthError> {
+pub(crate) async fn read(body: HttpBody, settings: &Settings) -> Result<Vec<u8>, OAuthError> {
     let reading = Limited::new(body, settings.form_bytes_max).collect();
     let read =
         tokio::time::timeout(settings.form_timeout, reading).await.map_err(|_| OAuthError::SlowBody)?;
@@ -140,113 +137,300 @@ async fn read(body: HttpBody, settings: &Settings) -> Result<Vec<u8>, OAuthError
     }
 }
 
-fn check_grant_type(form: &Form) -> Result<(), OAuthError> {
-    match form.grant_type.as_deref() {
-        Some("client_credentials") => Ok(()),
-        Some(other) => Err(OAuthError::UnsupportedGrant(other.to_owned())),
-        None => Err(OAuthError::Missing("grant_type")),
+/// The grants that are given here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum GrantType {
+    ClientCredentials,
+    Code,
+    RefreshToken,
+    DeviceCode,
+    Password,
+}
+
+impl GrantType {
+    /// By their names.
+    pub(crate) const NAMES: [(&'static str, GrantType); 6] = [
+        ("client_credentials", GrantType::ClientCredentials),
+        ("authorization_code", GrantType::Code),
+        ("refresh_token", GrantType::RefreshToken),
+        ("urn:ietf:params:oauth:grant-type:device_code", GrantType::DeviceCode),
+        // As the v1 form had it.
+        ("device_code", GrantType::DeviceCode),
+        ("password", GrantType::Password),
+    ];
+
+    fn of(name: Option<&str>) -> Result<GrantType, OAuthError> {
+        let name = name.ok_or(OAuthError::Missing("grant_type"))?;
+        let mut known = GrantType::NAMES.iter();
+        let found = known.find(|(known, _)| *known == name).map(|(_, grant)| *grant);
+        found.ok_or_else(|| OAuthError::UnsupportedGrant(name.to_owned()))
     }
 }
 
-fn find_application<'a>(book: &'a Book, tenant: &str, form: &Form) -> Result<&'a Application, OAuthError> {
-    let organisation = find_organisation(book, tenant)?;
-    let id = form.client_id.as_deref().ok_or(OAuthError::Missing("client_id"))?;
-    let unknown = || OAuthError::UnknownApplication(id.to_owned());
-    let uuid = Uuid::try_parse(id).map_err(|_| unknown())?;
-    book.applications
-        .get(&sighting::ApplicationId(uuid))
-        .filter(|application| {
-            organisation.is_none_or(|organisation| application.organisation == organisation)
-        })
-        .ok_or_else(unknown)
+/// An application that proved who it is, and asks.
+struct Asking<'a> {
+    shared: &'a Shared,
+    book: &'a Book,
+    client: Client<'a>,
+    shape: Shape,
 }
 
-/// The organisation of a tenant; `None` for an alias, which stands for any.
-pub(crate) fn find_organisation(book: &Book, tenant: &str) -> Result<Option<OrganisationId>, OAuthError> {
-    match book.organisation(tenant) {
-        Some(organisation) => Ok(Some(organisation.id)),
-        None if is_alias(tenant) => Ok(None),
-        None => Err(OAuthError::UnknownTenant(tenant.to_owned())),
+/// What a person's client gets beside the token.
+#[derive(Default)]
+struct Beside {
+    /// The session that a refresh token is made of.
+    session: Option<String>,
+    nonce: Option<String>,
+    client_info: bool,
+}
+
+impl Asking<'_> {
+    fn for_itself(&self, form: &Form) -> Result<Response, OAuthError> {
+        let application = self.client.application;
+        if application.sign_in.public {
+            return Err(OAuthError::FlowOff("client credentials: it is public"));
+        }
+        let (resource, scope) = (form.resource.as_deref(), form.scope.as_deref());
+        let asked = Asked::by_application(self.shared, self.shape, resource, scope)?;
+        let subject = Subject::Application(&application.permissions);
+        let grant = self.grant(subject, &asked.resource);
+        Ok(self.reply(&grant, Granted { access_token: self.signed(&grant)?, ..Granted::default() }))
+    }
+
+    async fn with_code<D: Directory>(&self, directory: &D, form: &Form) -> Result<Response, OAuthError> {
+        let code = form.code.as_deref().ok_or(OAuthError::Missing("code"))?;
+        let application = self.client.application;
+        let (waiting, session) = session::redeem_code(self.shared, directory, code).await?;
+        let user = waiting.signed_in.user(self.book, application).ok_or(OAuthError::BadCode)?;
+        if form.redirect_uri.as_deref() != Some(&waiting.redirect_uri) {
+            return Err(OAuthError::BadCode);
+        }
+        check_verifier(waiting.challenge.as_deref(), form.code_verifier.as_deref())?;
+        let nonce = waiting.nonce;
+        let beside = Beside { session, nonce, client_info: form.client_info.is_some() };
+        self.for_user(directory, user, &waiting.asked, beside).await
+    }
+
+    async fn with_refresh_token<D: Directory>(
+        &self,
+        directory: &D,
+        form: &Form,
+    ) -> Result<Response, OAuthError> {
+        let token = form.refresh_token.as_deref().ok_or(OAuthError::Missing("refresh_token"))?;
+        let application = self.client.application;
+        // Another resource may be asked for. What cannot be had is refused before the token is exchanged.
+        let other = match (&form.resource, &form.scope) {
+            (None, None) => None,
+            (resource, scope) => {
+                let asked = Asked::for_user(self.shared, self.shape, resource.as_deref(), scope.as_deref())?;
+                asked.granted(&application.sign_in.delegated)?;
+                Some(asked)
+            }
+        };
+        let is_holders = |signed_in: &SignedIn| signed_in.user(self.book, application).is_some();
+        let resumed = session::exchange_refresh_token(self.shared, directory, token, is_holders).await?;
+        let user = resumed.signed_in.user(self.book, application).ok_or(OAuthError::BadRefreshToken)?;
+        let mut asked = other.unwrap_or(resumed.asked);
+        asked.offline = true;
+        let session = Some(resumed.session);
+        let beside = Beside { session, client_info: form.client_info.is_some(), ..Beside::default() };
+        self.for_user(directory, user, &asked, beside).await
+    }
+
+    async fn with_device_code<D: Directory>(
+        &self,
+        directory: &D,
+        form: &Form,
+    ) -> Result<Response, OAuthError> {
+        // The v1 form called it `code`.
+        let code = form.device_code.as_deref().or(form.code.as_deref());
+        let code = code.ok_or(OAuthError::Missing("device_code"))?;
+        let application = self.client.application;
+        let approved = device_code::redeem(self.shared, directory, application, code).await?;
+        let user = approved.signed_in.user(self.book, application).ok_or(OAuthError::BadDeviceCode)?;
+        let session = match approved.asked.offline {
+            true => Some(session::begin(self.shared, directory, &approved.signed_in).await?),
+            false => None,
+        };
+        let beside = Beside { session, client_info: form.client_info.is_some(), ..Beside::default() };
+        self.for_user(directory, user, &approved.asked, beside).await
+    }
+
+    async fn with_password<D: Directory>(
+        &self,
+        directory: &D,
+        form: &Form,
+        peer: Peer,
+    ) -> Result<Response, OAuthError> {
+        let application = self.client.application;
+        if !application.sign_in.password {
+            return Err(OAuthError::FlowOff("the password grant"));
+        }
+        let name = form.username.as_deref().ok_or(OAuthError::Missing("username"))?;
+        let password = form.password.as_deref().ok_or(OAuthError::Missing("password"))?;
+        let (resource, scope) = (form.resource.as_deref(), form.scope.as_deref());
+        let asked = Asked::for_user(self.shared, self.shape, resource, scope)?;
+        let organisation = application.organisation;
+        let user = signin::sign_in(self.shared, self.book, organisation, name, password, peer).await?;
+        let session = match asked.offline {
+            true => {
+                let signed_in = SignedIn::new(user, application, self.shared.now().second());
+                Some(session::begin(self.shared, directory, &signed_in).await?)
+            }
+            false => None,
+        };
+        let beside = Beside { session, client_info: form.client_info.is_some(), ..Beside::default() };
+        self.for_user(directory, user, &asked, beside).await
+    }
+
+    async fn for_user<D: Directory>(
+        &self,
+        directory: &D,
+        user: &User,
+        asked: &Asked,
+        beside: Beside,
+    ) -> Result<Response, OAuthError> {
+        let permissions = asked.granted(&self.client.application.sign_in.delegated)?;
+        let grant = self.grant(Subject::User(user, &permissions), &asked.resource);
+        let id_token = match asked.openid {
+            true => Some(self.signed_by(|key| grant.sign_id(beside.nonce.as_deref(), key))?),
+            false => None,
+        };
+        let refresh_token = match &beside.session {
+            Some(session) => Some(session::add_refresh_token(self.shared, directory, session, asked).await?),
+            None => None,
+        };
+        let granted = Granted {
+            access_token: self.signed(&grant)?,
+            scope: Some(asked.told(&permissions)),
+            refresh_token,
+            id_token,
+            client_info: mint::client_info(user).filter(|_| beside.client_info),
+        };
+        Ok(self.reply(&grant, granted))
+    }
+
+    fn grant<'b>(&'b self, subject: Subject<'b>, resource: &'b str) -> Grant<'b> {
+        let application = self.client.application;
+        Grant {
+            shape: self.shape,
+            issuer_url: self.shared.issuer_url(),
+            organisation: application.organisation,
+            application: application.id,
+            proof: self.client.proof,
+            subject,
+            resource,
+            now_s: self.shared.now().0 / 1_000,
+            unique: self.shared.random(),
+        }
+    }
+
+    fn signed(&self, grant: &Grant<'_>) -> Result<String, OAuthError> {
+        self.signed_by(|key| grant.sign(key))
+    }
+
+    fn signed_by(&self, sign: impl FnOnce(&Key) -> Option<String>) -> Result<String, OAuthError> {
+        let ring = self.shared.keys.ring(self.book);
+        let key =
+            ring.signer().ok_or_else(|| OAuthError::Internal("the book has no signing key".to_owned()))?;
+        sign(key).ok_or_else(|| OAuthError::Internal("a token was not signed".to_owned()))
+    }
+
+    fn reply(&self, grant: &Grant<'_>, granted: Granted) -> Response {
+        reply(self.shape, grant, granted)
     }
 }
 
-/// Every kept hash is compared, each in constant time, so that the answer's delay says nothing.
-fn check_secret(application: &Application, form: &Form, now: Second) -> Result<(), OAuthError> {
-    let sent = sha256(form.client_secret.as_deref().ok_or(OAuthError::NoSecret)?.as_bytes());
-    let (mut good, mut expired) = (false, false);
-    for kept in &application.secrets {
-        let same = aws_lc_rs::constant_time::verify_slices_are_equal(&kept.sha256, &sent).is_ok();
-        let current = kept.expires_at.is_none_or(|end| now <= end);
-        good |= same && current;
-        expired |= same && !current;
-    }
-    match (good, expired) {
-        (true, _) => Ok(()),
-        (false, true) => Err(OAuthError::ExpiredSecret(application.id)),
-        (false, false) => Err(OAuthError::WrongSecret(application.id)),
-    }
-}
-
-/// The resource that is asked for, exactly as it is written, if it is granted.
-fn resource(shared: &Shared, form: &Form, shape: Shape) -> Result<String, OAuthError> {
-    let resource = match (shape, &form.resource, &form.scope) {
-        (Shape::V1, Some(resource), _) => resource.as_str(),
-        (_, _, Some(scope)) => scoped_resource(scope).ok_or_else(|| OAuthError::BadScope(scope.clone()))?,
-        (Shape::V1, None, None) => return Err(OAuthError::Missing("resource")),
-        (Shape::V2, _, None) => return Err(OAuthError::Missing("scope")),
-    };
-    if shared.is_resource(resource) {
-        Ok(resource.to_owned())
-    } else {
-        Err(OAuthError::UnknownResource(resource.to_owned()))
+/// What was promised when the code was asked for must be shown now; a code without a promise needs none.
+fn check_verifier(challenge: Option<&str>, verifier: Option<&str>) -> Result<(), OAuthError> {
+    match (challenge, verifier) {
+        (None, None) => Ok(()),
+        (Some(challenge), Some(verifier)) => {
+            let found = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
+            let same = aws_lc_rs::constant_time::verify_slices_are_equal(
+                found.as_bytes(),
+                challenge.trim_end_matches('=').as_bytes(),
+            );
+            same.map_err(|_| OAuthError::BadVerifier)
+        }
+        _ => Err(OAuthError::BadVerifier),
     }
 }
 
-/// `https://r/.default` asks for `https://r`, `https://r//.default` for `https://r/`.
-fn scoped_resource(scope: &str) -> Option<&str> {
-    let mut scopes = scope.split_ascii_whitespace().filter(|scope| !HABITUAL_SCOPES.contains(scope));
-    let resource = scopes.next()?.strip_suffix(DEFAULT_SCOPE)?;
-    scopes.next().is_none().then_some(resource)
+/// What a client gets.
+#[derive(Default)]
+struct Granted {
+    access_token: String,
+    scope: Option<String>,
+    refresh_token: Option<String>,
+    id_token: Option<String>,
+    client_info: Option<String>,
 }
 
 /// A token.
 #[derive(Serialize, ToSchema)]
-struct GrantedV2<'a> {
+struct GrantedV2 {
     token_type: &'static str,
+    /// What it is good for; for people only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     expires_in: u64,
     ext_expires_in: u64,
-    access_token: &'a str,
+    access_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_info: Option<String>,
 }
 
 /// The same with numbers as strings, and a little more.
 #[derive(Serialize, ToSchema)]
-struct GrantedV1<'a> {
+struct GrantedV1 {
     token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     expires_in: String,
     ext_expires_in: String,
     expires_on: String,
     not_before: String,
-    resource: &'a str,
-    access_token: &'a str,
+    resource: String,
+    access_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_info: Option<String>,
 }
 
-fn granted(shape: Shape, access_token: &str, resource: &str, now_s: u64) -> Response {
+fn reply(shape: Shape, grant: &Grant<'_>, granted: Granted) -> Response {
+    let Granted { access_token, scope, refresh_token, id_token, client_info } = granted;
     let body = match shape {
         Shape::V2 => Json(GrantedV2 {
             token_type: "Bearer",
+            scope,
             expires_in: EXPIRES_IN_S,
             ext_expires_in: EXPIRES_IN_S,
             access_token,
+            refresh_token,
+            id_token,
+            client_info,
         })
         .into_response(),
         Shape::V1 => Json(GrantedV1 {
             token_type: "Bearer",
+            scope,
             expires_in: EXPIRES_IN_S.to_string(),
             ext_expires_in: EXPIRES_IN_S.to_string(),
-            expires_on: (now_s + LIFETIME_S).to_string(),
-            not_before: now_s.to_string(),
-            resource,
+            expires_on: (grant.now_s + LIFETIME_S).to_string(),
+            not_before: grant.now_s.to_string(),
+            resource: grant.resource.to_owned(),
             access_token,
+            refresh_token,
+            id_token,
+            client_info,
         })
         .into_response(),
     };

@@ -26,10 +26,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::bearer::{Holder, Noted, Principal};
-use crate::called::Scheme;
+use crate::called::{self, Scheme};
 use crate::error::{ApiError, Failure, shown};
 use crate::ratelimit;
-use crate::routes::{CalledUri, TOKEN_V1, TOKEN_V2};
+use crate::routes::{CalledUri, PROBES, speaks_oauth};
 use crate::state::Shared;
 
 /// The response header that carries the request id; an error's `target` and the log line have the same.
@@ -46,7 +46,7 @@ pub(crate) fn all<S: Clone + Send + Sync + 'static>(routes: Router<S>, shared: &
     let of = || Arc::clone(shared);
     routes
         .layer(from_fn_with_state(of(), drain))
-        .layer(from_fn(check_host))
+        .layer(from_fn_with_state(of(), check_host))
         .layer(from_fn_with_state(of(), limit_time))
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(from_fn_with_state(of(), observe))
@@ -80,10 +80,8 @@ async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Ne
     // A stopwatch, not a clock: it decides nothing and is only shown.
     let started = tokio::time::Instant::now();
     let mut response = next.run(request).await;
-    let failure = Failure::of(&mut response).map(|failure| match route {
-        TOKEN_V1 | TOKEN_V2 => failure.for_oauth(),
-        _ => failure,
-    });
+    let failure = Failure::of(&mut response);
+    let failure = failure.map(|failure| if speaks_oauth(route) { failure.for_oauth() } else { failure });
     if let Some(failure) = &failure {
         count_refusal(&shared, failure);
         response = rendered(failure, &response, &shared, &request_id);
@@ -218,8 +216,9 @@ async fn limit_time(Held(shared): Held<Arc<Shared>>, request: Request, next: Nex
 }
 
 /// Two hosts mean different servers to different programs on the way here. HTTP/2 has its own word for the host
-/// (`:authority`); a `Host` header beside it must be the same.
-async fn check_host(request: Request, next: Next) -> Response {
+/// (`:authority`); a `Host` header beside it must be the same. The one that is called must be ours, but for the probes:
+/// load balancers call them by any.
+async fn check_host(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(HOST).iter();
     let first = hosts.next();
     let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
@@ -228,6 +227,16 @@ async fn check_host(request: Request, next: Next) -> Response {
     };
     if hosts.next().is_some() || authority.zip(first).is_some_and(differs) {
         return ApiError::BadRequest { problem: "Send exactly one Host header." }.into_response();
+    }
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    if !route.is_some_and(|route| PROBES.contains(&route)) {
+        match called::admit(&shared, &request) {
+            Ok(None) => {}
+            Ok(Some(endpoint)) => {
+                request.extensions_mut().insert(endpoint);
+            }
+            Err(refused) => return refused.into_response(),
+        }
     }
     next.run(request).await
 }

@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::limits::Quota;
 use crate::proxied::ProxyRefusal;
+use crate::signin::SignIn;
 use crate::tls::HandshakeFailure;
 use crate::token::TokenRefusal;
 
@@ -33,6 +34,11 @@ struct Limited {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Ended {
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Because {
     reason: &'static str,
 }
@@ -47,6 +53,7 @@ pub struct Metrics {
     at_limit: Family<Limited, Gauge>,
     grants_not_kept: Gauge,
     refused_tokens: Family<Because, Counter>,
+    sign_ins: Family<Ended, Counter>,
     turned_away: Counter,
     failed_handshakes: Family<Because, Counter>,
     refused_proxies: Family<Because, Counter>,
@@ -63,13 +70,14 @@ impl Metrics {
             at_limit: Family::default(),
             grants_not_kept: Gauge::default(),
             refused_tokens: Family::default(),
+            sign_ins: Family::default(),
             turned_away: Counter::default(),
             failed_handshakes: Family::default(),
             refused_proxies: Family::default(),
         };
         metrics.register(|registry| {
             let Metrics { requests, seconds, refused_tokens, turned_away, .. } = &metrics;
-            let Metrics { failed_handshakes, refused_proxies, .. } = &metrics;
+            let Metrics { failed_handshakes, refused_proxies, sign_ins, .. } = &metrics;
             registry.register("seenby_http_requests", "Requests by route and status", requests.clone());
             registry.register("seenby_http_request_seconds", "Time to the answer by route", seconds.clone());
             registry.register(
@@ -77,6 +85,7 @@ impl Metrics {
                 "Requests without a valid token",
                 refused_tokens.clone(),
             );
+            registry.register("seenby_sign_ins", "People who typed a password, by outcome", sign_ins.clone());
             registry.register(
                 "seenby_connections_turned_away",
                 "Connections and requests over the bound, told to come back later",
@@ -158,6 +167,10 @@ impl Metrics {
 
     pub(crate) fn proxy_refused(&self, refusal: ProxyRefusal) {
         self.refused_proxies.get_or_create(&Because { reason: refusal.label() }).inc();
+    }
+
+    pub(crate) fn signed_in(&self, outcome: SignIn) {
+        self.sign_ins.get_or_create(&Ended { outcome: outcome.label() }).inc();
     }
 
     pub(crate) fn token_refused(&self, refusal: TokenRefusal) {

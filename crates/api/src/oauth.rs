@@ -11,7 +11,8 @@ use serde::Serialize;
 use sighting::{ApplicationId, escape};
 use utoipa::ToSchema;
 
-use crate::error::{ApiError, Failure, shown};
+use crate::assertion::AssertionRefusal;
+use crate::error::{ApiError, Failure, misdirected, shown};
 use crate::state::Millis;
 
 /// After how many seconds a client may try again.
@@ -33,10 +34,10 @@ pub enum OAuthError {
     SlowBody,
     /// The request contradicts itself.
     BadRequest(&'static str),
+    /// The host that was called is none of this server's.
+    Misdirected(String),
     /// The grant is not one that this server gives.
     UnsupportedGrant(String),
-    /// There is no such organisation.
-    UnknownTenant(String),
     /// There is no such application in the organisation.
     UnknownApplication(String),
     /// Neither a secret nor a header with one.
@@ -49,6 +50,36 @@ pub enum OAuthError {
     BadScope(String),
     /// The resource is none that this server grants.
     UnknownResource(String),
+    /// The assertion proves nothing.
+    BadAssertion(AssertionRefusal),
+    /// A public application sent a secret or an assertion.
+    PublicClient,
+    /// The application may not be used that way.
+    FlowOff(&'static str),
+    /// The application was not given the permission for people.
+    NotDelegated(String),
+    /// No such user, or another password.
+    WrongPassword,
+    /// Too many wrong passwords: after so many seconds another may be tried.
+    TryLater(u64),
+    /// Where people would be sent back to is none of the application's places.
+    BadRedirectUri(String),
+    /// The response type is none that this server gives.
+    UnsupportedResponse,
+    /// The code is unknown or has expired, or was meant for another application or redirect URI.
+    BadCode,
+    /// The code was redeemed before.
+    UsedCode,
+    /// What proves that a code is the client's own is missing or wrong (PKCE).
+    BadVerifier,
+    /// The refresh token is unknown, expired, or was ended.
+    BadRefreshToken,
+    /// Nobody has typed the device's code yet.
+    Pending,
+    /// Somebody has, and said no.
+    Declined,
+    /// The device's code is unknown or has expired.
+    BadDeviceCode,
     /// The book cannot be read now, or is not open yet.
     Unavailable(String),
     /// A fault of this server.
@@ -59,10 +90,14 @@ impl OAuthError {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            OAuthError::NoSecret | OAuthError::WrongSecret(_) | OAuthError::ExpiredSecret(_) => {
-                StatusCode::UNAUTHORIZED
-            }
+            OAuthError::NoSecret
+            | OAuthError::WrongSecret(_)
+            | OAuthError::ExpiredSecret(_)
+            | OAuthError::BadAssertion(_)
+            | OAuthError::PublicClient => StatusCode::UNAUTHORIZED,
+            OAuthError::TryLater(_) => StatusCode::TOO_MANY_REQUESTS,
             OAuthError::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            OAuthError::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             OAuthError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             OAuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -78,15 +113,28 @@ impl OAuthError {
             | OAuthError::BrokenBody
             | OAuthError::SlowBody
             | OAuthError::BadRequest(_)
-            | OAuthError::UnknownTenant(_) => "invalid_request",
+            | OAuthError::BadRedirectUri(_)
+            | OAuthError::Misdirected(_) => "invalid_request",
+            OAuthError::UnsupportedResponse => "unsupported_response_type",
             OAuthError::UnsupportedGrant(_) => "unsupported_grant_type",
-            OAuthError::UnknownApplication(_) => "unauthorized_client",
-            OAuthError::NoSecret | OAuthError::WrongSecret(_) | OAuthError::ExpiredSecret(_) => {
-                "invalid_client"
-            }
+            OAuthError::UnknownApplication(_) | OAuthError::FlowOff(_) => "unauthorized_client",
+            OAuthError::NoSecret
+            | OAuthError::WrongSecret(_)
+            | OAuthError::ExpiredSecret(_)
+            | OAuthError::BadAssertion(_)
+            | OAuthError::PublicClient => "invalid_client",
+            OAuthError::NotDelegated(_)
+            | OAuthError::WrongPassword
+            | OAuthError::BadCode
+            | OAuthError::UsedCode
+            | OAuthError::BadVerifier
+            | OAuthError::BadRefreshToken => "invalid_grant",
+            OAuthError::Pending => "authorization_pending",
+            OAuthError::Declined => "access_denied",
+            OAuthError::BadDeviceCode => "expired_token",
             OAuthError::BadScope(_) => "invalid_scope",
             OAuthError::UnknownResource(_) => "invalid_resource",
-            OAuthError::Unavailable(_) => "temporarily_unavailable",
+            OAuthError::Unavailable(_) | OAuthError::TryLater(_) => "temporarily_unavailable",
             OAuthError::Internal(_) => "server_error",
         }
     }
@@ -99,15 +147,30 @@ impl OAuthError {
             | OAuthError::TooLarge
             | OAuthError::BrokenBody
             | OAuthError::SlowBody
-            | OAuthError::BadRequest(_) => 90_013,
+            | OAuthError::BadRequest(_)
+            | OAuthError::Misdirected(_) => 90_013,
             OAuthError::UnsupportedGrant(_) => 70_003,
-            OAuthError::UnknownTenant(_) => 90_002,
             OAuthError::UnknownApplication(_) => 700_016,
             OAuthError::NoSecret => 7_000_218,
             OAuthError::WrongSecret(_) => 7_000_215,
             OAuthError::ExpiredSecret(_) => 7_000_222,
             OAuthError::BadScope(_) => 70_011,
             OAuthError::UnknownResource(_) => 500_011,
+            OAuthError::BadAssertion(_) => 700_027,
+            OAuthError::PublicClient => 700_025,
+            OAuthError::FlowOff(_) => 70_002,
+            OAuthError::NotDelegated(_) => 65_001,
+            OAuthError::WrongPassword => 50_126,
+            OAuthError::TryLater(_) => 50_053,
+            OAuthError::BadRedirectUri(_) => 50_011,
+            OAuthError::UnsupportedResponse => 70_005,
+            OAuthError::BadCode => 70_008,
+            OAuthError::UsedCode => 54_005,
+            OAuthError::BadVerifier => 501_481,
+            OAuthError::BadRefreshToken => 50_173,
+            OAuthError::Pending => 70_016,
+            OAuthError::Declined => 70_018,
+            OAuthError::BadDeviceCode => 70_020,
             OAuthError::Unavailable(_) => 90_033,
             OAuthError::Internal(_) => 90_020,
         }
@@ -122,18 +185,15 @@ impl OAuthError {
             OAuthError::BrokenBody => "The request body did not arrive whole. Send it again.".to_owned(),
             OAuthError::SlowBody => "The request body did not arrive in time. Send it again.".to_owned(),
             OAuthError::BadRequest(problem) => (*problem).to_owned(),
+            OAuthError::Misdirected(host) => misdirected(host),
             OAuthError::UnsupportedGrant(grant) => {
-                format!("The grant type '{}' is not given here. Use client_credentials.", shown(grant))
+                format!("The grant type '{}' is not given here. See grant_types_supported in the discovery document.", shown(grant))
             }
-            OAuthError::UnknownTenant(tenant) => format!(
-                "Tenant '{}' was not found. Use the organization's id or name in the URL.",
-                shown(tenant)
-            ),
             OAuthError::UnknownApplication(id) => format!(
                 "Application with identifier '{}' was not found in the directory. Check the client id and the tenant.",
                 shown(id)
             ),
-            OAuthError::NoSecret => "The request must contain the parameter 'client_secret'.".to_owned(),
+            OAuthError::NoSecret => "The request must contain the parameter 'client_secret' or 'client_assertion'.".to_owned(),
             OAuthError::WrongSecret(id) => {
                 format!(
                     "The client secret of application '{id}' is not the one provided. Send the secret itself."
@@ -143,13 +203,50 @@ impl OAuthError {
                 format!("The client secret provided for application '{id}' has expired. Use the new one.")
             }
             OAuthError::BadScope(scope) => format!(
-                "The scope '{}' cannot be granted to an application. Ask for one resource, as '{{resource}}/.default'.",
+                "The scope '{}' cannot be granted. Ask for one resource: an application for itself as '{{resource}}/.default'.",
                 shown(scope)
             ),
             OAuthError::UnknownResource(resource) => format!(
                 "The resource '{}' is not served here. Ask for this server's own URL or a known one, or list it in extra_resources.",
                 shown(resource)
             ),
+            OAuthError::BadAssertion(refusal) => {
+                format!("The client assertion cannot be accepted: {}.", refusal.told())
+            }
+            OAuthError::PublicClient => {
+                "The application is public: send neither client_secret nor client_assertion.".to_owned()
+            }
+            OAuthError::FlowOff(what) => {
+                format!("The application does not allow {what}. Its operator can, with 'seenby app change'.")
+            }
+            OAuthError::NotDelegated(name) => format!(
+                "The application has not been given the permission '{}' for people. Its operator can give it, with 'seenby app change'.",
+                shown(name)
+            ),
+            OAuthError::WrongPassword => "The name or the password is wrong.".to_owned(),
+            OAuthError::TryLater(seconds) => {
+                format!("Too many wrong passwords were tried. Try again in {seconds} s.")
+            }
+            OAuthError::BadRedirectUri(uri) => format!(
+                "The redirect URI '{}' is none of the application's. Its operator can add it, with 'seenby app change'.",
+                shown(uri)
+            ),
+            OAuthError::UnsupportedResponse => "The response type must be 'code'.".to_owned(),
+            OAuthError::BadCode => {
+                "The code is unknown, has expired, or was given to another application or redirect URI. Sign in again.".to_owned()
+            }
+            OAuthError::UsedCode => "The code was redeemed before. Sign in again.".to_owned(),
+            OAuthError::BadVerifier => {
+                "The code_verifier is missing or does not fit the code_challenge.".to_owned()
+            }
+            OAuthError::BadRefreshToken => {
+                "The refresh token is unknown, has expired or was ended. Sign in again.".to_owned()
+            }
+            OAuthError::Pending => "Nobody has entered the code yet. Ask again after the interval.".to_owned(),
+            OAuthError::Declined => "The sign-in was declined.".to_owned(),
+            OAuthError::BadDeviceCode => {
+                "The device code is unknown or has expired. Ask for a new one.".to_owned()
+            }
             OAuthError::Unavailable(_) => "The server is not ready. Try again in a few seconds.".to_owned(),
             OAuthError::Internal(_) => {
                 "The server failed to answer. Its log has the cause under the trace id.".to_owned()
@@ -178,8 +275,12 @@ impl OAuthError {
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"token endpoint\""));
         }
-        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        match self {
+            OAuthError::TryLater(seconds) => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds))),
+            OAuthError::Unavailable(_) => {
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S)));
+            }
+            _ => {}
         }
         response
     }
@@ -220,6 +321,7 @@ impl From<ApiError> for OAuthError {
     fn from(error: ApiError) -> OAuthError {
         match error {
             ApiError::BadRequest { problem } => OAuthError::BadRequest(problem),
+            ApiError::MisdirectedRequest { host } => OAuthError::Misdirected(host),
             ApiError::Unavailable { cause } => OAuthError::Unavailable(cause),
             ApiError::NotReady => OAuthError::Unavailable("the store is not open yet".to_owned()),
             ApiError::TimedOut => OAuthError::Unavailable("the answer took too long".to_owned()),

@@ -12,7 +12,7 @@ use utoipa::openapi::security::{ClientCredentials, Flow, OAuth2, Scopes, Securit
 use utoipa::{Modify, OpenApi};
 
 use crate::called::Called;
-use crate::{discovery, issuer, probes, routes, stats, view};
+use crate::{authorize, device_code, discovery, issuer, probes, routes, stats, view};
 
 /// Routes of the contract.
 pub(crate) const CONTRACT: &str = "Contract";
@@ -35,7 +35,7 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
     ),
     tags(
         (name = CONTRACT, description = "The question, and what belongs to it"),
-        (name = ISSUER, description = "Tokens for applications"),
+        (name = ISSUER, description = "Tokens for applications, and for people through them"),
         (name = OPERATION, description = "For whoever runs the server"),
     ),
     paths(
@@ -46,6 +46,16 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
         routes::machines,
         issuer::token_v2,
         issuer::token_v1,
+        authorize::page_v2,
+        authorize::page_v1,
+        authorize::submit_v2,
+        authorize::submit_v1,
+        device_code::code_v2,
+        device_code::code_v1,
+        device_code::page,
+        device_code::page_of_tenant,
+        device_code::submit,
+        device_code::submit_of_tenant,
         discovery::document_v2,
         discovery::document_v1,
         discovery::keys,

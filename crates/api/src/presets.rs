@@ -1,29 +1,79 @@
-//! The resources (audiences) that clients of the original ask tokens for, so that they need not be changed: the
-//! built-in issuer grants them and the bearer check accepts them. Refuses to hold: our own URL (known when listening)
-//! and what a resource may do (permissions are in the book).
+//! The original service's clouds, so that its clients need not be changed: the hosts that they call, the resources (audiences)
+//! that they ask tokens for, and the sign-in that goes with them. Refuses to hold: our own names, and what a resource may
+//! do (permissions are in the book).
 
-use std::collections::HashSet;
+use crate::endpoints::Endpoint;
 
-/// In order: the first commercial family and the second, each with its near servers; US Government GCC, then GCC High
-/// and DoD; the newer family; and the application id URI of the original service.
-const PRESETS: [&str; 16] = [
-    "https://api.securitycenter.windows.com",
-    "https://api-us.securitycenter.windows.com",
-    "https://api-eu.securitycenter.windows.com",
-    "https://api-uk.securitycenter.windows.com",
-    "https://api.securitycenter.microsoft.com",
-    "https://api-us.securitycenter.microsoft.com",
-    "https://api-eu.securitycenter.microsoft.com",
-    "https://api-uk.securitycenter.microsoft.com",
-    "https://api-gcc.securitycenter.microsoft.us",
-    "https://api-gov.securitycenter.microsoft.us",
-    "https://api.security.microsoft.com",
-    "https://us.api.security.microsoft.com",
-    "https://eu.api.security.microsoft.com",
-    "https://uk.api.security.microsoft.com",
-    "https://au.api.security.microsoft.com",
-    "https://securitycenter.onmicrosoft.com/windowsatpservice",
+/// Hosts that take each other's tokens, because they are one service.
+struct Cloud {
+    name: &'static str,
+    /// Where its users and applications sign in.
+    authority: &'static str,
+    /// Each with its region; `https://` and the host is a resource too.
+    hosts: &'static [(&'static str, Option<&'static str>)],
+    /// Resources that are no host.
+    further: &'static [&'static str],
+}
+
+/// The application id URI of the service in the directory that the commercial cloud and GCC share.
+const SERVICE: &str = "https://securitycenter.onmicrosoft.com/windowsatpservice";
+
+const CLOUDS: [Cloud; 3] = [
+    Cloud {
+        name: "commercial",
+        authority: "https://login.microsoftonline.com",
+        // The newest family, then the two before it, each with its near servers.
+        hosts: &[
+            ("api.security.microsoft.com", None),
+            ("us.api.security.microsoft.com", Some("us")),
+            ("eu.api.security.microsoft.com", Some("eu")),
+            ("uk.api.security.microsoft.com", Some("uk")),
+            ("au.api.security.microsoft.com", Some("au")),
+            ("swa.api.security.microsoft.com", Some("swa")),
+            ("ina.api.security.microsoft.com", Some("ina")),
+            ("api.securitycenter.microsoft.com", None),
+            ("api-us.securitycenter.microsoft.com", Some("us")),
+            ("api-eu.securitycenter.microsoft.com", Some("eu")),
+            ("api-uk.securitycenter.microsoft.com", Some("uk")),
+            ("api-au.securitycenter.microsoft.com", Some("au")),
+            ("api.securitycenter.windows.com", None),
+            ("api-us.securitycenter.windows.com", Some("us")),
+            ("api-eu.securitycenter.windows.com", Some("eu")),
+            ("api-uk.securitycenter.windows.com", Some("uk")),
+        ],
+        further: &[SERVICE],
+    },
+    Cloud {
+        name: "GCC",
+        authority: "https://login.microsoftonline.com",
+        hosts: &[("api-gcc.securitycenter.microsoft.us", None)],
+        further: &[SERVICE],
+    },
+    Cloud {
+        name: "GCC High, DoD",
+        authority: "https://login.microsoftonline.us",
+        hosts: &[("api-gov.securitycenter.microsoft.us", None)],
+        further: &[],
+    },
 ];
+
+/// Every host of every cloud, with the audiences of its cloud.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    CLOUDS.iter().flat_map(Cloud::endpoints).collect()
+}
+
+impl Cloud {
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let of_hosts = self.hosts.iter().map(|(host, _)| format!("https://{host}"));
+        let audiences: Vec<String> = of_hosts.chain(self.further.iter().map(|it| (*it).to_owned())).collect();
+        let endpoint = |(host, region): &(&str, Option<&str>)| {
+            let endpoint = Endpoint::new(host).ok()?.in_cloud(self.name).signed_in_at(self.authority);
+            let endpoint = endpoint.with_audiences(&audiences);
+            Some(region.map_or_else(|| endpoint.clone(), |region| endpoint.clone().in_region(region)))
+        };
+        self.hosts.iter().filter_map(endpoint).collect()
+    }
+}
 
 /// The domains under which the original and its sign-in are reached. A certificate for one of their hosts makes this server
 /// pass for them.
@@ -53,33 +103,14 @@ pub fn is_vendors_host(host: &str) -> bool {
     VENDORS_DOMAINS.iter().any(under)
 }
 
-/// A set of resources, each meant with and without its trailing slash.
-pub(crate) struct Resources(HashSet<String>);
-
-impl Resources {
-    /// The presets and an operator's own.
-    pub(crate) fn new(extra: &[String]) -> Resources {
-        let presets = PRESETS.iter().map(|preset| (*preset).to_owned());
-        let extra = extra.iter().map(|extra| extra.strip_suffix('/').unwrap_or(extra).to_owned());
-        Resources(presets.chain(extra).collect())
-    }
-
-    /// Whether a resource is in the set, with at most one trailing slash.
-    pub(crate) fn contains(&self, resource: &str) -> bool {
-        self.0.contains(resource.strip_suffix('/').unwrap_or(resource))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn hosts_of_the_vendor() {
-        for preset in PRESETS {
-            let host =
-                preset.strip_prefix("https://").and_then(|rest| rest.split('/').next()).expect("a host");
-            assert!(is_vendors_host(host), "{host}");
+        for endpoint in endpoints() {
+            assert!(is_vendors_host(endpoint.host()), "{endpoint}");
         }
         for host in ["Login.MicrosoftOnline.com.", "microsoft.com", "sts.windows.net", "x.microsoft.us"] {
             assert!(is_vendors_host(host), "{host}");
@@ -90,16 +121,29 @@ mod tests {
     }
 
     #[test]
-    fn with_and_without_one_slash() {
-        let resources = Resources::new(&["https://graph.microsoft.com/".to_owned()]);
-        for resource in PRESETS.iter().copied().chain(["https://graph.microsoft.com"]) {
-            assert!(
-                resources.contains(resource) && resources.contains(&format!("{resource}/")),
-                "{resource}"
-            );
-            assert!(!resources.contains(&format!("{resource}//")), "{resource}");
+    fn one_cloud_has_one_list_and_another_has_another() {
+        let endpoints = endpoints();
+        assert_eq!(
+            endpoints.len(),
+            CLOUDS.iter().map(|cloud| cloud.hosts.len()).sum::<usize>(),
+            "every host is one"
+        );
+        for endpoint in &endpoints {
+            for other in &endpoints {
+                let (one_cloud, one_list) =
+                    (endpoint.cloud() == other.cloud(), endpoint.audiences() == other.audiences());
+                assert_eq!(one_cloud, one_list, "{endpoint} {other}");
+                assert_eq!(endpoint.lists(&format!("https://{other}")), one_cloud, "{endpoint} {other}");
+            }
         }
-        assert!(!Resources::new(&[]).contains("https://graph.microsoft.com"));
-        assert!(!resources.contains("https://api.security.microsoft.com.evil.example"));
+        let authority =
+            |host: &str| endpoints.iter().find(|it| it.host() == host).and_then(Endpoint::authority);
+        for (host, expected) in [
+            ("api-uk.securitycenter.microsoft.com", "https://login.microsoftonline.com"),
+            ("api-gcc.securitycenter.microsoft.us", "https://login.microsoftonline.com"),
+            ("api-gov.securitycenter.microsoft.us", "https://login.microsoftonline.us"),
+        ] {
+            assert_eq!(authority(host), Some(expected), "{host}");
+        }
     }
 }

@@ -18,11 +18,24 @@ use crate::error::Envelope;
 use crate::openapi::CONTRACT;
 use crate::state::State;
 use crate::view::Collection;
-use crate::{discovery, issuer, layers, openapi, probes, stats, view};
+use crate::{authorize, device_code, discovery, issuer, layers, openapi, probes, stats, view};
 
-/// The token endpoint in its two forms; its errors have OAuth's shape, those of the layers too.
+/// The token endpoint in its two forms.
 pub(crate) const TOKEN_V2: &str = "/{tenant}/oauth2/v2.0/token";
 pub(crate) const TOKEN_V1: &str = "/{tenant}/oauth2/token";
+/// Where people sign in; and where a program without a browser asks for a code.
+pub(crate) const AUTHORIZE_V2: &str = "/{tenant}/oauth2/v2.0/authorize";
+pub(crate) const AUTHORIZE_V1: &str = "/{tenant}/oauth2/authorize";
+pub(crate) const DEVICE_CODE_V2: &str = "/{tenant}/oauth2/v2.0/devicecode";
+pub(crate) const DEVICE_CODE_V1: &str = "/{tenant}/oauth2/devicecode";
+
+/// Whether errors of a route have OAuth's shape, those of the layers too.
+pub(crate) fn speaks_oauth(route: &str) -> bool {
+    [TOKEN_V2, TOKEN_V1, AUTHORIZE_V2, AUTHORIZE_V1, DEVICE_CODE_V2, DEVICE_CODE_V1].contains(&route)
+}
+
+/// What load balancers ask, by whatever name.
+pub(crate) const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// What a listener shows of the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +80,15 @@ fn callers<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> 
         // the built-in issuer
         .route(TOKEN_V2, post(issuer::token_v2))
         .route(TOKEN_V1, post(issuer::token_v1))
+        .route(AUTHORIZE_V2, get(authorize::page_v2).post(authorize::submit_v2))
+        .route(AUTHORIZE_V1, get(authorize::page_v1).post(authorize::submit_v1))
+        .route(DEVICE_CODE_V2, post(device_code::code_v2))
+        .route(DEVICE_CODE_V1, post(device_code::code_v1))
+        .route(device_code::PAGE, get(device_code::page).post(device_code::submit))
+        .route(
+            device_code::PAGE_OF_TENANT,
+            get(device_code::page_of_tenant).post(device_code::submit_of_tenant),
+        )
         .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery::document_v2))
         .route("/{tenant}/.well-known/openid-configuration", get(discovery::document_v1))
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys))

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_io_timeout::TimeoutStream;
 
-use crate::called::Scheme;
+use crate::called::{Reached, Scheme};
 use crate::connection::{Connection, FULL_BODY, Phase, stopping};
 use crate::proxied::named_peer;
 use crate::routes::{Face, face};
@@ -69,19 +69,22 @@ pub async fn serve<S: Store + 'static, D: Directory + 'static>(
     let Listeners { main, tls, metrics } = listeners.into();
     let shared = Arc::clone(state.shared());
     let address = main.local_addr()?;
-    shared.set_bound(Bound { scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http }, address });
+    shared.set_bound(Bound { address, tls: tls.clone() });
     let has_metrics = metrics.is_none() && shared.settings.is_reached_from_here_alone(address);
     // What is still open when the sender of phases is dropped, at the end of this function, is cut.
     let (phase, phases) = watch::channel(Phase::Serving);
     // Every connection holds a sender of nothing: when all are gone, so are the connections.
     let (alive, mut gone) = mpsc::channel::<Infallible>(1);
-    let entrance = |listener, tls, face_shown, connections_max, is_proxied| Entrance {
+    let entrance = |listener, address, tls, face_shown, connections_max, is_proxied| Entrance {
         listener,
         room: Arc::new(Semaphore::new(connections_max)),
         antechamber: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
         visit: Visit {
             shared: Arc::clone(&shared),
             service: face(state.clone(), face_shown),
+            address,
+            // Browsers of other machines reach it by any name of the operator's network.
+            by_any_name: face_shown == Face::Operator && !address.ip().is_loopback(),
             tls,
             is_proxied,
             requests: Arc::new(Semaphore::new(connections_max)),
@@ -91,9 +94,14 @@ pub async fn serve<S: Store + 'static, D: Directory + 'static>(
     };
     let settings = &shared.settings;
     let shown = if has_metrics { Face::Whole } else { Face::Callers };
-    let callers = entrance(main, tls, shown, settings.connections_max, settings.proxy_protocol);
-    let operators =
-        metrics.map(|listener| entrance(listener, None, Face::Operator, METRICS_CONNECTIONS_MAX, false));
+    let callers = entrance(main, address, tls, shown, settings.connections_max, settings.proxy_protocol);
+    let operators = match metrics {
+        Some(listener) => {
+            let address = listener.local_addr()?;
+            Some(entrance(listener, address, None, Face::Operator, METRICS_CONNECTIONS_MAX, false))
+        }
+        None => None,
+    };
     drop((phases, alive));
     let mut shutdown = pin!(shutdown);
     tokio::select! {
@@ -165,6 +173,9 @@ type Timed = Pin<Box<TimeoutStream<TcpStream>>>;
 struct Visit {
     shared: Arc<Shared>,
     service: Router,
+    /// Where the listener listens.
+    address: SocketAddr,
+    by_any_name: bool,
     tls: Option<Tls>,
     is_proxied: bool,
     requests: Arc<Semaphore>,
@@ -215,8 +226,10 @@ impl Visit {
 
     /// Requests and answers.
     async fn converse(&self, stream: Timed, peer: SocketAddr) {
+        let reached = self.reached(&stream);
         let connection = |scheme, is_http2| Connection {
             peer,
+            reached,
             scheme,
             is_http2,
             service: self.service.clone(),
@@ -238,6 +251,12 @@ impl Visit {
                 self.shared.metrics.handshake_failed(failure);
             }
         }
+    }
+
+    fn reached(&self, stream: &Timed) -> Reached {
+        // It fails for a connection that is gone already.
+        let local = stream.get_ref().local_addr().unwrap_or(self.address);
+        Reached { listener: self.address, local, by_any_name: self.by_any_name }
     }
 
     /// Tells a peer that there is no room, and gives it a moment to read that.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sighting::{CallLimit, CallLimits, FirstSeen, Network};
 
+use crate::endpoints::{self, Endpoint};
 use crate::limits::Quota;
 use crate::seal::SealingKey;
 
@@ -80,7 +81,12 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// Whether every connection of callers begins with a header of the PROXY protocol (version 2), from a trusted proxy.
     pub proxy_protocol: bool,
-    /// Resources (audiences) granted and accepted beyond the presets and our own URL.
+    /// Hosts under which the service is called, beside the presets', our URLs', those in the certificate, and the address
+    /// listened on. Another is refused.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether the hosts of the original service are endpoints.
+    pub preset_endpoints: bool,
+    /// Resources (audiences) granted and accepted beyond those of the presets, of the endpoints, and our own URL.
     pub extra_resources: Vec<String>,
     /// The key under which private keys are encrypted where they are kept; without it they are kept in the clear.
     pub sealing_key: Option<SealingKey>,
@@ -111,6 +117,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The presets and the operator's own endpoints; an own one takes the place of presets of the same name.
+    pub fn every_endpoint(&self) -> Vec<Endpoint> {
+        endpoints::all(&self.endpoints, self.preset_endpoints)
+    }
+
     /// Whether a listener at an address is reached by this machine's own programs alone: a loopback address without a
     /// proxy that brings others to it.
     pub fn is_reached_from_here_alone(&self, address: SocketAddr) -> bool {
@@ -129,6 +140,8 @@ impl Default for Settings {
             sibling_urls: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
+            endpoints: Vec::new(),
+            preset_endpoints: true,
             extra_resources: Vec::new(),
             sealing_key: None,
             signing_key_lifetime: Duration::from_hours(24 * 90),

@@ -9,14 +9,18 @@ use std::sync::{Arc, OnceLock};
 
 use sighting::{Application, Directory, DirectoryError, Second, Store, Uuid};
 
-use crate::called::Scheme;
+use crate::called::{OwnName, Scheme};
+use crate::endpoints::{Endpoint, Endpoints, Resources, unslashed};
 use crate::error::ApiError;
+use crate::host::Name;
 use crate::keys::Keys;
 use crate::limits::{Limiter, Standing};
 use crate::metrics::Metrics;
-use crate::presets::Resources;
+use crate::password::Hashing;
 use crate::recall::{self, Clocks, Recall};
 use crate::settings::Settings;
+use crate::throttle::Throttle;
+use crate::tls::Tls;
 use crate::token::CheckedTokens;
 
 /// A moment in milliseconds since 1970-01-01T00:00:00Z.
@@ -68,24 +72,43 @@ pub(crate) struct Open<S, D> {
 /// What the layers and every handler use, whatever the store is.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) resources: Resources,
+    pub(crate) endpoints: Endpoints,
+    resources: Resources,
+    /// What we are called by before we listen, and with a public URL.
+    own_names: Vec<OwnName>,
     pub(crate) limiter: Limiter,
     recall: Recall,
     pub(crate) keys: Keys,
     /// Held while signing keys change.
     pub(crate) turning_keys: tokio::sync::Mutex<()>,
     pub(crate) checked: CheckedTokens,
+    pub(crate) hashing: Hashing,
+    pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
     machine: Machine,
     bound: OnceLock<Bound>,
     stopping: AtomicBool,
 }
 
+/// The hosts of our URL and of our siblings'.
+fn own_names(settings: &Settings) -> Vec<OwnName> {
+    let own = settings.public_url.as_deref().unwrap_or(URL_UNBOUND);
+    let siblings = settings.sibling_urls.iter().map(String::as_str);
+    // A URL that has no host was refused where settings are read.
+    std::iter::once(own).chain(siblings).filter_map(OwnName::of_url).collect()
+}
+
 /// Where the callers' listener is, and what it speaks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bound {
-    pub(crate) scheme: Scheme,
     pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Bound {
+    fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
+    }
 }
 
 impl<S, D> Clone for State<S, D> {
@@ -113,12 +136,16 @@ impl<S: Store, D: Directory> State<S, D> {
     /// `/readyz`, until [`State::set_ready`].
     pub fn starting(settings: Settings, machine: Machine) -> State<S, D> {
         let shared = Shared {
-            resources: Resources::new(&settings.extra_resources),
+            endpoints: Endpoints::new(settings.every_endpoint()),
+            resources: Resources::new(&settings.endpoints, &settings.extra_resources),
+            own_names: own_names(&settings),
             limiter: Limiter::default(),
             recall: Recall::default(),
             keys: Keys::new(settings.sealing_key.clone()),
             turning_keys: tokio::sync::Mutex::new(()),
             checked: CheckedTokens::default(),
+            hashing: Hashing::default(),
+            throttle: Throttle::default(),
             metrics: Metrics::new(),
             settings,
             machine,
@@ -211,7 +238,7 @@ impl Shared {
     pub(crate) fn issuer_url(&self) -> String {
         match (&self.settings.public_url, self.bound.get()) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, Some(Bound { scheme, address })) => format!("{}://{address}", scheme.as_str()),
+            (None, Some(bound)) => format!("{}://{}", bound.scheme().as_str(), bound.address),
             (None, None) => URL_UNBOUND.to_owned(),
         }
     }
@@ -222,9 +249,38 @@ impl Shared {
         url == self.issuer_url() || siblings.any(|sibling| sibling.trim_end_matches('/') == url)
     }
 
+    /// The URLs of servers that share this server's book, without a slash at the end.
+    pub(crate) fn sibling_urls(&self) -> impl Iterator<Item = &str> {
+        self.settings.sibling_urls.iter().map(|url| url.trim_end_matches('/'))
+    }
+
     /// Whether a resource is granted to applications and accepted as a token's audience.
     pub(crate) fn is_resource(&self, resource: &str) -> bool {
-        self.resources.contains(resource) || self.is_own_url(resource.strip_suffix('/').unwrap_or(resource))
+        let resource = unslashed(resource);
+        self.resources.are_granted(resource) || self.is_own_url(resource)
+    }
+
+    /// Whether a token for a resource that is granted is taken where it is shown: under our own names always, at an
+    /// endpoint that lists its audiences only if it is one of those, ours, or one that the operator added for all.
+    pub(crate) fn is_taken_at(&self, endpoint: Option<&Endpoint>, audience: &str) -> bool {
+        let audience = unslashed(audience);
+        endpoint.is_none_or(|endpoint| endpoint.lists(audience))
+            || self.resources.are_everywhere(audience)
+            || self.is_own_url(audience)
+    }
+
+    /// The hosts of our URLs. Until the server listens (tests, the command line) it is called by the URL that it has then.
+    pub(crate) fn own_names(&self) -> &[OwnName] {
+        if self.bound.get().is_some() && self.settings.public_url.is_none() {
+            // The first is that of the URL.
+            return self.own_names.get(1..).unwrap_or_default();
+        }
+        &self.own_names
+    }
+
+    /// Whether the certificate that is served now is for this host.
+    pub(crate) fn is_in_certificate(&self, name: &Name<'_>) -> bool {
+        self.bound.get().and_then(|bound| bound.tls.as_ref()).is_some_and(|tls| tls.names(name))
     }
 
     /// Our own URL; for a server on loopback or on every address, also under the names of loopback.
@@ -232,7 +288,8 @@ impl Shared {
         if self.is_issuer_url(url) {
             return true;
         }
-        let Some(Bound { scheme, address }) = self.bound.get() else { return false };
+        let Some(bound) = self.bound.get() else { return false };
+        let (scheme, address) = (bound.scheme(), bound.address);
         let ip = address.ip();
         let names = ["localhost", "127.0.0.1", "[::1]"];
         (ip.is_loopback() || ip.is_unspecified())

@@ -39,6 +39,7 @@ const LOOK_BACK_DEFAULT: u32 = 720;
         (status = 401, description = "No token, or one that is not valid here", body = Envelope<'static>),
         (status = 403, description = "The token lacks Ip.Read.All", body = Envelope<'static>),
         (status = 404, description = "The address is not in the kept data (`ResourceNotFound`)", body = Envelope<'static>),
+        (status = 421, description = "The host is none of this server's (`MisdirectedRequest`)", body = Envelope<'static>),
         (status = 429, description = "Over 100 calls in 60 seconds or 1,500 in an hour; see Retry-After", body = Envelope<'static>),
         (status = 503, description = "Not ready or overloaded; see Retry-After", body = Envelope<'static>),
     ),

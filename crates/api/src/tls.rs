@@ -7,14 +7,18 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::host::Name;
 
 /// ALPN's names.
 const H2: &[u8] = b"h2";
@@ -64,6 +68,8 @@ struct Terms {
     open: Arc<ServerConfig>,
     /// With HTTP/1.1 alone, in which a full server says so.
     full: Arc<ServerConfig>,
+    /// The server's own certificate.
+    leaf: Arc<CertificateDer<'static>>,
 }
 
 impl fmt::Debug for Tls {
@@ -83,6 +89,20 @@ impl Tls {
         let terms = Terms::new(certificate, key)?;
         *self.terms.write().unwrap_or_else(PoisonError::into_inner) = terms;
         Ok(())
+    }
+
+    /// Whether the certificate that is served now is for a host, as clients judge it: a pattern stands for one label.
+    pub(crate) fn names(&self, name: &Name<'_>) -> bool {
+        let leaf = self.terms().leaf;
+        let Ok(parsed) = ParsedCertificate::try_from(&*leaf) else { return false };
+        let name = match name {
+            Name::Address(address) => ServerName::from(*address),
+            Name::Dns(name) => match DnsName::try_from(&**name) {
+                Ok(name) => ServerName::DnsName(name),
+                Err(_) => return false,
+            },
+        };
+        verify_server_name(&parsed, &name).is_ok()
     }
 
     /// The handshake of a connection that will be served.
@@ -113,9 +133,7 @@ impl Terms {
         let chain = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|cause| TlsError::Pem { what: "certificate", cause })?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate);
-        }
+        let leaf = Arc::new(chain.first().ok_or(TlsError::NoCertificate)?.clone());
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|cause| match cause {
             pem::Error::NoItemsFound => TlsError::NoKey,
             cause => TlsError::Pem { what: "key", cause },
@@ -131,7 +149,7 @@ impl Terms {
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         let full = Arc::new(config.clone());
         config.alpn_protocols.insert(0, H2.to_vec());
-        Ok(Terms { open: Arc::new(config), full })
+        Ok(Terms { open: Arc::new(config), full, leaf })
     }
 }
 

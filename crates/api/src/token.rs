@@ -49,7 +49,7 @@ pub enum TokenRefusal {
     Signature,
     /// The issuer is not this server for the token's organisation.
     Issuer,
-    /// The audience is no resource of this server.
+    /// The audience is no resource of this server, or none of the endpoint that was called.
     Audience,
     /// The token has expired.
     Expired,
@@ -90,6 +90,8 @@ impl TokenRefusal {
 pub(crate) struct Claims {
     pub(crate) organisation: OrganisationId,
     pub(crate) application: ApplicationId,
+    /// The resource that it is for, as it is written.
+    pub(crate) audience: String,
     /// The application permissions by their names.
     pub(crate) roles: Vec<String>,
     /// The scopes that it has for a user, where it speaks for one, whatever its roles say.
@@ -194,6 +196,7 @@ fn believed(shared: &Shared, written: WrittenClaims, kid: String) -> Result<Clai
     Ok(Claims {
         organisation: OrganisationId(organisation),
         application: ApplicationId(application),
+        audience: written.aud,
         roles: written.roles,
         delegated: scopes.or_else(|| (!is_for_itself).then(String::new)),
         kid,

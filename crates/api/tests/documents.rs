@@ -7,13 +7,18 @@ use std::collections::BTreeSet;
 
 use common::TestApp;
 
-/// The paths that the router has, as its source lists them.
+/// The paths that the router has, as its source lists them; a name stands for the text of its constant.
 fn routed() -> BTreeSet<String> {
     let source = include_str!("../src/routes.rs");
+    let others = include_str!("../src/device_code.rs");
+    let named = |name: &str| {
+        let line = format!("const {name}: &str = \"");
+        let (_, rest) = [source, others].iter().find_map(|text| text.split_once(&line)).expect("a constant");
+        rest.split('"').next().unwrap_or_default().to_owned()
+    };
     let path = |rest: &str| match rest.split(',').next().unwrap_or_default() {
-        "TOKEN_V1" => "/{tenant}/oauth2/token".to_owned(),
-        "TOKEN_V2" => "/{tenant}/oauth2/v2.0/token".to_owned(),
-        path => path.trim_matches('"').to_owned(),
+        quoted if quoted.starts_with('"') => quoted.trim_matches('"').to_owned(),
+        name => named(name.rsplit("::").next().unwrap_or(name)),
     };
     source.split(".route(").skip(1).map(path).collect()
 }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use common::{ACME, NOW, POWERLESS, READER, RESOURCE, SEEN, STRANGER, TestApp, form, secret_of};
+use common::{ACME, HOST, NOW, POWERLESS, READER, RESOURCE, SEEN, STRANGER, TestApp, form, secret_of};
 use seenby_api::{Settings, new_secret};
 use serde_json::Value;
 use sighting::{Change, Second, Secret};
@@ -40,6 +40,7 @@ async fn both_shapes_of_token_and_reply() {
       "roles": [
         "Ip.Read.All"
       ],
+      "seenby_cred": "tZ5lxAKmKebFsoNV",
       "sub": "b573a90d-61ec-8b13-897d-69067678b8a0",
       "tid": "aaaa0000-0000-4000-8000-000000000001",
       "uti": "BwcHBwcHBwcAAAAAAAAAAg",
@@ -71,6 +72,7 @@ async fn both_shapes_of_token_and_reply() {
       "roles": [
         "Ip.Read.All"
       ],
+      "seenby_cred": "tZ5lxAKmKebFsoNV",
       "sub": "b573a90d-61ec-8b13-897d-69067678b8a0",
       "tid": "aaaa0000-0000-4000-8000-000000000001",
       "uti": "BwcHBwcHBwcAAAAAAAAABA",
@@ -116,7 +118,7 @@ async fn ways_to_ask_that_must_work() {
             let body = reply.json();
             let token = body["access_token"].as_str().expect("a token");
             assert_eq!(claims(token)["aud"], audience);
-            assert_eq!(app.with_token(token, "/api/alerts").await.status, 200);
+            assert_eq!(app.called("localhost", token, "/api/alerts").await.status, 200);
         }
     }
 }
@@ -128,6 +130,7 @@ async fn credentials_in_the_basic_header() {
     let ask = async |credentials: &str| {
         let form = format!("grant_type=client_credentials&scope={RESOURCE}/.default");
         let request = Request::post(format!("/{ACME}/oauth2/v2.0/token"))
+            .header("host", HOST)
             .header("authorization", format!("Basic {credentials}"))
             .header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
         app.send(request.body(Body::from(form)).expect("a request")).await.status.as_u16()
@@ -161,8 +164,8 @@ async fn errors_as_oauth_writes_them() {
     let acme = ACME.to_string();
     let huge = "x".repeat(64 * 1024 + 1);
     for (tenant, form, status, error, number) in [
-        ("nobody", good.clone(), 400, "invalid_request", 90_002),
-        ("%ff", good.clone(), 400, "invalid_request", 90_002),
+        ("nobody", good.clone(), 400, "unauthorized_client", 700_016),
+        ("%ff", good.clone(), 400, "unauthorized_client", 700_016),
         (&*acme, String::new(), 400, "invalid_request", 900_144),
         (&*acme, without("grant_type"), 400, "invalid_request", 900_144),
         (&*acme, without("client_id"), 400, "invalid_request", 900_144),
@@ -173,7 +176,8 @@ async fn errors_as_oauth_writes_them() {
         (&*acme, good.replace(&secret, &secret_of(POWERLESS)), 401, "invalid_client", 7_000_215),
         (&*acme, format!("{good}&client_id={READER}"), 400, "invalid_request", 90_013),
         (&*acme, huge, 400, "invalid_request", 90_013),
-        (&*acme, good.replace("client_credentials", "password"), 400, "unsupported_grant_type", 70_003),
+        (&*acme, good.replace("client_credentials", "implicit"), 400, "unsupported_grant_type", 70_003),
+        (&*acme, good.replace("client_credentials", "password"), 400, "unauthorized_client", 70_002),
         (&*acme, good.replace(&READER.to_string(), "application"), 400, "unauthorized_client", 700_016),
         (
             &*acme,
@@ -185,7 +189,7 @@ async fn errors_as_oauth_writes_them() {
         ("other", good.clone(), 400, "unauthorized_client", 700_016),
         (&*acme, good.replace("/.default", ""), 400, "invalid_scope", 70_011),
         (&*acme, good.replace("/.default", "/Ip.Read.All"), 400, "invalid_scope", 70_011),
-        (&*acme, format!("{good}+{RESOURCE}/.default"), 400, "invalid_scope", 70_011),
+        (&*acme, format!("{good}+{RESOURCE}//.default"), 400, "invalid_scope", 70_011),
         (&*acme, good.replace(RESOURCE, "https://graph.microsoft.com"), 400, "invalid_resource", 500_011),
         (&*acme, good.replace(RESOURCE, "http://seenby.example"), 400, "invalid_resource", 500_011),
     ] {
@@ -248,28 +252,63 @@ async fn discovery_and_keys() {
     let v2 = app.anonymous("/Acme/v2.0/.well-known/openid-configuration").await;
     insta::assert_snapshot!(pretty(&v2.json()), @r#"
     {
-      "authorization_endpoint": "http://api.securitycenter.microsoft.com/aaaa0000-0000-4000-8000-000000000001/oauth2/v2.0/authorize",
+      "authorization_endpoint": "http://api.securitycenter.microsoft.com/acme/oauth2/v2.0/authorize",
+      "claims_supported": [
+        "aud",
+        "exp",
+        "iat",
+        "iss",
+        "name",
+        "nonce",
+        "oid",
+        "preferred_username",
+        "sub",
+        "tid"
+      ],
+      "code_challenge_methods_supported": [
+        "S256"
+      ],
+      "device_authorization_endpoint": "http://api.securitycenter.microsoft.com/acme/oauth2/v2.0/devicecode",
       "grant_types_supported": [
-        "client_credentials"
+        "client_credentials",
+        "authorization_code",
+        "refresh_token",
+        "urn:ietf:params:oauth:grant-type:device_code",
+        "device_code",
+        "password"
       ],
       "id_token_signing_alg_values_supported": [
         "RS256"
       ],
-      "issuer": "http://localhost/aaaa0000-0000-4000-8000-000000000001/v2.0",
-      "jwks_uri": "http://api.securitycenter.microsoft.com/aaaa0000-0000-4000-8000-000000000001/discovery/v2.0/keys",
+      "issuer": "http://localhost/{tenantid}/v2.0",
+      "jwks_uri": "http://api.securitycenter.microsoft.com/acme/discovery/v2.0/keys",
+      "request_uri_parameter_supported": false,
       "response_modes_supported": [
-        "query"
+        "query",
+        "fragment",
+        "form_post"
       ],
       "response_types_supported": [
         "code"
       ],
+      "scopes_supported": [
+        "openid",
+        "profile",
+        "offline_access"
+      ],
       "subject_types_supported": [
         "pairwise"
       ],
-      "token_endpoint": "http://api.securitycenter.microsoft.com/aaaa0000-0000-4000-8000-000000000001/oauth2/v2.0/token",
+      "token_endpoint": "http://api.securitycenter.microsoft.com/acme/oauth2/v2.0/token",
       "token_endpoint_auth_methods_supported": [
         "client_secret_post",
-        "client_secret_basic"
+        "client_secret_basic",
+        "private_key_jwt",
+        "none"
+      ],
+      "token_endpoint_auth_signing_alg_values_supported": [
+        "RS256",
+        "PS256"
       ]
     }
     "#);
@@ -279,8 +318,11 @@ async fn discovery_and_keys() {
     let adfs = app.anonymous("/adfs/.well-known/openid-configuration").await.json();
     assert_eq!(adfs["token_endpoint"], "http://api.securitycenter.microsoft.com/adfs/oauth2/token");
     assert_eq!(adfs["issuer"], "http://localhost/{tenantid}/");
-    let unknown = app.anonymous("/nobody/v2.0/.well-known/openid-configuration").await;
-    assert_eq!((unknown.status, &unknown.json()["error_codes"][0]), (http(400), &90_002.into()));
+    // Who is served here is nobody's to find out.
+    let unknown = app.anonymous("/no%20body/v2.0/.well-known/openid-configuration").await.json();
+    assert_eq!(unknown["issuer"], "http://localhost/{tenantid}/v2.0");
+    let token_endpoint = unknown["token_endpoint"].as_str().expect("a URL");
+    assert!(token_endpoint.ends_with("/no%20body/oauth2/v2.0/token"), "{token_endpoint}");
     let tenant = ACME.to_string();
     for path in [&*tenant, "common"]
         .iter()

@@ -86,7 +86,7 @@ async fn head_is_told_too() {
     let app = TestApp::with(settings(9, 9)).await;
     let token = app.token(READER).await;
     let request = Request::head(format!("/api/ips/{SEEN}/stats"))
-        .header("host", "h")
+        .header("host", common::HOST)
         .header("accept-encoding", "gzip")
         .header("authorization", format!("Bearer {token}"));
     let reply = app.send(request.body(Body::empty()).expect("a request")).await;

@@ -6,7 +6,7 @@ mod common;
 use std::net::SocketAddr;
 
 use common::TestApp;
-use seenby_api::{Listeners, Settings, serve};
+use seenby_api::{Endpoint, Listeners, Settings, serve};
 use sighting::Network;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,11 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 async fn status(address: SocketAddr, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    status_of(address, &format!("localhost:{}", address.port()), path).await
+}
+
+async fn status_of(address: SocketAddr, host: &str, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     exchange(address, request.as_bytes()).await.chars().skip(9).take(3).collect()
 }
 
@@ -75,6 +79,60 @@ async fn metrics_are_not_shown_where_others_come() {
     }
 }
 
+/// A page that a browser of this machine opened can call a listener on loopback by a name of its own (DNS rebinding).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_is_called_by_its_address() {
+    for (listener, with_metrics) in [("127.0.0.1:0", false), ("0.0.0.0:0", true), ("[::]:0", true)] {
+        let app = TestApp::new().await;
+        let Ok(main) = TcpListener::bind(listener).await else { continue };
+        let port = main.local_addr().expect("an address").port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let (metrics, operators) = bind("127.0.0.1:0").await;
+        let metrics = with_metrics.then_some(metrics);
+        let _stop = start(&app, Listeners { main, tls: None, metrics });
+        let of_metrics = if with_metrics { operators } else { address };
+        let (own, other) = (of_metrics.port(), if of_metrics.port() == 1 { 2 } else { 1 });
+        for (host, expected) in [
+            (format!("127.0.0.1:{own}"), "200"),
+            (format!("LocalHost:{own}"), "200"),
+            (format!("[::1]:{own}"), "200"),
+            (format!("localhost:{other}"), "421"),
+            ("localhost".to_owned(), "421"),
+            ("127.0.0.1".to_owned(), "421"),
+            (format!("rebound.example:{own}"), "421"),
+            (format!("127.0.0.1.nip.example:{own}"), "421"),
+        ] {
+            assert_eq!(
+                status_of(of_metrics, &host, "/metrics").await,
+                expected,
+                "{listener} {host} /metrics"
+            );
+            assert_eq!(status_of(of_metrics, &host, "/healthz").await, "200", "{listener} {host} /healthz");
+        }
+        assert_eq!(
+            status_of(address, &format!("rebound.example:{port}"), "/api/").await,
+            "421",
+            "{listener}"
+        );
+        // By another address of this machine, where one connection goes to it.
+        let second = SocketAddr::from(([127, 0, 0, 2], port));
+        if listener != "127.0.0.1:0" && TcpStream::connect(second).await.is_ok() {
+            assert_eq!(status_of(second, &second.to_string(), "/api/").await, "200", "{listener}");
+            assert_eq!(status_of(address, &second.to_string(), "/api/").await, "421", "{listener}");
+        }
+    }
+}
+
+/// Prometheus comes to an operator's listener by any name of the operator's network.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_listener_that_others_reach_is_called_by_any_name() {
+    let app = TestApp::new().await;
+    let ((main, _), (metrics, operators)) = (bind("127.0.0.1:0").await, bind("0.0.0.0:0").await);
+    let _stop = start(&app, Listeners { main, tls: None, metrics: Some(metrics) });
+    assert_eq!(status_of(operators, "seenby.monitoring.example:9787", "/metrics").await, "200");
+    assert_eq!(status_of(operators, "a b", "/metrics").await, "400");
+}
+
 /// A header of the PROXY protocol; `0x20` is the proxy's own, `0x21` somebody's.
 fn proxied(command: u8, rest: &[u8]) -> Vec<u8> {
     let length = u16::try_from(rest.len()).expect("short").to_be_bytes();
@@ -87,7 +145,8 @@ const REQUEST: &[u8] =
 
 async fn proxied_app(proxies: &str) -> TestApp {
     let trusted_proxies = vec![Network::parse(proxies).expect("a network")];
-    TestApp::with(Settings { trusted_proxies, proxy_protocol: true, ..Settings::default() }).await
+    let endpoints = ["h.example", "forwarded.example"].map(|it| Endpoint::new(it).expect("a host")).to_vec();
+    TestApp::with(Settings { trusted_proxies, proxy_protocol: true, endpoints, ..Settings::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use common::{ACME, NOW, POWERLESS, READER, SEEN, TestApp, book, forged, form, get, machine};
+use common::{ACME, HOST, NOW, POWERLESS, READER, SEEN, TestApp, book, forged, form, get, machine};
 use proptest::prelude::*;
 use seenby_api::{ApiError, Limits, Quota, Refused, Settings, State, TokenRefusal, router};
 use serde_json::json;
@@ -116,7 +116,7 @@ async fn a_server_that_is_starting_says_so() {
     let now_ms = Arc::new(AtomicU64::new(u64::from(NOW) * 1_000));
     let state = State::starting(Settings::default(), machine(&now_ms, &now_ms));
     let ask = async |method: &str, path: &str| {
-        let request = Request::builder().method(method).uri(path).body(Body::from(form(READER)));
+        let request = get(path).method(method).body(Body::from(form(READER)));
         let response = router(state.clone()).oneshot(request.expect("a request")).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let retry = parts.headers.contains_key("retry-after");
@@ -176,6 +176,7 @@ fn every_error_has_its_row() {
             "InvalidInput",
         ),
         (ApiError::BadRequest { problem: "A problem." }, 400, "BadRequest"),
+        (ApiError::MisdirectedRequest { host: "h".into() }, 421, "MisdirectedRequest"),
         (ApiError::Unauthorized(TokenRefusal::Signature), 401, "Unauthorized"),
         (ApiError::Forbidden { required, roles: vec![], granted: false }, 403, "Forbidden"),
         (ApiError::NoUser { required, scopes: String::new() }, 403, "Forbidden"),
@@ -284,7 +285,7 @@ proptest! {
         let status = runtime.block_on(async {
             let app = TestApp::with(never_limited()).await;
             let token = app.token(READER).await;
-            let request = Request::get(&target).header("authorization", format!("Bearer {token}")).body(Body::empty());
+            let request = Request::get(&target).header("host", HOST).header("authorization", format!("Bearer {token}")).body(Body::empty());
             match request {
                 Ok(request) => app.send(request).await.status,
                 Err(_) => StatusCode::OK,
@@ -298,7 +299,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let status = runtime.block_on(async {
             let app = TestApp::new().await;
-            let request = Request::post(format!("/{ACME}/oauth2/token")).header("authorization", &header).body(Body::from(form));
+            let request = Request::post(format!("/{ACME}/oauth2/token")).header("host", HOST).header("authorization", &header).body(Body::from(form));
             app.send(request.expect("a request")).await.status
         });
         prop_assert!(status.is_client_error(), "{}", status);

@@ -76,7 +76,7 @@ async fn one_connection_from_token_to_shutdown() {
         );
     }
     let huge = format!(
-        "GET /api/alerts HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n\r\n",
+        "GET /api/alerts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\r\n",
         "x".repeat(20_000)
     );
     let (head, _) = ask(&mut stream, &huge).await;
@@ -114,10 +114,10 @@ async fn a_peer_that_does_not_read_is_cut() {
     let app = TestApp::with(settings).await;
     let server = start(&app).await;
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
-    let request = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n".repeat(100);
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).repeat(100);
     let asking = async {
         // The kernel's buffers take a few megabytes before anybody has to wait.
-        while stream.write_all(&request).await.is_ok() {}
+        while stream.write_all(request.as_bytes()).await.is_ok() {}
     };
     tokio::time::timeout(Duration::from_secs(30), asking).await.expect("the server closes the connection");
     server.stop.send(()).expect("still serving");
@@ -164,10 +164,12 @@ async fn oauth_clients_get_errors_that_they_can_read() {
     let server = start(&app).await;
     for (head, body, status) in [
         ("Host: a\r\nHost: b\r\nContent-Length: 0", "", 400),
-        ("Host: h\r\nContent-Length: 100", "grant_type=", 408),
-        ("Host: h\r\nTransfer-Encoding: chunked", "zz\r\n", 400),
+        ("Host: login.microsoftonline.com\r\nContent-Length: 0", "", 421),
+        ("Host: localhost:{port}\r\nContent-Length: 100", "grant_type=", 408),
+        ("Host: localhost:{port}\r\nTransfer-Encoding: chunked", "zz\r\n", 400),
     ] {
         let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        let head = head.replace("{port}", &server.address.port().to_string());
         let request = format!("POST /{ACME}/oauth2/token HTTP/1.1\r\n{head}\r\n\r\n{body}");
         let (head, body) = ask(&mut stream, &request).await;
         assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");

@@ -22,7 +22,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use seenby_api::{Listeners, Settings, Tls, TlsError, serve};
+use seenby_api::{Endpoint, Listeners, Settings, Tls, TlsError, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -52,8 +52,13 @@ impl Authority {
     }
 
     fn pair(&self) -> Pair {
+        self.pair_for(&["localhost"])
+    }
+
+    fn pair_for(&self, hosts: &[&str]) -> Pair {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let params = CertificateParams::new(hosts).expect("names");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
@@ -222,7 +227,8 @@ async fn http2_from_token_to_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http1_by_choice_and_without_one() {
-    let server = Server::start(Settings::default()).await;
+    let endpoints = vec![Endpoint::new("seenby.example").expect("a host")];
+    let server = Server::start(Settings { endpoints, ..Settings::default() }).await;
     for versions in [&[&TLS12][..], &[&TLS13]] {
         for alpn in [H1, &[]] {
             let mut stream = server.connect_with(versions, alpn).await.expect("a handshake");
@@ -238,6 +244,44 @@ async fn http1_by_choice_and_without_one() {
     // Without TLS nothing is said of it.
     let reply = server.app.anonymous("/api/").await;
     assert!(reply.headers.get("strict-transport-security").is_none());
+    server.stop().await;
+}
+
+/// A host in the certificate is ours, by any port; with another certificate, another host.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hosts_of_the_certificate_are_ours() {
+    let server = Server::start(Settings::default()).await;
+    let pair = server.authority.pair_for(&["localhost", "seenby.example", "*.near.example", "192.0.2.7"]);
+    server.tls.exchange(pair.certificate.as_bytes(), pair.key.as_bytes()).expect("a good pair");
+    let ask = async |hosts: &[(&str, u16)]| {
+        let (mut one, mut two) = (server.http1().await, server.http2().await);
+        for (host, status) in hosts {
+            one.ready().await.expect("kept");
+            let request = Request::get("/api/").header("host", *host).body(Body::empty()).expect("good");
+            let reply = taken(one.send_request(request).await.expect("sent")).await;
+            assert_eq!(reply.0, *status, "{host}: {}", reply.2);
+            two.ready().await.expect("kept");
+            let request = Request::get(format!("https://{host}/api/")).body(Body::empty()).expect("good");
+            let reply = taken(two.send_request(request).await.expect("sent")).await;
+            assert_eq!(reply.0, *status, "{host}: {}", reply.2);
+        }
+    };
+    let own = format!("127.0.0.1:{}", server.address.port());
+    ask(&[
+        ("seenby.example", 200),
+        ("SEENBY.example.:8443", 200),
+        ("eu.near.example", 200),
+        ("near.example", 421),
+        ("a.b.near.example", 421),
+        ("192.0.2.7", 200),
+        ("192.0.2.8", 421),
+        ("login.microsoftonline.com", 421),
+        (&own, 200),
+    ])
+    .await;
+    let pair = server.authority.pair_for(&["localhost", "other.example"]);
+    server.tls.exchange(pair.certificate.as_bytes(), pair.key.as_bytes()).expect("a good pair");
+    ask(&[("seenby.example", 421), ("192.0.2.7", 421), ("other.example", 200)]).await;
     server.stop().await;
 }
 
@@ -438,7 +482,7 @@ async fn a_peer_that_does_not_read_is_cut() {
     let settings = Settings { write_timeout: Duration::from_millis(200), ..Settings::default() };
     let server = Server::start(settings).await;
     let mut stream = server.connect(H1).await.expect("a handshake");
-    let request = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n".repeat(100);
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     let asking = async { while stream.write_all(&request).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(30), asking).await.expect("the server closes the connection");
     server.stop().await;

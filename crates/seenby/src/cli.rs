@@ -13,7 +13,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use sighting::escape;
 
 use crate::commands::{
-    app, audit, demo, device, ingest, init, key, org, retention, role, serve, stats, tls, user,
+    app, audit, demo, device, endpoints, ingest, init, key, org, retention, role, serve, stats, tls, user,
 };
 use crate::exit::Exit;
 use crate::output;
@@ -107,6 +107,7 @@ pub(crate) enum Command {
     /// TLS: a certificate of your own for `seenby serve`
     #[command(subcommand, after_help = tls::EXAMPLES)]
     Tls(tls::TlsCommand),
+    Endpoints(endpoints::EndpointsArgs),
 }
 
 /// The command line of this process, or what is wrong with it; help and version are such answers too.

@@ -43,6 +43,8 @@ struct Config {
     ingest: IngestConfig,
     /// `[log]`
     log: LogConfig,
+    /// `[[endpoints]]`
+    endpoints: Vec<EndpointConfig>,
 }
 
 /// How the server listens.
@@ -118,6 +120,8 @@ struct ApiConfig {
     calls_per_hour: u32,
     /// Further resources (audiences) for which the built-in issuer signs tokens.
     extra_resources: Vec<String>,
+    /// Whether the host names of the original service are endpoints too.
+    preset_endpoints: bool,
 }
 
 impl Default for ApiConfig {
@@ -131,6 +135,7 @@ impl Default for ApiConfig {
             calls_per_minute: 100,
             calls_per_hour: 1_500,
             extra_resources: Vec::new(),
+            preset_endpoints: true,
         }
     }
 }
@@ -147,6 +152,22 @@ enum UnknownIp {
 enum FirstSeen {
     Window,
     Retention,
+}
+
+/// A host under which callers may call the server.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+struct EndpointConfig {
+    /// A name or an address; without a port any is meant.
+    host: String,
+    /// The cloud that it belongs to, in a few words.
+    cloud: Option<String>,
+    /// Its region, in a few words.
+    region: Option<String>,
+    /// The URL of the sign-in that goes with it.
+    authority: Option<String>,
+    /// The resources whose tokens it takes; without it, every one that this server grants.
+    audiences: Option<Vec<String>>,
 }
 
 /// How logs are taken in.
@@ -232,6 +253,10 @@ pub(crate) struct Api {
     pub(crate) calls_per_hour: Option<u32>,
     /// Further audiences.
     pub(crate) extra_resources: Vec<String>,
+    /// The hosts that callers may call beside the presets.
+    pub(crate) endpoints: Vec<api::Endpoint>,
+    /// Whether the presets are there.
+    pub(crate) preset_endpoints: bool,
 }
 
 impl Settings {
@@ -296,7 +321,7 @@ impl Settings {
             metrics_listen,
             proxy_protocol,
             tls,
-            api: Api::from_config(config.api)?,
+            api: Api::from_config(config.api, config.endpoints)?,
             local_networks,
             keep_special_remotes: config.ingest.keep_special_remotes,
             ingest_threads: threads,
@@ -307,7 +332,7 @@ impl Settings {
 }
 
 impl Api {
-    fn from_config(config: ApiConfig) -> anyhow::Result<Api> {
+    fn from_config(config: ApiConfig, endpoints: Vec<EndpointConfig>) -> anyhow::Result<Api> {
         let limit = |calls: u32| (calls > 0).then_some(calls);
         Ok(Api {
             unknown_is_zero: config.unknown_ip == UnknownIp::Zero,
@@ -321,17 +346,65 @@ impl Api {
             calls_per_minute: limit(config.calls_per_minute),
             calls_per_hour: limit(config.calls_per_hour),
             extra_resources: config.extra_resources,
+            endpoints: distinct(endpoints.into_iter().map(endpoint).collect::<anyhow::Result<_>>()?)?,
+            preset_endpoints: config.preset_endpoints,
         })
     }
+}
+
+/// The most characters of a cloud's or a region's name: they stand in a table.
+const SHORT_CHARS_MAX: usize = 40;
+
+fn endpoint(config: EndpointConfig) -> anyhow::Result<api::Endpoint> {
+    let EndpointConfig { host, cloud, region, authority, audiences } = config;
+    let shown = sighting::escape(&host).into_owned();
+    let mut endpoint = api::Endpoint::new(&host).with_context(|| format!("endpoints.host is '{shown}'"))?;
+    if let Some(cloud) = cloud {
+        endpoint = endpoint.in_cloud(short("cloud", &shown, cloud)?);
+    }
+    if let Some(region) = region {
+        endpoint = endpoint.in_region(short("region", &shown, region)?);
+    }
+    if let Some(authority) = authority {
+        let host = authority.strip_prefix("https://").or_else(|| authority.strip_prefix("http://"));
+        let is_sound =
+            host.is_some_and(|host| !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic()));
+        anyhow::ensure!(
+            is_sound,
+            "the authority of endpoint '{shown}' is '{}'; write the URL of its sign-in, such as https://login.example.org",
+            sighting::escape(&authority)
+        );
+        endpoint = endpoint.signed_in_at(authority);
+    }
+    let Some(audiences) = audiences else { return Ok(endpoint) };
+    anyhow::ensure!(
+        !audiences.is_empty() && audiences.iter().all(|it| !it.is_empty()),
+        "the audiences of endpoint '{shown}' are empty; name those whose tokens it takes, or leave the key out for every one"
+    );
+    Ok(endpoint.with_audiences(audiences))
+}
+
+fn short(key: &str, host: &str, text: String) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        (1..=SHORT_CHARS_MAX).contains(&text.chars().count()),
+        "the {key} of endpoint '{host}' must have 1 to {SHORT_CHARS_MAX} characters"
+    );
+    Ok(text)
+}
+
+/// Two entries for one host could say two things.
+fn distinct(endpoints: Vec<api::Endpoint>) -> anyhow::Result<Vec<api::Endpoint>> {
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let is_repeated = endpoints[..index].iter().any(|other| other.is_same_host(endpoint));
+        anyhow::ensure!(!is_repeated, "[[endpoints]] has '{endpoint}' twice; write it once");
+    }
+    Ok(endpoints)
 }
 
 /// A URL without a path.
 fn public_url(url: &str) -> anyhow::Result<String> {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let is_sound = host.is_some_and(|host| {
-        let host = host.trim_end_matches('/');
-        !host.is_empty() && !host.contains(['/', '?', '#', '@', ' '])
-    });
+    let is_sound = host.is_some_and(|host| api::Endpoint::new(host.trim_end_matches('/')).is_ok());
     anyhow::ensure!(
         is_sound,
         "api.public_url is '{}'; write it as https://seenby.example.org, without a path",
@@ -444,7 +517,42 @@ mod tests {
         check_refused("[tls]\ncertificate = 'a.pem'", &["[tls]", "write both"]);
         check_refused("[ingest]\nlocal_networks = ['10/8']", &["ingest.local_networks", "10.0.0.0/8"]);
         check_refused("[api]\npublic_url = 'seenby.example.org'", &["api.public_url", "https://"]);
+        check_refused(
+            "[api]\npublic_url = 'https://seenby.example.org/x'",
+            &["api.public_url", "without a path"],
+        );
+        check_refused("[api]\npublic_url = 'https://a b'", &["api.public_url"]);
         check_refused("[ingest]\nthreads = 0", &["ingest.threads"]);
         check_refused("signing_key_days = 0", &["signing_key_days is 0", "1 to 3650", "for 90"]);
+    }
+
+    #[test]
+    fn endpoints_that_make_no_sense_are_refused() {
+        let check = |text: &str, says: &[&str]| check_refused(&format!("[[endpoints]]\n{text}"), says);
+        check("region = 'eu'", &["missing field `host`"]);
+        check("host = 'https://h.example'", &["endpoints.host is 'https://h.example'", "seenby.example.org"]);
+        check("host = '*.example.org'", &["endpoints.host"]);
+        check("host = \"a\\u001b\"", &["endpoints.host is 'a\\u{1b}'"]);
+        check("host = 'h'\naudiences = []", &["audiences of endpoint 'h'", "leave the key out"]);
+        check("host = 'h'\nauthority = 'login.example.org'", &["authority of endpoint 'h'", "https://"]);
+        check("host = 'h'\ncloud = ''", &["the cloud of endpoint 'h'", "40"]);
+        check("host = 'h'\nregio = 'eu'", &["unknown field `regio`"]);
+        check("host = 'h'\n[[endpoints]]\nhost = 'H.'", &["twice"]);
+    }
+
+    #[test]
+    fn endpoints_are_meant_as_they_are_written() {
+        let settings = Settings::parse(
+            "[api]\npreset_endpoints = false\n[[endpoints]]\nhost = 'EU.seenby.example'\nregion = 'eu'\n\
+             cloud = 'ours'\nauthority = 'https://login.example'\naudiences = ['https://a/']\n\
+             [[endpoints]]\nhost = '192.0.2.7:8787'\n",
+        )
+        .expect("sound");
+        assert!(!settings.api.preset_endpoints);
+        let [one, two] = &settings.api.endpoints[..] else { panic!("{:?}", settings.api.endpoints) };
+        assert_eq!((one.host(), one.region(), one.cloud()), ("eu.seenby.example", Some("eu"), Some("ours")));
+        assert_eq!(one.authority(), Some("https://login.example"));
+        assert_eq!(one.audiences(), Some(&["https://a".to_owned()][..]));
+        assert_eq!((two.host(), two.audiences()), ("192.0.2.7:8787", None));
     }
 }

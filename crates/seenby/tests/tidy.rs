@@ -275,9 +275,13 @@ fn keys_of_example(text: &str) -> BTreeSet<String> {
     let table: toml::Table = uncommented(text).parse().expect("TOML");
     let mut keys = BTreeSet::new();
     for (name, value) in &table {
-        match value.as_table() {
-            Some(section) => keys.extend(section.keys().map(|key| format!("{name}.{key}"))),
-            None => drop(keys.insert(name.clone())),
+        let entries = value.as_array().into_iter().flatten().filter_map(toml::Value::as_table);
+        let sections: Vec<_> = value.as_table().into_iter().chain(entries).collect();
+        if sections.is_empty() {
+            keys.insert(name.clone());
+        }
+        for section in sections {
+            keys.extend(section.keys().map(|key| format!("{name}.{key}")));
         }
     }
     keys

@@ -33,6 +33,8 @@ pub const STRANGER: ApplicationId = ApplicationId(Uuid::from_u128(0x3333_0000_00
 pub const SEEN: &str = "198.51.100.20";
 pub const QUIET: &str = "2001:db8::5";
 pub const ELSEWHERE: &str = "203.0.113.9";
+/// What is called, unless a test says otherwise: one of the presets.
+pub const HOST: &str = "api.securitycenter.microsoft.com";
 pub const RESOURCE: &str = "https://api.securitycenter.microsoft.com";
 
 /// Made once: keys are slow to make.
@@ -220,6 +222,13 @@ impl TestApp {
         self.send(request.body(Body::empty()).expect("a request")).await
     }
 
+    /// The same under another host.
+    pub async fn called(&self, host: &str, token: &str, path: &str) -> Reply {
+        let request =
+            Request::get(path).header("host", host).header("authorization", format!("Bearer {token}"));
+        self.send(request.body(Body::empty()).expect("a request")).await
+    }
+
     pub async fn reader(&self, path: &str) -> Reply {
         self.with_token(&self.token(READER).await, path).await
     }
@@ -238,13 +247,13 @@ impl TestApp {
 
     /// A form without a Content-Type, as one real client sends it.
     pub async fn post(&self, path: &str, form: &str) -> Reply {
-        let request = Request::post(path).header("host", "seenby.example").body(Body::from(form.to_owned()));
+        let request = Request::post(path).header("host", HOST).body(Body::from(form.to_owned()));
         self.send(request.expect("a request")).await
     }
 }
 
 pub fn get(path: &str) -> axum::http::request::Builder {
-    Request::get(path).header("host", "api.securitycenter.microsoft.com")
+    Request::get(path).header("host", HOST)
 }
 
 pub fn form(application: ApplicationId) -> String {

@@ -8,6 +8,7 @@ mod ask_http;
 pub(crate) mod audit;
 pub(crate) mod demo;
 pub(crate) mod device;
+pub(crate) mod endpoints;
 pub(crate) mod ingest;
 pub(crate) mod init;
 pub(crate) mod key;
@@ -72,6 +73,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Key(command) => key::run(command, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Tls(command) => tls::run(command, context).await,
+        Command::Endpoints(args) => endpoints::run(&args, context),
     }
 }
 

@@ -111,6 +111,11 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
             hint::run("tls init").about_none()
         );
     }
+    if server.has_no_name() {
+        tracing::info!(
+            "callers reach this server by its address alone; for a name, set api.public_url, list it under [[endpoints]], or serve a certificate with it"
+        );
+    }
     let following = served.map(|served| {
         served.register(server.state.metrics());
         tokio::spawn(served.follow())
@@ -175,6 +180,12 @@ impl Server {
     fn is_in_the_clear(&self) -> bool {
         let is_local = self.address.ip().is_loopback() || !self.settings.trusted_proxies.is_empty();
         self.listeners.tls.is_none() && !is_local
+    }
+
+    /// Whether callers of other machines come and no setting says by which name: by any but its address they are refused.
+    fn has_no_name(&self) -> bool {
+        let is_told = self.settings.public_url.is_some() || !self.settings.endpoints.is_empty();
+        !self.address.ip().is_loopback() && self.listeners.tls.is_none() && !is_told
     }
 
     /// Listens at once, answers questions once the folder is open (then it calls `ready`), and goes on until it is told to
@@ -337,7 +348,8 @@ fn connections_max() -> usize {
     usize::try_from(files.saturating_sub(FILES_RESERVED)).map_or(usual, |files| files.clamp(16, usual))
 }
 
-fn api_settings(settings: &Settings) -> api::Settings {
+/// The settings of the HTTP side.
+pub(super) fn api_settings(settings: &Settings) -> api::Settings {
     let written = &settings.api;
     api::Settings {
         unknown_ip: if written.unknown_is_zero { api::UnknownIp::Zero } else { api::UnknownIp::NotFound },
@@ -347,6 +359,8 @@ fn api_settings(settings: &Settings) -> api::Settings {
         public_url: written.public_url.clone(),
         trusted_proxies: written.trusted_proxies.clone(),
         proxy_protocol: settings.proxy_protocol,
+        endpoints: written.endpoints.clone(),
+        preset_endpoints: written.preset_endpoints,
         extra_resources: written.extra_resources.clone(),
         signing_key_lifetime: settings.signing_key_lifetime,
         connections_max: connections_max(),

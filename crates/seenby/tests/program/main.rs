@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod demo;
 mod durability;
+mod endpoints;
 mod folders;
 mod hostile_names;
 mod keys;

@@ -37,7 +37,8 @@ fn get(port: u16, path: &str) -> (u16, String) {
             Err(_) => std::thread::yield_now(),
         }
     };
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").expect("it reads");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n")
+        .expect("it reads");
     let mut reply = String::new();
     stream.read_to_string(&mut reply).expect("UTF-8");
     let status = reply.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
@@ -97,8 +98,10 @@ fn a_second_signal_ends_it_at_once() {
     // A request that has begun and never ends.
     assert_eq!(get(port, "/healthz").0, 200);
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    let head = b"POST /default/oauth2/token HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n";
-    stream.write_all(head).expect("it reads");
+    let head = format!(
+        "POST /default/oauth2/token HTTP/1.1\r\nHost: localhost:{port}\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("it reads");
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).expect("it waits for the body");
     assert_eq!(&answer, b"HTTP/1.1 100");

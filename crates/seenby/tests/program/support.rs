@@ -238,9 +238,19 @@ impl Server {
         reply
     }
 
+    /// Status and body of a GET that calls another host.
+    pub(crate) fn get_as(&self, host: &str, path: &str, token: Option<&str>) -> (u16, String) {
+        let bearer = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+        self.exchange_as(host, &format!("GET {path} HTTP/1.1\r\n{bearer}"), "")
+    }
+
     fn exchange(&self, head: &str, body: &str) -> (u16, String) {
+        self.exchange_as(&self.host, head, body)
+    }
+
+    fn exchange_as(&self, host: &str, head: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.host).expect("it listens");
-        write!(stream, "{head}Host: {}\r\nConnection: close\r\n\r\n{body}", self.host).expect("it reads");
+        write!(stream, "{head}Host: {host}\r\nConnection: close\r\n\r\n{body}").expect("it reads");
         let mut reply = String::new();
         stream.read_to_string(&mut reply).expect("UTF-8");
         let (head, body) = reply.split_once("\r\n\r\n").expect("a head");

@@ -119,6 +119,10 @@ fn two_commands_serve_over_tls() {
         let context = format!("{{\"@odata.context\":\"{}", server.url(host, "/api/$metadata#"));
         assert!(answer.contains(&context), "{answer}");
     }
+    // Another host is not ours, though the connection is.
+    let url = server.url("localhost", "/api/");
+    let rebound = curl(&ca, &url, &["-w", "%{http_code}", "-H", "Host: rebound.example"]).ends(0).stdout;
+    assert!(rebound.ends_with("421"), "{rebound}");
     let metrics = curl(&ca, &server.url("localhost", "/metrics"), &[]).ends(0).stdout;
     let expiry =
         metrics.lines().find_map(|it| it.strip_prefix("seenby_tls_certificate_expiry_timestamp_seconds "));
