@@ -1,11 +1,12 @@
 //! Accounts, and applications that people sign in through or that have certificates, by the real program: on a folder of its
-//! own and through a server. Nothing here signs in: that is the HTTP room's.
+//! own and through a server. Refuses to hold: the ways to sign in (the HTTP room's), but for the one that shows that an
+//! account is one.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, Run, check_text};
+use crate::support::{Place, Run, Server, check_text};
 
 /// A certificate of somebody, as PEM.
 fn certificate(place: &Place, name: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> PathBuf {
@@ -85,6 +86,42 @@ fn accounts_alone_and_while_a_server_holds_the_folder() {
     every_command_of_accounts(&place);
     assert_eq!(server.stop(), 0);
     assert_eq!(place.run(["user", "list", "--json"]).ends(0).json()[0]["name"], "lee");
+}
+
+/// The token that somebody gets for a password, if they get one.
+fn sign_in(server: &Server, application: &Value, name: &str, password: &Value) -> Option<String> {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let form = format!(
+        "grant_type=password&client_id={}&username={name}&password={}&scope=https%3A%2F%2Fapi.securitycenter.microsoft.com%2F.default",
+        text(&application["client_id"]),
+        text(password)
+    );
+    let path = format!("/{}/oauth2/v2.0/token", text(&application["tenant"]));
+    let (status, body) = server.post_form(&path, &form);
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(status == 200, body["access_token"].is_string(), "{body}");
+    body["access_token"].as_str().map(str::to_owned)
+}
+
+/// What a command changes holds at the next request.
+#[test]
+fn an_account_signs_in_as_long_as_it_is_there() {
+    let place = Place::new();
+    let server = place.serve();
+    let run = |arguments: &[&str]| place.run(arguments).ends(0);
+    let tool = ["app", "add", "tool", "--public", "--delegated", "Ip.Read.All", "--json"];
+    let tool = run(&tool).json();
+    run(&["role", "add", "analysts", "--permission", "view-data"]);
+    let kim = run(&["user", "add", "kim", "--role", "analysts", "--json"]).json();
+    assert!(sign_in(&server, &tool, "kim", &kim["password"]).is_none(), "not in that way");
+    run(&["app", "change", "tool", "--password-grant"]);
+    assert!(sign_in(&server, &tool, "KIM", &kim["password"]).is_some());
+    let other = run(&["user", "password", "kim", "--json"]).json();
+    assert!(sign_in(&server, &tool, "kim", &kim["password"]).is_none(), "the old password");
+    assert!(sign_in(&server, &tool, "kim", &other["password"]).is_some());
+    run(&["user", "remove", "kim", "--yes"]);
+    assert!(sign_in(&server, &tool, "kim", &other["password"]).is_none(), "nobody");
+    assert_eq!(server.stop(), 0);
 }
 
 #[test]
