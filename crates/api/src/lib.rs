@@ -8,6 +8,7 @@
 //! (`Store`), and who keeps the book of organisations and applications (`Directory`). Only `view` and `presets` know
 //! names of the original service.
 
+mod admin;
 mod assertion;
 mod authorize;
 mod bearer;
@@ -78,4 +79,4 @@ pub use settings::{Limits, Settings, UnknownIp};
 pub use state::{Clock, Entropy, Fetch, FetchRequest, Fetching, Machine, Millis, State};
 pub use tls::{Tls, TlsError};
 pub use token::{Client, TokenRefusal};
-pub use upkeep::UpkeepError;
+pub use upkeep::{UpkeepError, add_signing_key};
