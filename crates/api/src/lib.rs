@@ -78,4 +78,4 @@ pub use settings::{Limits, Settings, UnknownIp};
 pub use state::{Clock, Entropy, Fetch, FetchRequest, Fetching, Machine, Millis, State};
 pub use tls::{Tls, TlsError};
 pub use token::{Client, TokenRefusal};
-pub use upkeep::UpkeepError;
+pub use upkeep::{UpkeepError, add_signing_key};

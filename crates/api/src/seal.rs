@@ -4,9 +4,18 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use sighting::PrivateKey;
 
 use crate::keys::KeyError;
+
+/// Base64 as tools write it, padded or not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The operator's key. Its `Debug` is its name only.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +31,18 @@ impl SealingKey {
     /// The key of 32 random bytes.
     pub fn new(bytes: [u8; 32]) -> SealingKey {
         SealingKey(bytes)
+    }
+
+    /// The key of a text: 32 bytes as 64 hexadecimal digits or as base64, and nothing else but blanks around it.
+    pub fn parse(text: &str) -> Option<SealingKey> {
+        let text = text.trim();
+        let bytes = if text.len() == 64 { from_hex(text)? } else { BASE64.decode(text).ok()? };
+        bytes.try_into().ok().map(SealingKey)
+    }
+
+    /// The text that [`SealingKey::parse`] reads, to be written into a file once.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn cipher(&self) -> Option<LessSafeKey> {
@@ -56,6 +77,11 @@ impl SealingKey {
     }
 }
 
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
 /// The PKCS#8 of a kept key.
 pub(crate) fn opened(
     kid: &str,
@@ -74,6 +100,22 @@ pub(crate) fn opened(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_64_digits_or_base64() {
+        let key = SealingKey::new([0xfb; 32]);
+        let base64 = "+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s";
+        let hex = "fb".repeat(32);
+        assert_eq!(key.to_hex(), hex);
+        for text in [&hex, &format!(" {}\n", hex.to_uppercase()), base64, &format!("{base64}=\r\n")] {
+            assert_eq!(SealingKey::parse(text).as_ref(), Some(&key), "{text}");
+        }
+        for text in
+            ["", "fb", &hex[1..], &format!("{hex}fb"), &format!("{}g", &hex[1..]), &base64[4..], "passphrase"]
+        {
+            assert_eq!(SealingKey::parse(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn what_is_sealed_opens_with_its_key_and_name_alone() {

@@ -4,11 +4,12 @@
 //!
 //! No caller is dropped by a rotation: every key of the book verifies, the newest signs.
 
+use aws_lc_rs::aead::NONCE_LEN;
 use sighting::{Actor, Book, Change, Directory, DirectoryError, PrivateKey, Second, SigningKey, Store};
 
 use crate::keys::{KeyError, new_signing_key};
 use crate::mint::LIFETIME_S;
-use crate::seal;
+use crate::seal::SealingKey;
 use crate::state::State;
 
 /// How long after its successor was made a key still verifies: a token's life, and twice the clocks' leeway.
@@ -34,7 +35,8 @@ impl<S: Store, D: Directory> State<S, D> {
         let _turn = self.shared().turning_keys.lock().await;
         let book = directory.book().await?;
         let lifetime_s = self.shared().settings.signing_key_lifetime.as_secs();
-        if is_due(&book, lifetime_s, now) {
+        let is_sealing = self.shared().settings.sealing_key.is_some();
+        if is_due(&book, lifetime_s, now) || (is_sealing && is_in_the_clear(&book)) {
             self.add_signing_key(directory, Actor("the server, of itself".to_owned())).await?;
         }
         self.seal_signing_keys(directory).await?;
@@ -52,20 +54,9 @@ impl<S: Store, D: Directory> State<S, D> {
     }
 
     async fn add_signing_key(&self, directory: &D, actor: Actor) -> Result<String, UpkeepError> {
-        let newest = directory.book().await?.signing_keys.last().map(|key| key.created_at);
-        // Keys are in the order of their making, also of two that were made in one second.
         let now = self.shared().now().second();
-        let created_at = newest.map_or(now, |newest| now.max(newest.plus(1)));
-        // Finding large primes takes a moment.
-        let made = tokio::task::spawn_blocking(move || new_signing_key(created_at)).await;
-        let key = made.unwrap_or(Err(KeyError::NotMade))?;
-        let kid = key.kid.clone();
-        let key = match self.sealed(&key)? {
-            Some(private) => SigningKey { private, ..key },
-            None => key,
-        };
-        directory.commit(Change::AddSigningKey(key), actor, now).await?;
-        Ok(kid)
+        let sealing = self.shared().settings.sealing_key.as_ref();
+        add_signing_key(directory, sealing, self.shared().random(), now, actor).await
     }
 
     /// Keys that were made before the operator gave a key to encrypt them under.
@@ -79,21 +70,58 @@ impl<S: Store, D: Directory> State<S, D> {
         Ok(())
     }
 
-    /// The private half of a key as it is to be kept, if that is not how it is.
     fn sealed(&self, key: &SigningKey) -> Result<Option<PrivateKey>, KeyError> {
-        match (&self.shared().settings.sealing_key, &key.private) {
-            (Some(sealing), plain @ PrivateKey::Plain(_)) => {
-                let pkcs8 = seal::opened(&key.kid, plain, None)?;
-                sealing.seal(&key.kid, &pkcs8, self.shared().random()).map(Some)
-            }
-            _ => Ok(None),
-        }
+        let sealing = self.shared().settings.sealing_key.as_ref();
+        sealing.map_or(Ok(None), |sealing| sealed(key, sealing, self.shared().random()))
+    }
+}
+
+/// Makes a new signing key, which signs from now on, and gives its id; for whoever holds a directory that no server has. The
+/// nonce must be random.
+pub async fn add_signing_key(
+    directory: &impl Directory,
+    sealing: Option<&SealingKey>,
+    nonce: [u8; NONCE_LEN],
+    now: Second,
+    actor: Actor,
+) -> Result<String, UpkeepError> {
+    let newest = directory.book().await?.signing_keys.last().map(|key| key.created_at);
+    // Keys are in the order of their making, also of two that were made in one second.
+    let created_at = newest.map_or(now, |newest| now.max(newest.plus(1)));
+    // Finding large primes takes a moment.
+    let made = tokio::task::spawn_blocking(move || new_signing_key(created_at)).await;
+    let key = made.unwrap_or(Err(KeyError::NotMade))?;
+    let kid = key.kid.clone();
+    let private = sealing.map_or(Ok(None), |sealing| sealed(&key, sealing, nonce))?;
+    let key = match private {
+        Some(private) => SigningKey { private, ..key },
+        None => key,
+    };
+    directory.commit(Change::AddSigningKey(key), actor, now).await?;
+    Ok(kid)
+}
+
+/// The private half of a key as it is to be kept, if that is not how it is.
+fn sealed(
+    key: &SigningKey,
+    sealing: &SealingKey,
+    nonce: [u8; NONCE_LEN],
+) -> Result<Option<PrivateKey>, KeyError> {
+    match &key.private {
+        PrivateKey::Plain(pkcs8) => sealing.seal(&key.kid, pkcs8, nonce).map(Some),
+        PrivateKey::Sealed(_) => Ok(None),
     }
 }
 
 /// Whether there is no key, or the newest is old.
 fn is_due(book: &Book, lifetime_s: u64, now: Second) -> bool {
     book.signing_keys.last().is_none_or(|newest| newest.created_at.plus(lifetime_s) < now)
+}
+
+/// Whether the newest key lies in the clear. Encrypting it is not enough: it is in backups by now, and in pages of the
+/// directory that are not used any more. Another one takes over that was never seen.
+fn is_in_the_clear(book: &Book) -> bool {
+    book.signing_keys.last().is_some_and(|newest| matches!(newest.private, PrivateKey::Plain(_)))
 }
 
 /// The keys whose successors have signed alone for long enough.

@@ -1,5 +1,5 @@
 //! The data folder on a real disk: one holder at a time, foreign folders refused, modes, and the directory with its
-//! audit log and granted calls over a restart and over power cuts.
+//! audit log and granted calls over a restart and over power cuts (tickets have a file of their own).
 
 mod common;
 
@@ -10,9 +10,10 @@ use common::sim::{Dice, Sim};
 use common::{Line, batch, now, organisation};
 use seenby_index::{DataFolder, FolderDirectory, OpenError, Options};
 use sighting::{
-    Actor, Application, ApplicationId, Book, CallLimit, CallLimits, Change, Directory, Extent, GrantPage,
-    Granted, Issuer, Member, MemberId, MemberKind, Organisation, Permission, PrivateKey, Retention, Role,
-    RoleId, RolePermission, Second, Secret, SignIn, SigningKey, Store, Uuid,
+    Actor, Application, ApplicationId, Book, CallLimit, CallLimits, Certificate, Change, Directory, Extent,
+    GrantPage, Granted, Issuer, Member, MemberId, MemberKind, Organisation, OrganisationId, PasswordHash,
+    Permission, PrivateKey, RedirectUri, Retention, Role, RoleId, RolePermission, Second, Secret, SignIn,
+    SigningKey, Store, User, UserId, Uuid,
 };
 
 fn changes() -> Vec<Change> {
@@ -27,7 +28,7 @@ fn changes() -> Vec<Change> {
     let role = RoleId(Uuid::from_u128(8));
     let issuer = Issuer::new("https://login.example.org").expect("a URL");
     let member = Member { issuer, kind: MemberKind::User, id: MemberId::new("kim").expect("an id") };
-    vec![
+    let mut changes = vec![
         Change::AddOrganisation(organisation(0, "default")),
         Change::AddOrganisation(organisation(1, "other")),
         Change::AddSigningKey(SigningKey {
@@ -70,8 +71,72 @@ fn changes() -> Vec<Change> {
         Change::GrantRole(role, member),
         Change::RenameOrganisation(organisation(1, "").id, "renamed".to_owned()),
         Change::SetRetention(organisation(1, "").id, Retention::Hours(720)),
-        Change::RemoveOrganisation(organisation(1, "").id),
-        Change::RemoveApplication(application),
+    ];
+    changes.extend(changes_of_sign_in(organisation(0, "").id, application));
+    changes
+        .extend([Change::RemoveOrganisation(organisation(1, "").id), Change::RemoveApplication(application)]);
+    changes
+}
+
+/// People, how they sign in, certificates, encrypted keys; some of it is there at the end.
+fn changes_of_sign_in(home: OrganisationId, application: ApplicationId) -> Vec<Change> {
+    let user = |number: u128, organisation| User {
+        id: UserId(Uuid::from_u128(number)),
+        organisation,
+        name: format!("kim{number}@example.org"),
+        password: PasswordHash("$argon2id$v=19$x".to_owned()),
+        password_set_at: Second::new(7),
+        created_at: Second::new(6),
+    };
+    let certificate = |byte| Certificate {
+        sha256: [byte; 32],
+        sha1: [byte; 20],
+        public_key: vec![byte; 270],
+        not_before: Second::new(3),
+        not_after: Second::MAX,
+        created_at: Second::new(4),
+    };
+    let uri = |text| RedirectUri::new(text).expect("a URI");
+    let sign_in = SignIn {
+        delegated: Permission::ALL.into(),
+        redirect_uris: [uri("http://localhost"), uri("https://soar.example/back")].into(),
+        device_code: true,
+        password: true,
+        public: false,
+    };
+    let public = Application {
+        id: ApplicationId(Uuid::from_u128(17)),
+        organisation: home,
+        name: "hunting".to_owned(),
+        permissions: Vec::new(),
+        sign_in: SignIn { public: true, password: false, ..sign_in.clone() },
+        secrets: Vec::new(),
+        certificates: Vec::new(),
+        limits: CallLimits::default(),
+        created_at: Second::new(4),
+    };
+    let (first, second) = (user(1, home), user(2, home));
+    let password = PasswordHash("$argon2id$v=19$y".to_owned());
+    let sealed = |byte| PrivateKey::Sealed(vec![byte; 40]);
+    let key = SigningKey { kid: "k2".to_owned(), private: sealed(4), created_at: Second::new(2) };
+    vec![
+        Change::AddUser(first.clone()),
+        Change::AddUser(second.clone()),
+        Change::AddUser(user(3, organisation(1))),
+        Change::SetPassword { user: first.id, password, at: Second::new(8) },
+        Change::RemoveUser(second.id),
+        Change::ChangeApplication {
+            application,
+            permissions: Some([Permission::Manage].into()),
+            sign_in: Some(sign_in),
+        },
+        Change::AddApplication(public),
+        Change::AddCertificate(application, certificate(7)),
+        Change::AddCertificate(application, certificate(8)),
+        Change::RemoveCertificate(application, [7; 32]),
+        Change::KeepSigningKey("k1".to_owned(), sealed(5)),
+        Change::AddSigningKey(key),
+        Change::RemoveSigningKey("k1".to_owned()),
     ]
 }
 
@@ -154,7 +219,11 @@ fn store_and_directory_survive_a_restart() {
     let audit = now(folder.directory().audit(100)).expect("an audit log");
     assert_eq!(audit.len(), changes().len());
     assert!(audit[0].what.starts_with("removed application"));
-    assert!(!format!("{audit:?}").contains("0101"), "no secret in the audit log");
+    for secret in ["0101", "argon2", "0505"] {
+        assert!(!format!("{audit:?}").contains(secret), "no secret in the audit log");
+    }
+    let book = folder.directory().book_now();
+    assert_eq!((book.users.len(), book.applications.len(), book.signing_keys.len()), (1, 1, 1));
 }
 
 #[test]

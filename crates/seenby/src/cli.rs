@@ -13,7 +13,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use sighting::escape;
 
 use crate::commands::{
-    app, demo, device, endpoints, ingest, init, org, retention, role, serve, stats, tls, user,
+    app, audit, demo, device, endpoints, ingest, init, key, org, retention, role, serve, stats, tls, user,
 };
 use crate::exit::Exit;
 use crate::output;
@@ -85,13 +85,13 @@ pub(crate) enum Command {
     /// Roles: what people may do
     #[command(
         subcommand,
-        after_help = "Examples:\n  seenby role add analysts --permission view-data\n  seenby role grant analysts --user 7f6e5d4c-0000-4000-8000-00000000000a"
+        after_help = "Examples:\n  seenby role add analysts --permission view-data\n  seenby role grant analysts --user kim"
     )]
     Role(role::RoleCommand),
-    /// Users and groups: who has roles
+    /// Users and groups: who signs in here, and who has roles
     #[command(
         subcommand,
-        after_help = "Examples:\n  seenby user list\n  seenby user remove --user 7f6e5d4c-0000-4000-8000-00000000000a"
+        after_help = "Examples:\n  seenby user add kim --role analysts\n  seenby user list"
     )]
     User(user::UserCommand),
     /// Retention: how long sightings are kept
@@ -100,6 +100,10 @@ pub(crate) enum Command {
     /// Devices: what is counted, and which names belong together
     #[command(subcommand, after_help = "Examples:\n  seenby device list\n  seenby device show pc-17")]
     Device(device::DeviceCommand),
+    /// Keys: what this server's own tokens are signed with
+    #[command(subcommand, after_help = key::EXAMPLES)]
+    Key(key::KeyCommand),
+    Audit(audit::AuditArgs),
     /// TLS: a certificate of your own for `seenby serve`
     #[command(subcommand, after_help = tls::EXAMPLES)]
     Tls(tls::TlsCommand),

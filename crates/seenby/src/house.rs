@@ -136,9 +136,30 @@ impl House {
     pub(crate) async fn commit(&self, change: Change) -> Result<(), Failure> {
         // Tried on a copy first: a change that makes no sense is then told apart from a server that fails.
         Book::clone(&*self.directory.book().await?).apply(&change)?;
-        let actor = Actor(control::actor(rustix::process::getuid().as_raw()));
-        self.directory.commit(change, actor, clock::now()).await?;
+        self.directory.commit(change, actor(), clock::now()).await?;
         Ok(())
+    }
+
+    /// Makes another signing key and gives its id: a server that holds the folder does it, else this process, which
+    /// encrypts it if it has a key to do it with.
+    pub(crate) async fn rotate_signing_key(
+        &self,
+        sealing: Option<&api::SealingKey>,
+    ) -> Result<String, Failure> {
+        match &self.directory {
+            AnyDirectory::Remote(remote) => Ok(remote.rotate_signing_key()?),
+            AnyDirectory::Folder(folder) => {
+                let mut nonce = [0; 12];
+                getrandom::fill(&mut nonce).context("the system gives no random numbers")?;
+                let kid = api::add_signing_key(&**folder, sealing, nonce, clock::now(), actor()).await;
+                kid.exit_with(Exit::Unavailable)
+            }
+        }
+    }
+
+    /// Whether this process holds the folder, and no server does.
+    pub(crate) fn is_held_here(&self) -> bool {
+        matches!(self.directory, AnyDirectory::Folder(_))
     }
 
     /// How the applications of an organisation stand with their limits; `None` if no server is running, because then
@@ -157,6 +178,11 @@ impl House {
     pub(crate) async fn organisation(&self, named: Option<&str>) -> Result<Organisation, Failure> {
         choose(&*self.book().await?, named).cloned()
     }
+}
+
+/// Whoever runs this command, for the audit log.
+fn actor() -> Actor {
+    Actor(control::actor(rustix::process::getuid().as_raw()))
 }
 
 /// The organisation of a name or GUID, or the only one there is.

@@ -17,6 +17,8 @@ mod issuers;
 mod outgoing;
 mod output;
 mod pair;
+mod password;
+mod sealing;
 mod settings;
 mod store;
 

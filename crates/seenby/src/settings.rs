@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::de::Error as _;
@@ -19,6 +20,9 @@ use crate::pair::Pair;
 
 /// The most threads that decode: each holds buffers of megabytes, and one thread reads for all of them.
 const INGEST_THREADS_MAX: usize = 256;
+/// How old a signing key becomes unless told otherwise, and at most.
+const SIGNING_KEY_DAYS: u32 = 90;
+const SIGNING_KEY_DAYS_MAX: u32 = 3_650;
 
 /// The settings file as written. Every key is optional; one that is not listed here is refused.
 #[derive(Deserialize, Default, Debug)]
@@ -26,6 +30,10 @@ const INGEST_THREADS_MAX: usize = 256;
 struct Config {
     /// The data folder. `--data-dir` and `SEENBY_DATA` win over it.
     data_dir: Option<PathBuf>,
+    /// The file of the key under which private keys are encrypted in the data folder. `SEENBY_KEY_FILE` wins over it.
+    key_file: Option<PathBuf>,
+    /// After how many days another signing key is made, from 1 to 3,650; unset, 90.
+    signing_key_days: Option<u32>,
     /// `[serve]`
     serve: ServeConfig,
     /// `[tls]`
@@ -213,6 +221,10 @@ pub(crate) enum LogFormat {
 pub(crate) struct Settings {
     /// The data folder, if the file names one.
     pub(crate) data_dir: Option<PathBuf>,
+    /// The file of the key under which private keys are encrypted, if one is named.
+    pub(crate) key_file: Option<PathBuf>,
+    /// After how long another signing key is made.
+    pub(crate) signing_key_lifetime: Duration,
     /// Where the server listens unless told otherwise; a loopback address.
     pub(crate) listen: SocketAddr,
     /// Where the operator's machines ask; a loopback address.
@@ -312,8 +324,16 @@ impl Settings {
             "ingest.threads is {threads}; write a number from 1 to {INGEST_THREADS_MAX}, or leave it out to use every \
              processor"
         );
+        let days = config.signing_key_days.unwrap_or(SIGNING_KEY_DAYS);
+        anyhow::ensure!(
+            (1..=SIGNING_KEY_DAYS_MAX).contains(&days),
+            "signing_key_days is {days}; write a number from 1 to {SIGNING_KEY_DAYS_MAX}, or leave it out for \
+             {SIGNING_KEY_DAYS}"
+        );
         Ok(Settings {
             data_dir: config.data_dir,
+            key_file: set("SEENBY_KEY_FILE").or(config.key_file),
+            signing_key_lifetime: Duration::from_hours(24 * u64::from(days)),
             listen,
             metrics_listen,
             proxy_protocol,
@@ -438,13 +458,17 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// The path that a variable of the environment holds, if it holds one.
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// The data folder of a machine on which nobody said where it is: root's under `/var/lib`, a user's where the
 /// platform keeps a user's data.
 pub(crate) fn usual_data_dir() -> Option<PathBuf> {
     if rustix::process::getuid().is_root() {
         return Some(PathBuf::from("/var/lib/seenby"));
     }
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
     Some(base.join("seenby"))
 }
@@ -454,7 +478,6 @@ fn usual_file() -> Option<PathBuf> {
     if rustix::process::getuid().is_root() {
         return Some(PathBuf::from("/etc/seenby/seenby.toml"));
     }
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
     Some(base.join("seenby/seenby.toml"))
 }
@@ -484,11 +507,13 @@ mod tests {
     #[test]
     fn what_is_written_is_meant() {
         let settings = Settings::parse(
-            "data_dir = '/srv/seenby'\n[api]\nunknown_ip = 'zero'\nfirst_seen = 'retention'\ncalls_per_hour = 0\n\
+            "data_dir = '/srv/seenby'\nkey_file = '/etc/k'\nsigning_key_days = 7\n[api]\nunknown_ip = 'zero'\nfirst_seen = 'retention'\ncalls_per_hour = 0\n\
              [ingest]\nlocal_networks = ['10.0.0.0/8']\n[log]\nformat = 'json'\n",
         )
         .expect("sound");
         assert_eq!(settings.data_dir.as_deref(), Some(Path::new("/srv/seenby")));
+        assert_eq!(settings.key_file.as_deref(), Some(Path::new("/etc/k")));
+        assert_eq!(settings.signing_key_lifetime, Duration::from_hours(168));
         assert!(settings.api.unknown_is_zero && settings.api.calls_per_hour.is_none());
         assert_eq!(settings.api.first_seen, sighting::FirstSeen::InKept);
         assert!(matches!(settings.local_networks, LocalNetworks::Listed(networks) if networks.len() == 1));
@@ -519,6 +544,7 @@ mod tests {
         check_refused("[outgoing]\nallowed_networks = ['10/8']", &["outgoing.allowed_networks"]);
         check_refused("[[issuers]]\nkind = 'entra'", &["[[issuers]] number 1", "tenants"]);
         check_refused("[ingest]\nthreads = 0", &["ingest.threads"]);
+        check_refused("signing_key_days = 0", &["signing_key_days is 0", "1 to 3650", "for 90"]);
     }
 
     #[test]

@@ -975,4 +975,223 @@ mod tests {
             assert_eq!(change.to_string(), sentence);
         }
     }
+
+    fn user(number: u128, organisation: u128, name: &str) -> User {
+        User {
+            id: UserId(Uuid::from_u128(number)),
+            organisation: OrganisationId(Uuid::from_u128(organisation)),
+            name: name.to_owned(),
+            password: PasswordHash("$argon2id$old".to_owned()),
+            password_set_at: Second::new(1),
+            created_at: Second::new(1),
+        }
+    }
+
+    #[test]
+    fn users_come_change_and_go() {
+        let mut book = two_organisations();
+        let (kim, nobody) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(9)));
+        let add = |number, organisation, name: &str| Change::AddUser(user(number, organisation, name));
+        let taken = |name: &str| Err(ChangeError::NameTaken(name.to_owned()));
+        let password = |user| {
+            let password = PasswordHash("$argon2id$new".to_owned());
+            Change::SetPassword { user, password, at: Second::new(5) }
+        };
+        let like_id = ChangeError::NameLikeId(GUIDS[0].to_owned());
+        for (change, expected) in [
+            (add(1, 1, "kim@example.org"), Ok(())),
+            (add(1, 1, "lee"), Err(ChangeError::IdTaken(kim.0))),
+            (add(2, 1, "KIM@example.org"), taken("KIM@example.org")),
+            (add(2, 1, " "), Err(ChangeError::BadName)),
+            (add(2, 1, GUIDS[0]), Err(like_id)),
+            (add(2, 9, "lee"), Err(ChangeError::NoOrganisation(OrganisationId(Uuid::from_u128(9))))),
+            (add(2, 2, "kim@example.org"), Ok(())),
+            (password(kim), Ok(())),
+            (password(nobody), Err(ChangeError::NoUser(nobody))),
+            (Change::RemoveUser(nobody), Err(ChangeError::NoUser(nobody))),
+        ] {
+            assert_eq!(book.apply(&change), expected, "{change}");
+        }
+        let (contoso, fabrikam) = (OrganisationId(Uuid::from_u128(1)), OrganisationId(Uuid::from_u128(2)));
+        let found = book.user(contoso, "Kim@Example.org").expect("there");
+        assert_eq!((found.id, found.password_set_at), (kim, Second::new(5)));
+        assert_eq!(book.user(contoso, &kim.to_string().to_uppercase()).map(|user| user.id), Some(kim));
+        assert_eq!(book.user(fabrikam, &kim.to_string()), None, "the other's");
+        book.apply(&Change::RemoveOrganisation(fabrikam)).expect("there");
+        assert_eq!(book.users.keys().copied().collect::<Vec<_>>(), [kim]);
+    }
+
+    /// Who bears the same id at another issuer, or is a group, is somebody else and keeps the role.
+    #[test]
+    fn a_user_who_goes_has_no_role_any_more() {
+        let mut book = two_organisations();
+        let id = UserId(Uuid::from_u128(1));
+        let outside = Issuer::new("https://login.example.org").expect("a URL");
+        book.apply(&Change::AddUser(user(1, 1, "kim"))).expect("new");
+        let others = [
+            member(outside, MemberKind::User, &id.to_string()),
+            member(Issuer::BuiltIn, MemberKind::Group, &id.to_string()),
+        ];
+        for number in [1, 2] {
+            let role = new_role(number, 1, &format!("role {number}"), &[RolePermission::ViewData]);
+            let role_id = role.id;
+            book.apply(&Change::AddRole(role)).expect("new");
+            let kim = member(Issuer::BuiltIn, MemberKind::User, &id.to_string());
+            for member in others.iter().cloned().chain([kim]) {
+                book.apply(&Change::GrantRole(role_id, member)).expect("there");
+            }
+        }
+        book.apply(&Change::RemoveUser(id)).expect("there");
+        for role in book.roles.values() {
+            assert_eq!(role.members, others.clone().into(), "{}", role.name);
+        }
+    }
+
+    fn certificate(byte: u8) -> Certificate {
+        Certificate {
+            sha256: [byte; 32],
+            sha1: [byte; 20],
+            public_key: vec![byte],
+            not_before: Second::new(1),
+            not_after: Second::new(9),
+            created_at: Second::new(2),
+        }
+    }
+
+    fn secret() -> Secret {
+        Secret { sha256: [1; 32], created_at: Second::new(1), expires_at: None }
+    }
+
+    #[test]
+    fn what_is_public_has_no_secret() {
+        let mut book = two_organisations();
+        let refused = Err(ChangeError::PublicHasNoSecret);
+        let public = SignIn { public: true, ..SignIn::default() };
+        let with_public = |number, name| Application { sign_in: public.clone(), ..application(number, name) };
+        for wrong in [
+            Application { secrets: vec![secret()], ..with_public(3, "a") },
+            Application { certificates: vec![certificate(1)], ..with_public(3, "a") },
+        ] {
+            assert_eq!(book.apply(&Change::AddApplication(wrong)), refused);
+        }
+        let id = ApplicationId(Uuid::from_u128(3));
+        book.apply(&Change::AddApplication(with_public(3, "a"))).expect("new");
+        let rotate = Change::RotateSecret { application: id, secret: secret(), others_until: Second::new(1) };
+        let change = |public: bool| {
+            let sign_in = Some(SignIn { public, ..SignIn::default() });
+            Change::ChangeApplication { application: id, permissions: None, sign_in }
+        };
+        assert_eq!(book.apply(&rotate), refused);
+        assert_eq!(book.apply(&Change::AddCertificate(id, certificate(1))), refused);
+        // One that can keep a secret gets one, and cannot be made public again while it has it.
+        book.apply(&change(false)).expect("it has none");
+        book.apply(&rotate).expect("not public");
+        assert_eq!(book.apply(&change(true)), refused);
+        assert!(!book.applications[&id].sign_in.public);
+    }
+
+    #[test]
+    fn certificates_come_and_go() {
+        let mut book = two_organisations();
+        let (id, nobody) = (ApplicationId(Uuid::from_u128(3)), ApplicationId(Uuid::from_u128(4)));
+        book.apply(&Change::AddApplication(application(3, "a"))).expect("new");
+        for (change, expected) in [
+            (Change::AddCertificate(nobody, certificate(1)), Err(ChangeError::NoApplication(nobody))),
+            (Change::AddCertificate(id, certificate(1)), Ok(())),
+            (Change::AddCertificate(id, certificate(2)), Ok(())),
+            // The same again is the same.
+            (Change::AddCertificate(id, certificate(1)), Ok(())),
+            (Change::RemoveCertificate(id, [2; 32]), Ok(())),
+            (Change::RemoveCertificate(id, [2; 32]), Err(ChangeError::NoCertificate)),
+        ] {
+            assert_eq!(book.apply(&change), expected, "{change}");
+        }
+        assert_eq!(book.applications[&id].certificates, [certificate(1)]);
+    }
+
+    #[test]
+    fn the_key_that_signs_stays() {
+        let mut book = Book::default();
+        let key = |kid: &str, second| SigningKey {
+            kid: kid.to_owned(),
+            private: PrivateKey::Plain(vec![1]),
+            created_at: Second::new(second),
+        };
+        let remove = |kid: &str| Change::RemoveSigningKey(kid.to_owned());
+        let keep = |kid: &str| Change::KeepSigningKey(kid.to_owned(), PrivateKey::Sealed(vec![2]));
+        let in_use = |kid: &str| Err(ChangeError::SigningKeyInUse(kid.to_owned()));
+        let unknown = |kid: &str| Err(ChangeError::NoSigningKey(kid.to_owned()));
+        for (change, expected) in [
+            (remove("a"), unknown("a")),
+            (Change::AddSigningKey(key("b", 5)), Ok(())),
+            (remove("b"), in_use("b")),
+            // Not in the order of their making.
+            (Change::AddSigningKey(key("a", 3)), Ok(())),
+            (remove("b"), in_use("b")),
+            (keep("a"), Ok(())),
+            (keep("c"), unknown("c")),
+            (remove("c"), unknown("c")),
+            (remove("a"), Ok(())),
+        ] {
+            assert_eq!(book.apply(&change), expected, "{change}");
+        }
+        assert_eq!(book.signing_keys, [key("b", 5)]);
+    }
+
+    #[test]
+    fn changes_of_sign_in_as_sentences() {
+        let id = Uuid::from_u128(3);
+        let (app, kim) = (ApplicationId(id), UserId(id));
+        let uri = RedirectUri::new("http://localhost").expect("a URI");
+        let sign_in = SignIn {
+            delegated: [Permission::IpReadAll].into(),
+            redirect_uris: [uri].into(),
+            device_code: true,
+            password: true,
+            public: true,
+        };
+        let added = Application { sign_in: sign_in.clone(), ..application(3, "hunting") };
+        let change =
+            |permissions, sign_in| Change::ChangeApplication { application: app, permissions, sign_in };
+        let (key, kid) = (PrivateKey::Sealed(vec![255]), "k1".to_owned());
+        let password = PasswordHash("$argon2id$secret".to_owned());
+        let organisation = Uuid::from_u128(1);
+        for (change, sentence) in [
+            (
+                Change::AddApplication(added),
+                format!(
+                    "added application {id} 'hunting' of organisation {organisation} with nothing, for people Ip.Read.All \
+                     (http://localhost, device code, password grant, no secret)"
+                ),
+            ),
+            (
+                change(Some([Permission::Manage].into()), Some(SignIn::default())),
+                format!(
+                    "changed application {id}, its permissions to Seenby.Manage, for people to nothing (no way to sign in)"
+                ),
+            ),
+            (change(None, None), format!("changed application {id}")),
+            (
+                Change::AddCertificate(app, certificate(171)),
+                format!("added certificate {} to application {id}", "ab".repeat(32)),
+            ),
+            (
+                Change::RemoveCertificate(app, [171; 32]),
+                format!("removed certificate {} from application {id}", "ab".repeat(32)),
+            ),
+            (
+                Change::AddUser(user(3, 1, "kim")),
+                format!("added user {id} 'kim' of organisation {organisation}"),
+            ),
+            (
+                Change::SetPassword { user: kim, password, at: Second::new(1) },
+                format!("set the password of user {id}"),
+            ),
+            (Change::RemoveUser(kim), format!("removed user {id}")),
+            (Change::KeepSigningKey(kid.clone(), key), "encrypted signing key k1".to_owned()),
+            (Change::RemoveSigningKey(kid), "removed signing key k1".to_owned()),
+        ] {
+            assert_eq!(change.to_string(), sentence);
+        }
+    }
 }

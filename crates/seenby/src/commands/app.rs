@@ -1,36 +1,47 @@
-//! `seenby app`: the applications that may ask over HTTP, and how often. Refuses to hold: tokens and counting (the HTTP
-//! room) and people.
+//! `seenby app`: the applications that may ask over HTTP, how they prove who they are, how people sign in through them, and how
+//! often they may ask. Refuses to hold: tokens and counting (the HTTP room), people, and how an application is shown
+//! (`app_shown`).
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sighting::{
-    Application, ApplicationId, Book, CallLimit, Change, Organisation, Permission, Second, Secret, SignIn,
-    escape,
+    Application, ApplicationId, Book, CallLimit, Certificate, Change, Organisation, Permission, RedirectUri,
+    Second, Secret, SignIn, escape,
 };
 
+use super::app_certificate::{self, CertificateCommand};
+use super::app_shown::{hex, list, show_one, shown_limits, told};
 use super::{Context, confirm};
 use crate::clock;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hint::{self, quote};
 use crate::house::{House, random_uuid};
-use crate::output::{counted, grouped, table};
+use crate::output::{counted, note};
 
 /// What to do with applications.
 #[derive(Subcommand, Debug)]
 pub(crate) enum AppCommand {
     /// Add an application; its secret is shown once
-    #[command(after_help = "Example:\n  seenby app add playbooks --permission Ip.Read.All")]
-    Add {
-        /// Its name, unique in its organisation
-        name: String,
-        /// What it may do; without one it gets tokens that read nothing
-        #[arg(long = "permission", value_name = "PERMISSION", value_parser = permissions())]
-        permissions: Vec<String>,
-    },
+    #[command(
+        after_help = "Examples:\n  seenby app add playbooks --permission Ip.Read.All\n  seenby app add playbooks --permission Ip.Read.All --certificate playbooks.pem\n  seenby app add hunting --public --delegated Ip.Read.All --redirect-uri http://localhost --device-code"
+    )]
+    Add(AddArgs),
+    /// Change what an application may do, and how people sign in through it; it holds from the next request on
+    #[command(
+        after_help = "Examples:\n  seenby app change playbooks --no-permissions\n  seenby app change hunting --delegated Ip.Read.All --device-code --no-redirect-uris"
+    )]
+    Change(ChangeArgs),
+    /// Certificates whose keys sign an application's assertions, in place of a secret
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  seenby app certificate add playbooks playbooks.pem\n  seenby app certificate list playbooks"
+    )]
+    Certificate(CertificateCommand),
     /// List the applications
     #[command(after_help = "Example:\n  seenby app list --json")]
     List,
@@ -78,12 +89,152 @@ pub(crate) enum AppCommand {
     },
 }
 
+/// An application to be added.
+#[derive(Args, Debug)]
+pub(crate) struct AddArgs {
+    /// Its name, unique in its organisation
+    name: String,
+    /// What it may do for itself; without one it gets tokens that read nothing
+    #[arg(long = "permission", value_name = "PERMISSION", value_parser = permissions())]
+    permissions: Vec<String>,
+    /// What people may do through it, if a role of theirs allows it too
+    #[arg(long = "delegated", value_name = "PERMISSION", value_parser = permissions())]
+    delegated: Vec<String>,
+    /// Where people are sent back to after they signed in: https, http on localhost (any port), or a scheme of its own
+    #[arg(long = "redirect-uri", value_name = "URI", value_parser = parse_uri)]
+    redirect_uris: Vec<RedirectUri>,
+    /// People may sign in with a code that they type on another device
+    #[arg(long)]
+    device_code: bool,
+    /// It may ask people for their password and send it on; better is any other way
+    #[arg(long)]
+    password_grant: bool,
+    /// It is a program on people's own machines, which can keep no secret: none is made
+    #[arg(long, conflicts_with_all = ["certificates", "secret"])]
+    public: bool,
+    /// A certificate (PEM) whose key signs its assertions; no secret is made then
+    #[arg(long = "certificate", value_name = "FILE")]
+    certificates: Vec<PathBuf>,
+    /// Make a secret as well as taking a certificate
+    #[arg(long, requires = "certificates")]
+    secret: bool,
+}
+
+/// Whatever is named replaces what was; the rest stays.
+#[derive(Args, Debug)]
+pub(crate) struct ChangeArgs {
+    /// Its name or client id
+    #[arg(value_name = "NAME|CLIENT-ID")]
+    application: String,
+    /// All that it may do for itself from now on
+    #[arg(long = "permission", value_name = "PERMISSION", value_parser = permissions())]
+    permissions: Vec<String>,
+    /// It may do nothing for itself from now on
+    #[arg(long, conflicts_with = "permissions")]
+    no_permissions: bool,
+    /// All that people may do through it from now on
+    #[arg(long = "delegated", value_name = "PERMISSION", value_parser = permissions())]
+    delegated: Vec<String>,
+    /// People may do nothing through it from now on
+    #[arg(long, conflicts_with = "delegated")]
+    no_delegated: bool,
+    /// All places where people are sent back to from now on
+    #[arg(long = "redirect-uri", value_name = "URI", value_parser = parse_uri)]
+    redirect_uris: Vec<RedirectUri>,
+    /// People are sent back nowhere: they cannot sign in with a browser
+    #[arg(long, conflicts_with = "redirect_uris")]
+    no_redirect_uris: bool,
+    /// People may sign in with a code that they type on another device
+    #[arg(long)]
+    device_code: bool,
+    /// They may not
+    #[arg(long, conflicts_with = "device_code")]
+    no_device_code: bool,
+    /// It may ask people for their password and send it on
+    #[arg(long)]
+    password_grant: bool,
+    /// It may not
+    #[arg(long, conflicts_with = "password_grant")]
+    no_password_grant: bool,
+    /// It can keep no secret; only for one that has none
+    #[arg(long)]
+    public: bool,
+    /// It can keep a secret; `app rotate` makes one
+    #[arg(long, conflicts_with = "public")]
+    no_public: bool,
+}
+
+impl ChangeArgs {
+    /// Its permissions, if they change.
+    fn permissions(&self) -> Option<BTreeSet<Permission>> {
+        (self.no_permissions || !self.permissions.is_empty()).then(|| parsed(&self.permissions))
+    }
+
+    /// Whether any change was typed, if only to what is so already.
+    fn says_anything(&self) -> bool {
+        let flags = [
+            (self.device_code, self.no_device_code),
+            (self.password_grant, self.no_password_grant),
+            (self.public, self.no_public),
+            (self.no_permissions, self.no_delegated),
+            (self.no_redirect_uris, !self.redirect_uris.is_empty()),
+            (!self.permissions.is_empty(), !self.delegated.is_empty()),
+        ];
+        flags.iter().any(|(one, other)| *one || *other)
+    }
+
+    /// How people sign in, if that changes.
+    fn sign_in(&self, old: &SignIn) -> Option<SignIn> {
+        let flag = |on: bool, off: bool, old: bool| if on || off { on } else { old };
+        let mut new = SignIn {
+            device_code: flag(self.device_code, self.no_device_code, old.device_code),
+            password: flag(self.password_grant, self.no_password_grant, old.password),
+            public: flag(self.public, self.no_public, old.public),
+            ..old.clone()
+        };
+        if self.no_delegated || !self.delegated.is_empty() {
+            new.delegated = parsed(&self.delegated);
+        }
+        if self.no_redirect_uris || !self.redirect_uris.is_empty() {
+            new.redirect_uris = self.redirect_uris.iter().cloned().collect();
+        }
+        (new != *old).then_some(new)
+    }
+}
+
 fn permissions() -> PossibleValuesParser {
     PossibleValuesParser::new(Permission::ALL.map(Permission::name))
 }
 
-/// What a client needs to get a token, as JSON.
+fn parsed(names: &[String]) -> BTreeSet<Permission> {
+    names.iter().filter_map(|name| Permission::from_name(name)).collect()
+}
+
+/// A place where people are sent back to, as typed.
+fn parse_uri(text: &str) -> Result<RedirectUri, String> {
+    RedirectUri::new(text).map_err(|error| escape(&error.to_string()).into_owned())
+}
+
+/// An application that was added, as JSON.
 #[derive(Serialize)]
+struct Added {
+    tenant: String,
+    client_id: String,
+    /// Shown once; absent if none was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
+    /// SHA-256 of its certificates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<String>,
+}
+
+impl From<Credentials> for Added {
+    fn from(Credentials { tenant, client_id, client_secret }: Credentials) -> Added {
+        Added { tenant, client_id, client_secret: Some(client_secret), certificates: Vec::new() }
+    }
+}
+
+/// What a client needs to get a token.
 pub(crate) struct Credentials {
     /// The organisation's GUID.
     pub(crate) tenant: String,
@@ -91,49 +242,6 @@ pub(crate) struct Credentials {
     pub(crate) client_id: String,
     /// The secret: shown once.
     pub(crate) client_secret: String,
-}
-
-/// One application as JSON.
-#[derive(Serialize)]
-struct Shown<'a> {
-    tenant: String,
-    client_id: String,
-    name: &'a str,
-    permissions: Vec<&'static str>,
-    created_at: String,
-    secrets: Vec<ShownSecret>,
-    limits: ShownLimits,
-    /// Null if no server is running: nobody counts then.
-    usage: Option<ShownUsage>,
-}
-
-/// The limits of its own as JSON: a number, `off` or `default`.
-#[derive(Serialize)]
-struct ShownLimits {
-    per_minute: Value,
-    per_hour: Value,
-}
-
-/// How it stands with both limits; null where one is off.
-#[derive(Serialize)]
-struct ShownUsage {
-    per_minute: Option<ShownRoom>,
-    per_hour: Option<ShownRoom>,
-}
-
-#[derive(Serialize)]
-struct ShownRoom {
-    limit: u32,
-    used: u32,
-    remaining: u32,
-    more_after_seconds: Option<u64>,
-}
-
-/// One secret as JSON, without what is secret.
-#[derive(Serialize)]
-struct ShownSecret {
-    created_at: String,
-    expires_at: Option<String>,
 }
 
 /// Runs the command.
@@ -166,25 +274,29 @@ pub(crate) async fn run(command: AppCommand, mut context: Context) -> Outcome {
             ))?;
             Ok(Exit::Done)
         }
-        AppCommand::Add { name, permissions } => {
-            let permissions: BTreeSet<Permission> =
-                permissions.iter().filter_map(|name| Permission::from_name(name)).collect();
-            let may_nothing = permissions.is_empty();
-            let credentials = add(&house, &organisation, &name, permissions.into_iter().collect()).await?;
-            if may_nothing {
-                crate::output::note("It may do nothing yet; --permission Ip.Read.All lets it read.");
-            }
+        AppCommand::Add(args) => {
+            let name = args.name.clone();
+            let added = add_typed(&house, &organisation, args).await?;
             let sentence = format!("Added application '{}'.", escape(&name));
-            show(&sentence, &credentials, &mut context).map_err(|failure| lost(&name, &failure))
+            show(&sentence, &added, &mut context).map_err(|failure| lost(&name, &failure))
+        }
+        AppCommand::Change(args) => change(&house, &organisation, &args, &mut context).await,
+        AppCommand::Certificate(command) => {
+            app_certificate::run(command, &house, &organisation, &mut context).await
         }
         AppCommand::Rotate { application, overlap_hours } => {
             let application = find(&*house.book().await?, &organisation, &application)?;
             let credentials = rotate(&house, &application, overlap_hours).await?;
-            let old = match overlap_hours {
-                0 => "the old one ended now".to_owned(),
-                hours => format!("the old ones are accepted for {} more", counted(hours.into(), "hour")),
+            let name = escape(&application.name);
+            let sentence = match overlap_hours {
+                _ if application.secrets.is_empty() => format!("'{name}' has a secret now."),
+                0 => format!("'{name}' has a new secret; the old one ended now."),
+                hours => {
+                    let hours = counted(hours.into(), "hour");
+                    format!("'{name}' has a new secret; the old ones are accepted for {hours} more.")
+                }
             };
-            let sentence = format!("'{}' has a new secret; {old}.", escape(&application.name));
+            let credentials = Added::from(credentials);
             show(&sentence, &credentials, &mut context).map_err(|failure| lost(&application.name, &failure))
         }
         AppCommand::Remove { application, yes } => {
@@ -202,26 +314,18 @@ pub(crate) async fn run(command: AppCommand, mut context: Context) -> Outcome {
     }
 }
 
-/// Adds an application with its first secret.
+/// Adds an application that asks for itself, with its first secret.
 pub(crate) async fn add(
     house: &House,
     organisation: &Organisation,
     name: &str,
     permissions: Vec<Permission>,
 ) -> Result<Credentials, Failure> {
-    let now = clock::now();
     let (plain, sha256) = api::new_secret(super::serve::fill_random);
-    let application = Application {
-        id: ApplicationId(random_uuid()?),
-        organisation: organisation.id,
-        name: name.to_owned(),
-        permissions,
-        sign_in: SignIn::default(),
-        secrets: vec![Secret { sha256, created_at: now, expires_at: None }],
-        certificates: Vec::new(),
-        limits: sighting::CallLimits::default(),
-        created_at: now,
-    };
+    let mut application = new(organisation, name)?;
+    let secret = Secret { sha256, created_at: application.created_at, expires_at: None };
+    application.permissions = permissions;
+    application.secrets.push(secret);
     let client_id = application.id.to_string();
     house.commit(Change::AddApplication(application)).await?;
     Ok(Credentials {
@@ -229,6 +333,99 @@ pub(crate) async fn add(
         client_id,
         client_secret: plain.reveal().to_owned(),
     })
+}
+
+/// One that has nothing yet.
+fn new(organisation: &Organisation, name: &str) -> Result<Application, Failure> {
+    Ok(Application {
+        id: ApplicationId(random_uuid()?),
+        organisation: organisation.id,
+        name: name.to_owned(),
+        permissions: Vec::new(),
+        sign_in: SignIn::default(),
+        secrets: Vec::new(),
+        certificates: Vec::new(),
+        limits: sighting::CallLimits::default(),
+        created_at: clock::now(),
+    })
+}
+
+/// Adds what was typed.
+async fn add_typed(house: &House, organisation: &Organisation, args: AddArgs) -> Result<Added, Failure> {
+    let mut application = new(organisation, &args.name)?;
+    let now = application.created_at;
+    let read = |file: &PathBuf| app_certificate::read(file, now);
+    let certificates: Vec<Certificate> = args.certificates.iter().map(read).collect::<Result<_, _>>()?;
+    let has_secret = !args.public && (certificates.is_empty() || args.secret);
+    let secret = has_secret.then(|| api::new_secret(super::serve::fill_random));
+    if let Some((_, sha256)) = &secret {
+        application.secrets.push(Secret { sha256: *sha256, created_at: now, expires_at: None });
+    }
+    application.permissions = parsed(&args.permissions).into_iter().collect();
+    application.sign_in = SignIn {
+        delegated: parsed(&args.delegated),
+        redirect_uris: args.redirect_uris.into_iter().collect(),
+        device_code: args.device_code,
+        password: args.password_grant,
+        public: args.public,
+    };
+    application.certificates = certificates;
+    let added = Added {
+        tenant: organisation.id.to_string(),
+        client_id: application.id.to_string(),
+        client_secret: secret.map(|(plain, _)| plain.reveal().to_owned()),
+        certificates: application.certificates.iter().map(|it| hex(&it.sha256)).collect(),
+    };
+    house.commit(Change::AddApplication(application.clone())).await?;
+    advise(&application);
+    Ok(added)
+}
+
+/// Says what is missing for an application to be of any use.
+fn advise(application: &Application) {
+    let SignIn { delegated, redirect_uris, device_code, password, .. } = &application.sign_in;
+    let has_way = !redirect_uris.is_empty() || *device_code || *password;
+    if !delegated.is_empty() && !has_way {
+        note(
+            "People cannot sign in through it yet; --redirect-uri, --device-code or --password-grant say how.",
+        );
+    } else if delegated.is_empty() && has_way {
+        note("People may do nothing through it yet; --delegated Ip.Read.All lets them read.");
+    } else if application.permissions.is_empty() && !has_way {
+        note("It may do nothing yet; --permission Ip.Read.All lets it read.");
+    }
+}
+
+/// Changes what was typed.
+async fn change(
+    house: &House,
+    organisation: &Organisation,
+    args: &ChangeArgs,
+    context: &mut Context,
+) -> Outcome {
+    let application = find(&*house.book().await?, organisation, &args.application)?;
+    let id = application.id;
+    if args.public && !(application.secrets.is_empty() && application.certificates.is_empty()) {
+        return Err(Failure::usage(format!(
+            "'{}' has a secret or a certificate, and a public application has neither; add another with `{}`",
+            escape(&application.name),
+            hint::run("app add NAME --public")
+        )));
+    }
+    let (permissions, sign_in) = (args.permissions(), args.sign_in(&application.sign_in));
+    if permissions.is_none() && sign_in.is_none() && !args.says_anything() {
+        return Err(Failure::usage(format!(
+            "say what changes: --permission, --delegated, --redirect-uri, --device-code, --password-grant, --public, or --no-… \
+             of these; `{}` shows all",
+            hint::run("app change --help").about_none()
+        )));
+    }
+    if permissions.is_some() || sign_in.is_some() {
+        house.commit(Change::ChangeApplication { application: id, permissions, sign_in }).await?;
+    }
+    let application = find(&*house.book().await?, organisation, &id.to_string())?;
+    advise(&application);
+    show_one(house, &application, context)
 }
 
 /// Gives an application a new secret; the others end after the overlap.
@@ -253,7 +450,8 @@ pub(crate) async fn rotate(
     })
 }
 
-fn find(book: &Book, organisation: &Organisation, named: &str) -> Result<Application, Failure> {
+/// The application of a name or a client id.
+pub(crate) fn find(book: &Book, organisation: &Organisation, named: &str) -> Result<Application, Failure> {
     book.application(organisation.id, named).cloned().ok_or_else(|| {
         Failure::usage(format!(
             "'{}' has no application '{}'; `{}` shows all",
@@ -264,72 +462,21 @@ fn find(book: &Book, organisation: &Organisation, named: &str) -> Result<Applica
     })
 }
 
-fn show_one(house: &House, application: &Application, context: &mut Context) -> Outcome {
-    let standings = house.standings(application.organisation)?;
-    let standing = standings.map(|standings| standings.get(&application.id).copied().unwrap_or_default());
+fn show(sentence: &str, added: &Added, context: &mut Context) -> Outcome {
     if context.global.json {
-        context.output.json(&shown(application, standing))?;
-        return Ok(Exit::Done);
-    }
-    let limits = application.limits;
-    let permissions: Vec<&str> = application.permissions.iter().map(|it| it.name()).collect();
-    let permissions = if permissions.is_empty() { "none".to_owned() } else { permissions.join(" ") };
-    let rows = [
-        ("tenant", application.organisation.to_string()),
-        ("client id", application.id.to_string()),
-        ("permissions", permissions),
-        ("made", application.created_at.to_string()),
-        ("secrets", application.secrets.len().to_string()),
-        ("a minute", usage(limits.per_minute, standing.map(|standing| standing.minute))),
-        ("an hour", usage(limits.per_hour, standing.map(|standing| standing.hour))),
-    ];
-    context.output.line(escape(&application.name))?;
-    for (name, value) in rows {
-        context.output.line(format!("  {name:<13}{value}"))?;
-    }
-    if standing.is_none() {
-        crate::output::note("No server runs on this data folder, so no calls are counted.");
-    }
-    Ok(Exit::Done)
-}
-
-/// How an application stands with one limit, or what the limit is if nobody counts.
-fn usage(limit: CallLimit, room: Option<Option<api::Room>>) -> String {
-    match room {
-        None => told(limit),
-        Some(None) => "any number of calls".to_owned(),
-        Some(Some(room)) => {
-            let default = if limit == CallLimit::Default { " (the default)" } else { "" };
-            let more = match (room.remaining(), room.more_after_s) {
-                (0, Some(seconds)) => format!(", the next in {seconds} s"),
-                _ => String::new(),
-            };
-            let (used, left) = (grouped(room.used.into()), grouped(room.remaining().into()));
-            let calls = counted(room.calls_max.into(), "call");
-            format!("{used} of {calls} used{default}, {left} left{more}")
-        }
-    }
-}
-
-/// A limit for a person.
-fn told(limit: CallLimit) -> String {
-    match limit {
-        CallLimit::Default => "the default number of calls".to_owned(),
-        CallLimit::Off => "any number of calls".to_owned(),
-        CallLimit::Calls(calls) => counted(calls.get().into(), "call"),
-    }
-}
-
-fn show(sentence: &str, credentials: &Credentials, context: &mut Context) -> Outcome {
-    if context.global.json {
-        context.output.json(credentials)?;
+        context.output.json(added)?;
         return Ok(Exit::Done);
     }
     context.output.line(sentence)?;
-    context.output.line(format!("  tenant         {}", credentials.tenant))?;
-    context.output.line(format!("  client id      {}", credentials.client_id))?;
-    context.output.line(format!("  client secret  {}", credentials.client_secret))?;
-    context.output.line("The secret is shown this once; only its hash is kept.")?;
+    context.output.line(format!("  tenant         {}", added.tenant))?;
+    context.output.line(format!("  client id      {}", added.client_id))?;
+    for certificate in &added.certificates {
+        context.output.line(format!("  certificate    {certificate}"))?;
+    }
+    if let Some(secret) = &added.client_secret {
+        context.output.line(format!("  client secret  {secret}"))?;
+        context.output.line("The secret is shown this once; only its hash is kept.")?;
+    }
     Ok(Exit::Done)
 }
 
@@ -353,82 +500,4 @@ fn parse_overlap(text: &str) -> Result<u32, String> {
 fn parse_limit(text: &str) -> Result<CallLimit, String> {
     let advice = "type a number of calls from 1, such as 300, or 'off' or 'default'";
     CallLimit::parse(text).ok_or_else(|| advice.to_owned())
-}
-
-async fn list(house: &House, organisation: &Organisation, context: &mut Context) -> Outcome {
-    let book = house.book().await?;
-    let mut applications: Vec<&Application> =
-        book.applications.values().filter(|it| it.organisation == organisation.id).collect();
-    applications.sort_by_key(|application| application.name.to_lowercase());
-    let standings = house.standings(organisation.id)?;
-    let standing = |application: &Application| {
-        standings.as_ref().map(|standings| standings.get(&application.id).copied().unwrap_or_default())
-    };
-    if context.global.json {
-        let shown = applications.into_iter().map(|application| shown(application, standing(application)));
-        context.output.json(&shown.collect::<Vec<_>>())?;
-        return Ok(Exit::Done);
-    }
-    let mut rows = table(&["name", "client id", "permissions", "secrets", "a minute", "an hour", "made"]);
-    for application in applications {
-        let (limits, standing) = (application.limits, standing(application));
-        let permissions: Vec<&str> = application.permissions.iter().map(|it| it.name()).collect();
-        rows.add_row([
-            escape(&application.name).into_owned(),
-            application.id.to_string(),
-            permissions.join(" "),
-            application.secrets.len().to_string(),
-            cell(limits.per_minute, standing.map(|standing| standing.minute)),
-            cell(limits.per_hour, standing.map(|standing| standing.hour)),
-            application.created_at.to_string(),
-        ]);
-    }
-    context.output.table(&rows)?;
-    Ok(Exit::Done)
-}
-
-/// One limit in a table: calls used of calls allowed, or the limit alone if nobody counts.
-fn cell(limit: CallLimit, room: Option<Option<api::Room>>) -> String {
-    match room {
-        None => limit.to_string(),
-        Some(None) => CallLimit::Off.to_string(),
-        Some(Some(room)) => format!("{} of {}", grouped(room.used.into()), grouped(room.calls_max.into())),
-    }
-}
-
-fn shown_limits(application: &Application) -> ShownLimits {
-    let limit = |limit: CallLimit| match limit {
-        CallLimit::Calls(calls) => json!(calls),
-        word => json!(word.to_string()),
-    };
-    ShownLimits {
-        per_minute: limit(application.limits.per_minute),
-        per_hour: limit(application.limits.per_hour),
-    }
-}
-
-fn shown(application: &Application, standing: Option<api::Standing>) -> Shown<'_> {
-    let room = |room: api::Room| ShownRoom {
-        limit: room.calls_max,
-        used: room.used,
-        remaining: room.remaining(),
-        more_after_seconds: room.more_after_s,
-    };
-    let secret = |secret: &Secret| ShownSecret {
-        created_at: secret.created_at.to_string(),
-        expires_at: secret.expires_at.map(|at| at.to_string()),
-    };
-    Shown {
-        tenant: application.organisation.to_string(),
-        client_id: application.id.to_string(),
-        name: &application.name,
-        permissions: application.permissions.iter().map(|it| it.name()).collect(),
-        created_at: application.created_at.to_string(),
-        secrets: application.secrets.iter().map(secret).collect(),
-        limits: shown_limits(application),
-        usage: standing.map(|standing| ShownUsage {
-            per_minute: standing.minute.map(room),
-            per_hour: standing.hour.map(room),
-        }),
-    }
 }

@@ -23,6 +23,7 @@ use crate::hint;
 use crate::house::{House, shown};
 use crate::ingest::{Input, Plan};
 use crate::output::{Output, counted, grouped, note};
+use crate::sealing;
 
 /// See it work: a simulated fleet of 1,000 devices, its logs, the server and a question to paste
 #[derive(Args, Debug)]
@@ -126,7 +127,8 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
     // It asks itself, without a proxy, and knows nobody's tokens but its own.
     context.settings.proxy_protocol = false;
     context.settings.issuers.clear();
-    let server = Server::new(listener.into(), &context.settings)?;
+    let sealing = sealing::key(&context.settings, &folder)?;
+    let server = Server::new(listener.into(), &context.settings, sealing)?;
     let url = server.url();
     let opening = async { Ok(house) };
     if !args.exit {

@@ -2,12 +2,16 @@
 //! Refuses to hold: anything that only one command does.
 
 pub(crate) mod app;
+mod app_certificate;
+mod app_shown;
 mod ask_http;
+pub(crate) mod audit;
 pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod endpoints;
 pub(crate) mod ingest;
 pub(crate) mod init;
+pub(crate) mod key;
 pub(crate) mod org;
 pub(crate) mod retention;
 pub(crate) mod role;
@@ -66,6 +70,8 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::User(command) => user::run(command, context).await,
         Command::Retention(command) => retention::run(command, context).await,
         Command::Device(command) => device::run(command, context).await,
+        Command::Key(command) => key::run(command, context).await,
+        Command::Audit(args) => audit::run(args, context).await,
         Command::Tls(command) => tls::run(command, context).await,
         Command::Endpoints(args) => endpoints::run(&args, context),
     }

@@ -1,13 +1,14 @@
 //! `seenby role`: what people may do, and who has which role. Refuses to hold: how somebody proves who they are (the HTTP
-//! room), and names of people.
+//! room), and accounts of people (`user`).
 
 use std::collections::BTreeSet;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use sighting::{
-    Book, Change, Issuer, Member, MemberId, MemberKind, Organisation, Role, RoleId, RolePermission, escape,
+    Book, Change, ChangeError, Issuer, Member, MemberId, MemberKind, Organisation, Role, RoleId,
+    RolePermission, User, UserId, Uuid, escape,
 };
 
 use super::{Context, confirm};
@@ -59,7 +60,7 @@ pub(crate) enum RoleCommand {
     },
     /// Give somebody a role
     #[command(
-        after_help = "Examples:\n  seenby role grant analysts --user 7f6e5d4c-0000-4000-8000-00000000000a\n  seenby role grant analysts --group 0a0b0c0d-0000-4000-8000-000000000001 --issuer https://login.microsoftonline.com/TENANT/v2.0"
+        after_help = "Examples:\n  seenby role grant analysts --user kim\n  seenby role grant analysts --group 0a0b0c0d-0000-4000-8000-000000000001 --issuer https://login.microsoftonline.com/TENANT/v2.0"
     )]
     Grant {
         /// Its name or id
@@ -69,9 +70,7 @@ pub(crate) enum RoleCommand {
         member: MemberArgs,
     },
     /// Take a role from somebody
-    #[command(
-        after_help = "Example:\n  seenby role revoke analysts --user 7f6e5d4c-0000-4000-8000-00000000000a"
-    )]
+    #[command(after_help = "Example:\n  seenby role revoke analysts --user kim")]
     Revoke {
         /// Its name or id
         #[arg(value_name = "NAME|ID")]
@@ -91,14 +90,17 @@ pub(crate) enum RoleCommand {
     },
 }
 
-/// Who is meant: by ids, because names and e-mail addresses change hands.
+/// Who is meant: by ids, because names and e-mail addresses change hands. Only people who sign in here may be named by
+/// their names, which stand for the ids of their accounts.
 #[derive(Args, Debug)]
+#[group(skip)]
+#[command(group = ArgGroup::new("who").required(true))]
 pub(crate) struct MemberArgs {
-    /// A user: the oid of their tokens, or the sub where there is no oid
-    #[arg(long, value_name = "ID", value_parser = parse_id, required_unless_present = "group", conflicts_with = "group")]
-    user: Option<MemberId>,
+    /// A user: the name or id of an account here; of another issuer the oid of their tokens, or the sub where there is no oid
+    #[arg(long, value_name = "NAME|ID", group = "who")]
+    user: Option<String>,
     /// A group: its id as tokens have it in groups
-    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    #[arg(long, value_name = "ID", value_parser = parse_id, group = "who")]
     group: Option<MemberId>,
     /// Whose ids these are: built-in (this server), or the iss of another issuer's tokens
     #[arg(long, value_name = "built-in|URL", value_parser = parse_issuer, default_value = "built-in")]
@@ -106,15 +108,38 @@ pub(crate) struct MemberArgs {
 }
 
 impl MemberArgs {
-    /// The member that was typed.
-    pub(crate) fn member(self) -> Result<Member, Failure> {
+    /// The member that was typed. What is no account here can still have roles: of before it was removed.
+    pub(crate) fn member(self, book: &Book, organisation: &Organisation) -> Result<Member, Failure> {
         let (kind, id) = match (self.user, self.group) {
-            (Some(id), _) => (MemberKind::User, id),
+            (Some(typed), _) => {
+                let user = book.user(organisation.id, &typed).filter(|_| self.issuer == Issuer::BuiltIn);
+                let id = user.map_or(typed, |user| user.id.to_string());
+                (MemberKind::User, MemberId::new(&id).map_err(|error| no_id(&error))?)
+            }
             (None, Some(id)) => (MemberKind::Group, id),
-            (None, None) => return Err(Failure::usage("say who: --user ID or --group ID")),
+            (None, None) => return Err(Failure::usage("say who: --user NAME or --group ID")),
         };
         Ok(Member { issuer: self.issuer, kind, id })
     }
+
+    /// The member that was typed, to be given a role: a user of this server must have an account.
+    pub(crate) fn grantee(self, book: &Book, organisation: &Organisation) -> Result<Member, Failure> {
+        if let (Some(typed), Issuer::BuiltIn) = (&self.user, &self.issuer)
+            && book.user(organisation.id, typed).is_none()
+        {
+            return Err(Failure::usage(format!(
+                "'{}' has no account '{}'; `{}` makes one, and --issuer URL names somebody of another issuer",
+                escape(&organisation.name),
+                escape(typed),
+                hint::run("user add NAME")
+            )));
+        }
+        self.member(book, organisation)
+    }
+}
+
+fn no_id(error: &ChangeError) -> Failure {
+    Failure::usage(escape(&error.to_string()))
 }
 
 fn parse_id(text: &str) -> Result<MemberId, String> {
@@ -150,12 +175,26 @@ pub(crate) struct ShownMember {
     kind: &'static str,
     id: String,
     issuer: String,
+    /// Null for whoever has no account here.
+    name: Option<String>,
 }
 
 impl ShownMember {
-    pub(crate) fn of(member: &Member) -> ShownMember {
-        ShownMember { kind: member.kind.name(), id: member.id.to_string(), issuer: member.issuer.to_string() }
+    pub(crate) fn of(member: &Member, book: &Book) -> ShownMember {
+        ShownMember {
+            kind: member.kind.name(),
+            id: member.id.to_string(),
+            issuer: member.issuer.to_string(),
+            name: account(member, book).map(|user| user.name.clone()),
+        }
     }
+}
+
+/// The account that a member is, if it is one.
+pub(crate) fn account<'a>(member: &Member, book: &'a Book) -> Option<&'a User> {
+    let is_here = member.issuer == Issuer::BuiltIn && member.kind == MemberKind::User;
+    let id = Uuid::try_parse(member.id.as_str()).ok().filter(|_| is_here)?;
+    book.users.get(&UserId(id))
 }
 
 /// Runs the command.
@@ -165,7 +204,9 @@ pub(crate) async fn run(command: RoleCommand, mut context: Context) -> Outcome {
     let book = house.book().await?;
     let (id, sentence) = match command {
         RoleCommand::List => return list(&book, &organisation, &mut context),
-        RoleCommand::Show { role } => return show(find(&book, &organisation, &role)?, &mut context),
+        RoleCommand::Show { role } => {
+            return show(find(&book, &organisation, &role)?, &book, &mut context);
+        }
         RoleCommand::Add { name, permissions } => {
             let id = add(&house, &organisation, &name, parsed(&permissions)).await?;
             if permissions.is_empty() {
@@ -182,15 +223,20 @@ pub(crate) async fn run(command: RoleCommand, mut context: Context) -> Outcome {
             (role.id, format!("Members of '{}' may do: {}.", escape(&role.name), may(role)))
         }
         RoleCommand::Grant { role, member } => {
-            let (role, member) = (find(&book, &organisation, &role)?, member.member()?);
-            let sentence = format!("{} has the role '{}'.", shown(&member), escape(&role.name));
+            let member = member.grantee(&book, &organisation)?;
+            let role = find(&book, &organisation, &role)?;
+            let sentence = format!("{} has the role '{}'.", shown(&member, &book), escape(&role.name));
             house.commit(Change::GrantRole(role.id, member)).await?;
             (role.id, sentence)
         }
         RoleCommand::Revoke { role, member } => {
-            let (role, member) = (find(&book, &organisation, &role)?, member.member()?);
-            let sentence =
-                format!("{} does not have the role '{}' any more.", shown(&member), escape(&role.name));
+            let member = member.member(&book, &organisation)?;
+            let role = find(&book, &organisation, &role)?;
+            let sentence = format!(
+                "{} does not have the role '{}' any more.",
+                shown(&member, &book),
+                escape(&role.name)
+            );
             house.commit(Change::RevokeRole(role.id, member)).await?;
             (role.id, sentence)
         }
@@ -229,7 +275,12 @@ async fn add(
     Ok(id)
 }
 
-fn find<'a>(book: &'a Book, organisation: &Organisation, named: &str) -> Result<&'a Role, Failure> {
+/// The role of a name or an id.
+pub(crate) fn find<'a>(
+    book: &'a Book,
+    organisation: &Organisation,
+    named: &str,
+) -> Result<&'a Role, Failure> {
     book.role(organisation.id, named).ok_or_else(|| {
         Failure::usage(format!(
             "'{}' has no role '{}'; `{}` shows all",
@@ -249,7 +300,10 @@ pub(crate) fn by_name<'a>(book: &'a Book, organisation: &Organisation) -> Vec<&'
 }
 
 /// A member for a person.
-pub(crate) fn shown(member: &Member) -> String {
+pub(crate) fn shown(member: &Member, book: &Book) -> String {
+    if let Some(user) = account(member, book) {
+        return format!("User '{}'", escape(&user.name));
+    }
     let text = member.to_string();
     let (first, rest) = text.split_at(1);
     escape(&format!("{}{rest}", first.to_uppercase())).into_owned()
@@ -263,7 +317,8 @@ fn may(role: &Role) -> String {
 fn list(book: &Book, organisation: &Organisation, context: &mut Context) -> Outcome {
     let roles = by_name(book, organisation);
     if context.global.json {
-        context.output.json(&roles.into_iter().map(json).collect::<Vec<_>>())?;
+        let shown = roles.into_iter().map(|role| json(role, book));
+        context.output.json(&shown.collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     let mut rows = table(&["name", "permissions", "users", "groups", "id"]);
@@ -281,9 +336,9 @@ fn list(book: &Book, organisation: &Organisation, context: &mut Context) -> Outc
     Ok(Exit::Done)
 }
 
-fn show(role: &Role, context: &mut Context) -> Outcome {
+fn show(role: &Role, book: &Book, context: &mut Context) -> Outcome {
     if context.global.json {
-        context.output.json(&json(role))?;
+        context.output.json(&json(role, book))?;
         return Ok(Exit::Done);
     }
     context.output.line(escape(&role.name))?;
@@ -291,23 +346,23 @@ fn show(role: &Role, context: &mut Context) -> Outcome {
     context.output.line(format!("  made         {}", role.created_at))?;
     context.output.line(format!("  permissions  {}", may(role)))?;
     for member in &role.members {
-        let (kind, id) = (member.kind.name(), member.id.as_str());
-        context.output.line(format!(
-            "  {kind:<13}{} of {}",
-            escape(id),
-            escape(&member.issuer.to_string())
-        ))?;
+        let (kind, id) = (member.kind.name(), escape(member.id.as_str()));
+        let who = match account(member, book) {
+            Some(user) => format!("{} ({id})", escape(&user.name)),
+            None => format!("{id} of {}", escape(&member.issuer.to_string())),
+        };
+        context.output.line(format!("  {kind:<13}{who}"))?;
     }
     Ok(Exit::Done)
 }
 
-fn json(role: &Role) -> Shown<'_> {
+fn json<'a>(role: &'a Role, book: &Book) -> Shown<'a> {
     Shown {
         organisation: role.organisation.to_string(),
         role: role.id.to_string(),
         name: &role.name,
         permissions: role.permissions.iter().map(|permission| permission.name()).collect(),
-        members: role.members.iter().map(ShownMember::of).collect(),
+        members: role.members.iter().map(|member| ShownMember::of(member, book)).collect(),
         created_at: role.created_at.to_string(),
     }
 }

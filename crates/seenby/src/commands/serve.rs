@@ -27,6 +27,7 @@ use crate::house::{House, random_uuid, shown};
 use crate::issuers::{self, Issuer};
 use crate::outgoing;
 use crate::pair::Pair;
+use crate::sealing;
 use crate::settings::{LogFormat, Settings};
 use crate::store::{AnyDirectory, AnyStore};
 
@@ -87,6 +88,7 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     start_logging(&context.settings, "info")?;
     let path = context.data_dir()?;
     let served = args.pair(&context.settings, &path).map(Pair::open).transpose()?;
+    let sealing = sealing::key(&context.settings, &path)?;
     let metrics = match args.metrics_listen.or(context.settings.metrics_listen) {
         Some(address) => Some(listen(address, "--metrics-listen").await?),
         None => None,
@@ -103,7 +105,7 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
         let opened = tokio::task::spawn_blocking(move || runtime.block_on(House::hold(&path)));
         opened.await.context("the data folder was not opened")?
     };
-    let server = Server::new(listeners, &context.settings)?;
+    let server = Server::new(listeners, &context.settings, sealing)?;
     let (url, metrics_url) = (server.url(), server.metrics_url()?);
     if metrics_url.is_none() && !server.has_metrics_for_callers() {
         tracing::info!("/metrics is not served where others come; give it a listener with --metrics-listen");
@@ -150,7 +152,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// Prepares a server on its listeners.
-    pub(crate) fn new(listeners: api::Listeners, settings: &Settings) -> Result<Server, Failure> {
+    pub(crate) fn new(
+        listeners: api::Listeners,
+        settings: &Settings,
+        sealing: Option<api::SealingKey>,
+    ) -> Result<Server, Failure> {
         let address = listeners.main.local_addr().context("the listening address is not known")?;
         let machine = api::Machine {
             wall: Arc::new(|| api::Millis(clock::now_millis())),
@@ -160,7 +166,7 @@ impl Server {
             fetch: outgoing::fetch(settings.allowed_networks.clone()),
         };
         let issuers = Arc::from(settings.issuers.clone());
-        let settings = api_settings(settings)?;
+        let settings = api::Settings { sealing_key: sealing, ..api_settings(settings)? };
         let state = api::State::starting(settings.clone(), machine);
         Ok(Server { listeners, settings, issuers, address, state })
     }
@@ -203,7 +209,7 @@ impl Server {
         mut stop: Stop,
         ready: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Server { listeners, issuers, address, state, .. } = self;
+        let Server { listeners, settings, issuers, address, state } = self;
         // From the start on: the data folder may take longer than they do.
         let believing = [
             tokio::spawn(fetch_keys(state.clone())),
@@ -212,7 +218,7 @@ impl Server {
         let (stopping, stopped) = watch::channel(false);
         let mut serving = tokio::spawn(api::serve(listeners, state.clone(), is_told(stopped.clone())));
         let open = tokio::select! {
-            house = opening => Some(Open::new(house?, &state, stopped).await?),
+            house = opening => Some(Open::new(house?, &state, settings.sealing_key.as_ref(), stopped).await?),
             signal = stop.signalled() => {
                 tracing::info!(signal, "stopping before the data folder was open");
                 None
@@ -265,8 +271,10 @@ impl Open {
     async fn new(
         house: House,
         state: &api::State<AnyStore, AnyDirectory>,
+        sealing: Option<&api::SealingKey>,
         stopped: watch::Receiver<bool>,
     ) -> Result<Open, Failure> {
+        sealing::check(&*house.book().await?, sealing)?;
         upkeep_once(state, &house.directory).await.exit_with(Exit::Unavailable)?;
         let control = control::Listening::bind(&house.path)
             .with_context(|| format!("the control socket in {} cannot be made", shown(&house.path)))
@@ -379,6 +387,7 @@ pub(super) fn api_settings(settings: &Settings) -> Result<api::Settings, Failure
         preset_endpoints: written.preset_endpoints,
         extra_resources: written.extra_resources.clone(),
         issuers: issuers.context("a file of [[issuers]]").exit_with(Exit::WrongCommandLine)?,
+        signing_key_lifetime: settings.signing_key_lifetime,
         connections_max: connections_max(),
         ..api::Settings::default()
     })

@@ -82,6 +82,14 @@ impl Remote {
         }
     }
 
+    /// Has the server make another signing key, and gives its id.
+    pub(crate) fn rotate_signing_key(&self) -> Result<String, StoreError> {
+        match self.request(&Request::RotateSigningKey)? {
+            Reply::SigningKey { kid } => Ok(kid),
+            _ => Err(unexpected()),
+        }
+    }
+
     fn request(&self, request: &Request) -> Result<Reply, StoreError> {
         let json = serde_json::to_vec(request).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         self.call(OPERATION_REQUEST, &json)

@@ -203,6 +203,7 @@ enum Trouble {
     Wire(WireError),
     Store(StoreError),
     Directory(DirectoryError),
+    Issuer(api::UpkeepError),
 }
 
 impl From<WireError> for Trouble {
@@ -223,12 +224,21 @@ impl From<DirectoryError> for Trouble {
     }
 }
 
+impl From<api::UpkeepError> for Trouble {
+    fn from(error: api::UpkeepError) -> Trouble {
+        Trouble::Issuer(error)
+    }
+}
+
 async fn perform(request: Request, served: &Served, uid: u32) -> Reply {
     match try_perform(request, served, uid).await {
         Ok(reply) => reply,
         Err(Trouble::Wire(error)) => refused(&error),
         Err(Trouble::Store(error)) => error.into(),
         Err(Trouble::Directory(error)) => error.into(),
+        Err(Trouble::Issuer(error)) => {
+            Reply::Failed { kind: WireFailure::Unavailable, message: error.to_string() }
+        }
     }
 }
 
@@ -290,6 +300,11 @@ async fn try_perform(request: Request, served: &Served, uid: u32) -> Result<Repl
             let ours = applications.filter(|application| application.organisation == organisation.into());
             let standing = |application| served.state.standing(application);
             Reply::Standings(ours.map(|it| (it.id, standing(it)).into()).collect())
+        }
+        Request::RotateSigningKey => {
+            let kid = served.state.rotate_signing_key(directory, Actor(actor(uid))).await?;
+            tracing::info!(caller = uid, kid, "another signing key was made by the command line");
+            Reply::SigningKey { kid }
         }
         Request::Audit { entries_max } => {
             let entries = directory.audit(entries_max).await?;

@@ -26,17 +26,45 @@ pub(super) struct WireError(pub(super) &'static str);
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
     Stats(WireQuestion),
-    Coverage { organisation: Wire128, kept_since: u32, until: u32 },
-    Offset { organisation: Wire128, source: String, key: String },
-    Devices { organisation: Wire128, key: Option<WireDeviceKey> },
-    Teach { organisation: Wire128, change: WireRegistryChange },
-    Outside { organisation: Wire128, kept_since: u32 },
-    Retain { organisation: Wire128, kept_since: u32 },
-    Remove { organisation: Wire128 },
+    Coverage {
+        organisation: Wire128,
+        kept_since: u32,
+        until: u32,
+    },
+    Offset {
+        organisation: Wire128,
+        source: String,
+        key: String,
+    },
+    Devices {
+        organisation: Wire128,
+        key: Option<WireDeviceKey>,
+    },
+    Teach {
+        organisation: Wire128,
+        change: WireRegistryChange,
+    },
+    Outside {
+        organisation: Wire128,
+        kept_since: u32,
+    },
+    Retain {
+        organisation: Wire128,
+        kept_since: u32,
+    },
+    Remove {
+        organisation: Wire128,
+    },
     Book,
     Commit(WireChange),
-    Audit { entries_max: usize },
-    Standings { organisation: Wire128 },
+    Audit {
+        entries_max: usize,
+    },
+    Standings {
+        organisation: Wire128,
+    },
+    /// The server makes the key: a private key never travels.
+    RotateSigningKey,
 }
 
 /// Everything that can be answered.
@@ -54,6 +82,7 @@ pub(super) enum Reply {
     Book(WireBook),
     Audit(Vec<WireAudit>),
     Standings(Vec<WireStanding>),
+    SigningKey { kid: String },
     Failed { kind: WireFailure, message: String },
 }
 
@@ -574,7 +603,32 @@ pub(super) struct WireBook {
     applications: Vec<WireApplication>,
     users: Vec<WireUser>,
     roles: Vec<WireRole>,
-    signing_keys: Vec<(String, u32)>,
+    signing_keys: Vec<WireKey>,
+}
+
+/// A signing key without its private half.
+#[derive(Serialize, Deserialize, Debug)]
+struct WireKey {
+    kid: String,
+    is_sealed: bool,
+    created_at: u32,
+}
+
+impl From<&SigningKey> for WireKey {
+    fn from(key: &SigningKey) -> WireKey {
+        WireKey {
+            kid: key.kid.clone(),
+            is_sealed: matches!(key.private, PrivateKey::Sealed(_)),
+            created_at: key.created_at.unix(),
+        }
+    }
+}
+
+impl From<WireKey> for SigningKey {
+    fn from(wire: WireKey) -> SigningKey {
+        let private = if wire.is_sealed { PrivateKey::Sealed } else { PrivateKey::Plain };
+        SigningKey { kid: wire.kid, private: private(Vec::new()), created_at: Second::new(wire.created_at) }
+    }
 }
 
 impl From<&Book> for WireBook {
@@ -584,11 +638,7 @@ impl From<&Book> for WireBook {
             applications: book.applications.values().map(WireApplication::from).collect(),
             users: book.users.values().map(WireUser::without_password).collect(),
             roles: book.roles.values().map(WireRole::from).collect(),
-            signing_keys: book
-                .signing_keys
-                .iter()
-                .map(|key| (key.kid.clone(), key.created_at.unix()))
-                .collect(),
+            signing_keys: book.signing_keys.iter().map(WireKey::from).collect(),
         }
     }
 }
@@ -606,11 +656,7 @@ impl TryFrom<WireBook> for Book {
             let role = Role::try_from(role)?;
             Ok((role.id, role))
         });
-        let keys = wire.signing_keys.into_iter().map(|(kid, created_at)| SigningKey {
-            kid,
-            private: PrivateKey::Plain(Vec::new()),
-            created_at: Second::new(created_at),
-        });
+        let keys = wire.signing_keys.into_iter().map(SigningKey::from);
         Ok(Book {
             organisations: organisations.map(|organisation| (organisation.id, organisation)).collect(),
             applications: applications.collect::<Result<BTreeMap<_, _>, WireError>>()?,
@@ -924,9 +970,13 @@ mod tests {
         let private = PrivateKey::Plain(vec![1, 2, 3]);
         let mut key = SigningKey { kid: "k1".to_owned(), private, created_at: Second::new(1) };
         book.apply(&Change::AddSigningKey(key.clone())).expect("new");
+        let private = PrivateKey::Sealed(vec![4, 5, 6]);
+        let mut sealed = SigningKey { kid: "k2".to_owned(), private, created_at: Second::new(2) };
+        book.apply(&Change::AddSigningKey(sealed.clone())).expect("new");
         let arrived = Book::try_from(through_json(&WireBook::from(&book))).expect("makes sense");
         key.private = PrivateKey::Plain(Vec::new());
-        book.signing_keys = vec![key];
+        sealed.private = PrivateKey::Sealed(Vec::new());
+        book.signing_keys = vec![key, sealed];
         book.users = [(user("").id, user(""))].into();
         assert_eq!(arrived, book);
     }

@@ -324,6 +324,11 @@ fn a_closed_output_hides_no_answer_and_loses_no_secret() {
         assert_eq!(code, 3, "{arguments:?}: {stderr}");
         assert!(stderr.contains("is lost") && stderr.contains("seenby app rotate x"), "{stderr}");
     }
+    for arguments in [["user", "add", "kim"], ["user", "password", "kim"]] {
+        let (code, stderr) = closed(&arguments);
+        assert_eq!(code, 3, "{arguments:?}: {stderr}");
+        assert!(stderr.contains("is lost") && stderr.contains("seenby user password kim"), "{stderr}");
+    }
 }
 
 #[test]

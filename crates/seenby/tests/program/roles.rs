@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::support::{HOSTILE, Place, check_text};
 
-const KIM: &str = "7F6E5D4C-0000-4000-8000-00000000000A";
 const ISSUER: &str = "https://login.example.org/t/v2.0";
 
 /// Everything that can be done with roles.
@@ -18,30 +17,34 @@ fn every_command(place: &Place) {
             .stdout,
         "Members of 'admins' may do: view-data manage-roles.\n"
     );
-    let granted = run(&["role", "grant", "analysts", "--user", KIM]).stdout;
-    let kim = KIM.to_lowercase();
-    assert_eq!(granted, format!("User {kim} of built-in has the role 'analysts'.\n"));
-    run(&["role", "grant", "admins", "--user", KIM]);
+    let account = run(&["user", "add", "kim@example.org", "--json"]).json();
+    let kim = account["user"].as_str().expect("an id");
+    let granted = run(&["role", "grant", "analysts", "--user", "KIM@example.org"]).stdout;
+    assert_eq!(granted, "User 'kim@example.org' has the role 'analysts'.\n");
+    run(&["role", "grant", "admins", "--user", &kim.to_uppercase()]);
     run(&["role", "grant", "analysts", "--group", "g1", "--issuer", ISSUER]);
     let shown = run(&["role", "show", "ANALYSTS", "--json"]).json();
-    let user = json!({"kind": "user", "id": kim, "issuer": "built-in"});
-    let group = json!({"kind": "group", "id": "g1", "issuer": ISSUER});
+    let user = json!({"kind": "user", "id": kim, "issuer": "built-in", "name": "kim@example.org"});
+    let group = json!({"kind": "group", "id": "g1", "issuer": ISSUER, "name": null});
     assert_eq!((&shown["role"], &shown["members"]), (&added["role"], &json!([user, group])));
     let users = run(&["user", "list", "--json"]).json();
     let everything = json!(["view-data", "manage-roles"]);
     assert_eq!((&users[0]["roles"], &users[0]["permissions"]), (&json!(["admins", "analysts"]), &everything));
     assert_eq!((&users[1]["id"], &users[1]["permissions"]), (&json!("g1"), &json!(["view-data"])));
-    run(&["role", "revoke", "admins", "--user", &kim]);
-    place.run(["role", "revoke", "admins", "--user", &kim]).ends(2);
-    let refused = place.run(["user", "remove", "--user", KIM]).ends(5);
+    run(&["role", "revoke", "admins", "--user", kim]);
+    place.run(["role", "revoke", "admins", "--user", kim]).ends(2);
+    let refused = place.run(["user", "remove", "--user", kim]).ends(5);
     assert!(refused.stderr.contains("has 1 role. Take them away?"), "{}", refused.stderr);
-    run(&["user", "remove", "--user", KIM, "--yes"]);
-    assert_eq!(run(&["user", "list", "--json"]).json().as_array().map(Vec::len), Some(1));
+    run(&["user", "remove", "--user", "kim@example.org", "--yes"]);
+    // The account stays.
+    let users = run(&["user", "list", "--json"]).json();
+    assert_eq!((&users[0]["id"], &users[0]["roles"]), (&json!(kim), &json!([])));
+    assert_eq!(users.as_array().map(Vec::len), Some(2));
     run(&["role", "change", "analysts", "--new-name", "readers", "--no-permissions"]);
     let list = run(&["role", "list", "--json"]).json();
     assert_eq!((&list[1]["name"], &list[1]["permissions"]), (&json!("readers"), &json!([])));
     run(&["role", "remove", "readers", "--yes"]);
-    assert_eq!(run(&["user", "list", "--json"]).json(), Value::Array(Vec::new()));
+    assert_eq!(run(&["user", "list", "--json"]).json().as_array().map(Vec::len), Some(1));
     let text = run(&["role", "list"]).stdout;
     assert!(text.contains("admins") && !text.contains("readers"), "{text}");
 }
@@ -63,7 +66,11 @@ fn organisations_have_their_own_roles() {
     for organisation in ["default", "Contoso"] {
         place.run(["role", "add", "analysts", "--organisation", organisation]).ends(0);
     }
-    place.run(["role", "grant", "analysts", "--user", KIM, "--organisation", "Contoso"]).ends(0);
+    let kim = ["user", "add", "kim", "--role", "analysts", "--organisation"];
+    place.run(kim.iter().chain(&["Contoso"])).ends(0);
+    // Somebody of one organisation is nobody in another.
+    let strange = place.run(["role", "grant", "analysts", "--user", "kim", "--organisation", "default"]);
+    assert!(strange.ends(2).stderr.contains("'default' has no account 'kim'"));
     let list = place.run(["user", "list", "--json", "--organisation", "default"]).ends(0).json();
     assert_eq!(list, Value::Array(Vec::new()));
     place.run(["role", "add", "analysts"]).ends(2);

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 /// The binary, with none of the caller's settings.
 pub(crate) fn seenby(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seenby"));
-    for variable in ["SEENBY_DATA", "SEENBY_SETTINGS", "SEENBY_LOG", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
+    let ours = ["SEENBY_DATA", "SEENBY_SETTINGS", "SEENBY_LOG", "SEENBY_KEY_FILE"];
+    for variable in ours.iter().chain(&["XDG_DATA_HOME", "XDG_CONFIG_HOME"]) {
         command.env_remove(variable);
     }
     command.env("HOME", home).env("TZ", "UTC").env("NO_COLOR", "1").current_dir(home).stdin(Stdio::null());
@@ -212,15 +213,19 @@ impl Server {
             text("client_id"),
             text("client_secret")
         );
-        let head = format!(
-            "POST /{}/oauth2/v2.0/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
-            text("tenant"),
-            form.len()
-        );
-        let (status, body) = self.exchange(&head, &form);
+        let (status, body) = self.post_form(&format!("/{}/oauth2/v2.0/token", text("tenant")), &form);
         assert_eq!(status, 200, "{body}");
         let body: Value = serde_json::from_str(&body).expect("JSON");
         body["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Status and body of a form that is sent.
+    pub(crate) fn post_form(&self, path: &str, form: &str) -> (u16, String) {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
+            form.len()
+        );
+        self.exchange(&head, form)
     }
 
     /// Everything that comes back for a GET behind a PROXY header that names a peer.
