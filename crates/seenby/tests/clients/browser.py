@@ -6,11 +6,8 @@ Who signs in, and by which CA the server is known, comes from the environment. N
 import os
 import sys
 
-from server import Person, session
+from server import Person
 
 person = Person(os.environ["PERSON_CA"], os.environ["PERSON_NAME"], os.environ["PERSON_PASSWORD"])
-back = person.authorize(sys.argv[1])
-# The client's own listener, on this machine and without TLS.
-assert back.startswith("http://localhost:"), back
-answer = session(False).get(back, timeout=20)
-assert answer.status_code == 200, (answer.status_code, answer.text)
+answer = person.go_back(sys.argv[1])
+assert answer.url.startswith("http://localhost:") and answer.status_code == 200, (answer.url, answer.status_code)

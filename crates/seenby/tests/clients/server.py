@@ -82,7 +82,7 @@ def serving(program, settings=""):
             server.start()
             yield server
         except BaseException:
-            print(f"--- the server's log\n{server.log()[-20_000:]}--- end of the log", flush=True)
+            print("--- the end of the server's log", *server.log().splitlines()[-20:], "---", sep="\n", flush=True)
             raise
         finally:
             server.stop()
@@ -159,8 +159,9 @@ class Person:
         for name in typed:
             assert name in form.fields, (name, page.text)
         to = urllib.parse.urljoin(page.url, form.action) if form.action else page.url
-        origin = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(page.url))
-        headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}
+        own, other = (urllib.parse.urlsplit(url) for url in (page.url, to))
+        site = "same-origin" if own[:2] == other[:2] else "cross-site"
+        headers = {"Origin": f"{own.scheme}://{own.netloc}", "Sec-Fetch-Site": site}
         return self.browser.post(
             to, data={**form.fields, **typed}, headers=headers, allow_redirects=False, timeout=20
         )
@@ -176,7 +177,23 @@ class Person:
         assert done.status_code == 200 and "Signed in" in done.text, (done.status_code, done.text)
 
     def authorize(self, uri):
-        """Signs in where a client sends people; where the answer sends them back to."""
+        """Signs in where a client sends people: where the answer goes, and what is in it."""
         back = self.sign_in(self.browser.get(uri, timeout=20))
-        assert back.status_code == 303, (back.status_code, back.text)
-        return back.headers["Location"]
+        if back.status_code == 303:
+            to, _, query = back.headers["Location"].partition("?")
+            return to, dict(urllib.parse.parse_qsl(query))
+        form = self.sent_on(back)
+        return form.action, form.fields
+
+    def go_back(self, uri):
+        """The same, and goes on to the client's own listener; what that says."""
+        back = self.sign_in(self.browser.get(uri, timeout=20))
+        if back.status_code == 303:
+            return self.browser.get(back.headers["Location"], timeout=20)
+        self.sent_on(back)
+        return self.fill(back)
+
+    def sent_on(self, page):
+        """The form that a page sends on at once, by its script."""
+        assert page.status_code == 200 and ".submit()" in page.text, (page.status_code, page.text)
+        return Form(page.text)
