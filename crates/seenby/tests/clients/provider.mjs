@@ -86,7 +86,7 @@ function entra(url) {
 
 function plain(url) {
   return new Provider(`${url}/plain`, {
-    ...settings("ES256", () => given.url, ["Ip.Read.All"]),
+    ...settings("ES256", () => given.own_url, ["Ip.Read.All"]),
     clients: [
       program(given.reader),
       {

@@ -82,7 +82,7 @@ def serving(program, settings=""):
             server.start()
             yield server
         except BaseException:
-            print("--- the end of the server's log", *server.log().splitlines()[-20:], "---", sep="\n", flush=True)
+            print("--- the end of the server's log", *server.log().splitlines()[-8:], "---", sep="\n", flush=True)
             raise
         finally:
             server.stop()
