@@ -7,6 +7,7 @@ Nothing here signs a token. Keys are fetched at most once in 30 s, so this waits
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -295,5 +296,7 @@ def main(program, node, packages, folder):
 
 
 if __name__ == "__main__":
+    # Ended by whoever started it, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
     with tempfile.TemporaryDirectory() as made:
         main(*sys.argv[1:4], made)
