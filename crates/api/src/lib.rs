@@ -48,6 +48,7 @@ mod settings;
 mod signin;
 mod state;
 mod stats;
+mod strangers;
 mod throttle;
 mod tls;
 mod token;

@@ -3,7 +3,10 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 #![allow(unreachable_pub, reason = "each test file has its own copy of this module")]
 
+pub mod certified;
 pub mod issuers;
+pub mod outside;
+pub mod people;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
