@@ -4,6 +4,7 @@
 mod common;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +12,7 @@ use common::people::{
     CHALLENGE, KIM, PASSWORD, TOOL, app, authorize, check_error, claims, code, device, form, poll,
     redemption, sent_back, sign_in, token, user, value,
 };
-use common::{ACME, HOST, NOW, OTHER, READER, RESOURCE, Reply, STRANGER, secret_of};
+use common::{ACME, HOST, NOW, OTHER, READER, RESOURCE, Reply, STRANGER, TestApp, secret_of};
 use seenby_api::hash_password;
 use serde_json::Value;
 use sighting::{Change, Second, SignIn, UserId, Uuid};
@@ -216,6 +217,20 @@ async fn a_form_of_another_site_signs_nobody_in() {
             let request = Request::post(&path).header("host", HOST).header("sec-fetch-site", site);
             let reply = app.send(request.body(Body::from(typed.clone())).expect("a request")).await;
             assert_eq!(reply.text().contains("sent by another site"), !is_taken, "{path} {site}");
+        }
+        // Without TLS browsers say the origin alone.
+        let own = format!("https://{}", HOST.to_uppercase());
+        for (origin, is_taken) in [
+            (&*own, true),
+            ("http://api.securitycenter.microsoft.com", true),
+            ("http://api.securitycenter.microsoft.com:8080", false),
+            ("https://evil.example", false),
+            ("null", false),
+            ("", false),
+        ] {
+            let request = Request::post(&path).header("host", HOST).header("origin", origin);
+            let reply = app.send(request.body(Body::from(typed.clone())).expect("a request")).await;
+            assert_eq!(reply.text().contains("sent by another site"), !is_taken, "{path} {origin}");
         }
     }
 }
@@ -431,4 +446,72 @@ async fn a_confidential_application_needs_no_pkce() {
     let reply = token(&app, &pairs).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert!(claims(reply.json()["access_token"].as_str().expect("a token"))["seenby_cred"].is_string());
+}
+
+/// A request as a network sends it.
+async fn from(app: &TestApp, network: &str, path: &str, form: &str) -> Reply {
+    let peer: std::net::SocketAddr = format!("{network}:1").parse().expect("a peer");
+    let request = Request::post(path).extension(ConnectInfo(peer)).header("host", HOST);
+    app.send(request.body(Body::from(form.to_owned())).expect("a request")).await
+}
+
+/// Whoever knows a public client id makes this server write: so often, and no more.
+#[tokio::test]
+async fn codes_for_devices_are_bounded_for_each_network() {
+    let app = app().await;
+    let path = format!("/{ACME}/oauth2/v2.0/devicecode");
+    let asked = form(&[("client_id", &TOOL.to_string()), ("scope", "openid")]);
+    for number in 0..60 {
+        assert_eq!(from(&app, "192.0.2.1", &path, &asked).await.status, 200, "{number}");
+    }
+    app.pass_ms(100_500);
+    let reply = from(&app, "192.0.2.1", &path, &asked).await;
+    check_error(&reply, 429, "temporarily_unavailable", 50_196);
+    assert_eq!(reply.header("retry-after"), "800");
+    assert!(reply.json()["error_description"].as_str().is_some_and(|text| text.contains("in 800 s")));
+    assert_eq!(from(&app, "192.0.2.2", &path, &asked).await.status, 200);
+    // What is refused before it is written costs nobody anything.
+    let unknown = form(&[("client_id", &READER.to_string()), ("scope", "openid")]);
+    assert_eq!(from(&app, "192.0.2.1", &path, &unknown).await.status, 400);
+    app.pass_ms(800_000);
+    assert_eq!(from(&app, "192.0.2.1", &path, &asked).await.status, 200);
+}
+
+/// A flood from many networks ends at so many codes, and a network that somebody signed in from is served on.
+#[tokio::test]
+async fn codes_for_devices_are_bounded_for_the_server() {
+    let app = app().await;
+    let path = format!("/{ACME}/oauth2/v2.0/devicecode");
+    let asked = form(&[("client_id", &TOOL.to_string()), ("scope", "openid")]);
+    let typed = form(&[("username", "kim@acme.example"), ("password", PASSWORD)]);
+    assert_eq!(from(&app, "192.0.2.1", &authorize(&[]), &typed).await.status, 303);
+    for number in 0..1_000 {
+        let network = format!("[2001:db8:{number:x}::1]");
+        assert_eq!(from(&app, &network, &path, &asked).await.status, 200, "{number}");
+    }
+    let reply = from(&app, "192.0.2.2", &path, &asked).await;
+    check_error(&reply, 503, "temporarily_unavailable", 90_033);
+    assert_eq!(reply.header("retry-after"), "900");
+    assert_eq!(from(&app, "192.0.2.1", &path, &asked).await.status, 200);
+}
+
+#[tokio::test]
+async fn made_up_codes_of_devices_are_bounded_for_each_network() {
+    let app = app().await;
+    let (_, user_code) = device(&app).await;
+    let real = form(&[("user_code", &user_code)]);
+    for _ in 0..30 {
+        assert_eq!(from(&app, "192.0.2.1", "/device", &real).await.status, 200);
+        assert_eq!(from(&app, "192.0.2.1", "/device", "user_code=BBBB-BBBB").await.status, 400);
+        assert_eq!(from(&app, "192.0.2.9", "/device", &real).await.status, 200);
+        assert_eq!(from(&app, "192.0.2.1", "/device", "user_code=short").await.status, 400);
+    }
+    for typed in ["user_code=BBBB-BBBB", &real] {
+        let reply = from(&app, "192.0.2.1", "/common/oauth2/deviceauth", typed).await;
+        assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (429, "900"), "{}", reply.text());
+        assert!(reply.text().contains("Try again in 900 s"), "{}", reply.text());
+    }
+    assert_eq!(from(&app, "192.0.2.2", "/device", &real).await.status, 200);
+    app.pass_ms(900_000);
+    assert_eq!(from(&app, "192.0.2.1", "/device", "user_code=BBBB-BBBB").await.status, 400);
 }

@@ -193,6 +193,17 @@ pub fn entropy() -> Entropy {
     })
 }
 
+/// The same for what is made of few of the bytes: every one of them differs from buffer to buffer.
+pub fn spread_entropy() -> Entropy {
+    let next = AtomicU64::new(1);
+    Arc::new(move |bytes: &mut [u8]| {
+        for chunk in bytes.chunks_mut(4) {
+            let number = next.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            chunk.copy_from_slice(&(number >> 32).to_be_bytes()[4..][..chunk.len()]);
+        }
+    })
+}
+
 impl TestApp {
     pub async fn new() -> TestApp {
         TestApp::with(Settings::default()).await
@@ -204,6 +215,11 @@ impl TestApp {
 
     /// With a way to outside issuers.
     pub async fn with_fetch(settings: Settings, fetch: Fetch) -> TestApp {
+        TestApp::with_machine(settings, |machine| Machine { fetch, ..machine }).await
+    }
+
+    /// With a machine that differs.
+    pub async fn with_machine(settings: Settings, change: impl FnOnce(Machine) -> Machine) -> TestApp {
         let store = Arc::new(ModelStore::new());
         sighted(
             &store,
@@ -217,7 +233,7 @@ impl TestApp {
         let directory = Arc::new(ModelDirectory::new(book()));
         let now_ms = Arc::new(AtomicU64::new(u64::from(NOW) * 1_000));
         let steady_ms = Arc::new(AtomicU64::new(0));
-        let machine = Machine { fetch, ..machine(&now_ms, &steady_ms) };
+        let machine = change(machine(&now_ms, &steady_ms));
         let state = State::new(Arc::clone(&store), Arc::clone(&directory), settings, machine);
         TestApp { router: router(state.clone()), state, store, directory, now_ms, steady_ms }
     }

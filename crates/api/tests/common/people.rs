@@ -2,14 +2,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use seenby_api::hash_password;
+use seenby_api::{Machine, Settings, hash_password};
 use serde_json::Value;
 use sighting::{
     Application, ApplicationId, CallLimits, Change, OrganisationId, Permission, RedirectUri, Second, SignIn,
     User, UserId, Uuid,
 };
 
-use super::{ACME, NOW, RESOURCE, Reply, TestApp};
+use super::{ACME, NOW, RESOURCE, Reply, TestApp, spread_entropy};
 
 pub const KIM: UserId = UserId(Uuid::from_u128(0x5555_0000_0000_4000_8000_0000_0000_0005));
 pub const TOOL: ApplicationId = ApplicationId(Uuid::from_u128(0x7777_0000_0000_4000_8000_0000_0000_0007));
@@ -53,7 +53,8 @@ pub fn tool(sign_in: SignIn) -> Application {
 }
 
 pub async fn app() -> TestApp {
-    let app = TestApp::new().await;
+    let entropy = spread_entropy();
+    let app = TestApp::with_machine(Settings::default(), |machine| Machine { entropy, ..machine }).await;
     app.commit(Change::AddUser(user(KIM, ACME, "Kim@acme.example"))).await;
     app.commit(Change::AddApplication(tool(sign_in()))).await;
     app
