@@ -39,7 +39,7 @@ test: setup check test-clients docs deny machete demo-run ## install what is mis
 test-clients: ## Microsoft's libraries for Python and OASIS's schemas of OData against a server (says so where out of reach)
 	crates/seenby/tests/clients/run
 
-bench: ## measure this machine (QUICK=1: in a few minutes)
+bench: ## measure this machine (QUICK=1: in a few minutes; ONLY=token: what the check of a token costs)
 	cargo build --release --locked -p seenby
 	cargo run --release --locked -p seenby-bench
 

@@ -207,5 +207,5 @@ async fn every_attack_is_refused() {
     assert!(fetched.iter().all(|url| !url.contains("evil")), "{fetched:?}");
     let names: BTreeSet<&str> = outcomes.iter().map(|outcome| &*outcome.name).collect();
     assert_eq!(names.len(), outcomes.len(), "two attacks of one name");
-    assert!(outcomes.len() >= 400, "{} attacks", outcomes.len());
+    assert!(outcomes.len() >= 900, "{} attacks", outcomes.len());
 }

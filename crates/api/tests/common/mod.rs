@@ -198,8 +198,11 @@ pub fn spread_entropy() -> Entropy {
     let next = AtomicU64::new(1);
     Arc::new(move |bytes: &mut [u8]| {
         for chunk in bytes.chunks_mut(4) {
-            let number = next.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            chunk.copy_from_slice(&(number >> 32).to_be_bytes()[4..][..chunk.len()]);
+            // SplitMix64, so that no remainder of it has a short period.
+            let mut mixed = next.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
         }
     })
 }
