@@ -1,4 +1,4 @@
-//! Applications that prove with a certificate's key who they are: what real clients send is taken, and nothing else.
+//! Applications that prove with a certificate's key who they are: what real clients send is taken (`attacks` has what is not).
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Who is let in and who is not: the attack corpus, the book's word at every request, and the order of refusals.
+//! Who is let in and who is not: good tokens, the book's word at every request, and the order of refusals (`attacks` has the bad ones).
 
 mod common;
 
