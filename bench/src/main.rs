@@ -1,7 +1,8 @@
 //! `make bench`: what this machine measures of seenby, as a table and as `target/bench/results.json`.
 //!
 //! Holds: the order of the measurements and how large each is. What they are made of is a [`corpus`] by the fleet
-//! simulator, the real [`program`] in processes of its own, and the store in this process for [`look_up`]s.
+//! simulator, the real [`program`] in processes of its own, the store in this process for [`look_up`]s, and the service in
+//! this process for [`token`]s. `ONLY=token` measures those alone and writes nothing.
 //!
 //! Refuses to hold: verdicts. Machines differ and are shared; a figure stands beside a promise or beside what the
 //! machine can do at all, measured in the same run, and the reader judges the ratio.
@@ -15,6 +16,7 @@ mod memory;
 mod program;
 mod restart;
 mod results;
+mod token;
 
 use std::path::PathBuf;
 
@@ -37,6 +39,8 @@ pub(crate) struct Scale {
     small_batches: u64,
     /// Questions for rare and for unseen addresses; a hundredth of it for the hot one.
     questions: u32,
+    /// Tokens of each kind; each is shown once where new ones are measured.
+    tokens: usize,
 }
 
 const FULL: Scale = Scale {
@@ -46,6 +50,7 @@ const FULL: Scale = Scale {
     restart_sightings: 20_000_000,
     small_batches: 20_000,
     questions: 200_000,
+    tokens: 4_000,
 };
 
 /// For a look in between, in about three minutes. The memory figure says how few records it is for.
@@ -56,11 +61,18 @@ const QUICK: Scale = Scale {
     restart_sightings: 20_000_000,
     small_batches: 5_000,
     questions: 20_000,
+    tokens: 2_000,
 };
 
 fn main() -> anyhow::Result<()> {
     let is_quick = std::env::var("QUICK").is_ok_and(|quick| !quick.is_empty() && quick != "0");
     let scale = if is_quick { QUICK } else { FULL };
+    if std::env::var("ONLY").is_ok_and(|only| only == "token") {
+        let mut results = Results::default();
+        token::measure(&scale, &mut results)?;
+        results.show();
+        return Ok(());
+    }
     let target = target_folder()?;
     let program = Program::find()?;
     std::fs::create_dir_all(target.join("bench")).context("the folder for results cannot be made")?;
@@ -69,6 +81,7 @@ fn main() -> anyhow::Result<()> {
     let mut results = Results::default();
     load::measure(&program, work.path(), &scale, &mut results)?;
     look_up::measure(work.path(), &scale, &mut results)?;
+    token::measure(&scale, &mut results)?;
     restart::measure(&program, work.path(), &scale, &mut results)?;
     restart::measure_small_batches(&program, work.path(), &scale, &mut results)?;
     memory::measure(&program, work.path(), &scale, &mut results)?;

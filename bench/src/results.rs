@@ -10,7 +10,7 @@ use serde::Serialize;
 /// One figure beside another. The keys are those of `results.json`.
 #[derive(Serialize, Debug)]
 pub(crate) struct Row {
-    /// What, such as `load.mde.600`: `load.`, `limit.`, `rare.`, `hot.`, `unseen.`, `memory.`, `restart.`, `disk.`.
+    /// What, such as `load.mde.600`: `load.`, `limit.`, `rare.`, `hot.`, `unseen.`, `token.`, `memory.`, `restart.`, `disk.`.
     name: String,
     /// Our figure.
     ours: f64,

@@ -13,7 +13,8 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 use sighting::{Application, Book, Directory, Store, User};
 use utoipa::ToSchema;
 
-use crate::client::find_application;
+use crate::called::Called;
+use crate::client::{Sent, find_application};
 use crate::error::shown;
 use crate::issuer::{Tenant, read};
 use crate::mint::Shape;
@@ -126,10 +127,11 @@ pub(crate) struct SignInForm {
 pub(crate) async fn submit_v2<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
+    Called(called): Called,
     peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    submit(&state, &tenant, Shape::V2, peer, request).await
+    submit(&state, Sent { tenant: &tenant, called: &called }, Shape::V2, peer, request).await
 }
 
 /// What the page of the v1 form sends
@@ -151,10 +153,11 @@ pub(crate) async fn submit_v2<S: Store + 'static, D: Directory + 'static>(
 pub(crate) async fn submit_v1<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
+    Called(called): Called,
     peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    submit(&state, &tenant, Shape::V1, peer, request).await
+    submit(&state, Sent { tenant: &tenant, called: &called }, Shape::V1, peer, request).await
 }
 
 /// What a client asks of the endpoint, as it is written.
@@ -360,14 +363,14 @@ fn sign_in_page(
 
 async fn submit<S: Store, D: Directory>(
     state: &State<S, D>,
-    tenant: &str,
+    sent: Sent<'_>,
     shape: Shape,
     peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
     let shared = state.shared();
     let (parts, body) = request.into_parts();
-    if is_from_elsewhere(&parts.headers) {
+    if is_from_elsewhere(&parts.headers, sent.called) {
         return Ok(refused(&OAuthError::BadRequest("The form was sent by another site.")));
     }
     let body = read(body, &shared.settings).await?;
@@ -378,7 +381,7 @@ async fn submit<S: Store, D: Directory>(
         Ok(parameters) => parameters,
         Err(error) => return Ok(refused(&error)),
     };
-    let going = match Going::of(&book, tenant, &parameters) {
+    let going = match Going::of(&book, sent.tenant, &parameters) {
         Ok(going) => going,
         Err(error) => return Ok(refused(&error)),
     };
@@ -441,8 +444,14 @@ impl Typed {
     }
 }
 
-/// Whether a browser says that a page of somebody else sent a form.
-pub(crate) fn is_from_elsewhere(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-    site.is_some_and(|site| !["same-origin", "none"].contains(&site))
+/// Whether a browser says that a page of somebody else sent a form. Without TLS browsers leave `Sec-Fetch-Site` out, and say
+/// only the origin. `called` is `{scheme}://{host}`; the scheme is not compared, since a proxy may have taken TLS off.
+pub(crate) fn is_from_elsewhere(headers: &HeaderMap, called: &str) -> bool {
+    let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = |url: &str| url.split_once("://").map(|(_, host)| host.to_ascii_lowercase());
+    match (said("sec-fetch-site"), said("origin")) {
+        (Some(site), _) => !["same-origin", "none"].contains(&site),
+        (None, Some(origin)) => host(origin).is_none() || host(origin) != host(called),
+        (None, None) => false,
+    }
 }

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::authorize::{SignInForm, Typed, is_from_elsewhere};
 use crate::called::Called;
-use crate::client::find_application;
+use crate::client::{Sent, find_application};
 use crate::error::{Envelope, shown};
 use crate::form::Form;
 use crate::issuer::{Tenant, read};
@@ -27,6 +27,8 @@ use crate::scope::Asked;
 use crate::session::{SignedIn, content, key, new_token, ticket, unavailable};
 use crate::signin;
 use crate::state::{Shared, State};
+use crate::strangers::NoCode;
+use crate::throttle::Origin;
 
 /// How long a code waits for somebody to type it.
 const LIFETIME_S: u64 = 900;
@@ -72,16 +74,18 @@ struct DeviceCode {
         (status = 200, description = "A code", body = DeviceCode),
         (status = 400, description = "The request cannot be granted", body = Body),
         (status = 408, description = "The request did not arrive in time", body = Body),
-        (status = 503, description = "Not ready; see Retry-After", body = Body),
+        (status = 429, description = "Too many codes for one network in a quarter of an hour; see Retry-After", body = Body),
+        (status = 503, description = "Not ready, or as many codes wait as may; see Retry-After", body = Body),
     )
 )]
 pub(crate) async fn code_v2<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
     Called(called): Called,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    code(&state, &tenant, &called, Shape::V2, request).await
+    code(&state, Sent { tenant: &tenant, called: &called }, Shape::V2, peer, request).await
 }
 
 /// A code for a program without a browser, v1 form (resource)
@@ -95,16 +99,18 @@ pub(crate) async fn code_v2<S: Store + 'static, D: Directory + 'static>(
         (status = 200, description = "A code", body = DeviceCode),
         (status = 400, description = "The request cannot be granted", body = Body),
         (status = 408, description = "The request did not arrive in time", body = Body),
-        (status = 503, description = "Not ready; see Retry-After", body = Body),
+        (status = 429, description = "Too many codes for one network in a quarter of an hour; see Retry-After", body = Body),
+        (status = 503, description = "Not ready, or as many codes wait as may; see Retry-After", body = Body),
     )
 )]
 pub(crate) async fn code_v1<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
     Tenant(tenant): Tenant,
     Called(called): Called,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    code(&state, &tenant, &called, Shape::V1, request).await
+    code(&state, Sent { tenant: &tenant, called: &called }, Shape::V1, peer, request).await
 }
 
 /// The form of a request for a device's code.
@@ -142,9 +148,9 @@ struct Typing {
 
 async fn code<S: Store, D: Directory>(
     state: &State<S, D>,
-    tenant: &str,
-    called: &str,
+    sent: Sent<'_>,
     shape: Shape,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
     let (parts, body) = request.into_parts();
@@ -152,14 +158,19 @@ async fn code<S: Store, D: Directory>(
     let form = Form::parse(&read(body, &shared.settings).await?, &parts.headers)?;
     let directory = &*state.open()?.directory;
     let book = directory.book().await.map_err(unavailable)?;
-    let application = find_application(&book, tenant, form.client_id.as_deref())?;
+    let application = find_application(&book, sent.tenant, form.client_id.as_deref())?;
     if !application.sign_in.device_code {
         return Err(OAuthError::FlowOff("the device code"));
     }
     let asked = Asked::for_user(shared, shape, form.resource.as_deref(), form.scope.as_deref())?;
     asked.granted(&application.sign_in.delegated)?;
+    // Nothing was proved, and two tickets are written.
+    shared.strangers.give_code(Origin::of(peer.0), shared.steady()).map_err(|no_code| match no_code {
+        NoCode::OfNetwork(seconds) => OAuthError::TooManyCodes(seconds),
+        NoCode::OfServer(seconds) => OAuthError::NoRoomForCodes(seconds),
+    })?;
     let (device_code, user_code) = add(shared, directory, application, asked).await?;
-    let verification_uri = format!("{called}{PAGE}");
+    let verification_uri = format!("{}{PAGE}", sent.called);
     let message = format!("To sign in, open {verification_uri} in a browser and enter the code {user_code}.");
     let verification_url = (shape == Shape::V1).then(|| verification_uri.clone());
     let reply = DeviceCode {
@@ -288,16 +299,17 @@ pub(crate) async fn page(uri: Uri) -> Response {
         (status = 200, description = "The next page", body = String, content_type = "text/html"),
         (status = 400, description = "The page again, with what was wrong", body = String, content_type = "text/html"),
         (status = 408, description = "The request did not arrive in time", body = Envelope<'static>),
-        (status = 429, description = "Too many wrong passwords; see Retry-After", body = String, content_type = "text/html"),
+        (status = 429, description = "Too many wrong passwords or codes; see Retry-After", body = String, content_type = "text/html"),
         (status = 503, description = "Not ready; see Retry-After", body = Envelope<'static>),
     )
 )]
 pub(crate) async fn submit_of_tenant<S: Store + 'static, D: Directory + 'static>(
     state: Held<State<S, D>>,
+    called: Called,
     peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
-    submit(state, peer, request).await
+    submit(state, called, peer, request).await
 }
 
 /// What the pages send: first the code alone, then with it who signs in
@@ -310,28 +322,36 @@ pub(crate) async fn submit_of_tenant<S: Store + 'static, D: Directory + 'static>
         (status = 200, description = "The next page", body = String, content_type = "text/html"),
         (status = 400, description = "The page again, with what was wrong", body = String, content_type = "text/html"),
         (status = 408, description = "The request did not arrive in time", body = Envelope<'static>),
-        (status = 429, description = "Too many wrong passwords; see Retry-After", body = String, content_type = "text/html"),
+        (status = 429, description = "Too many wrong passwords or codes; see Retry-After", body = String, content_type = "text/html"),
         (status = 503, description = "Not ready; see Retry-After", body = Envelope<'static>),
     )
 )]
 pub(crate) async fn submit<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
+    Called(called): Called,
     peer: Peer,
     request: Request,
 ) -> Result<Response, OAuthError> {
     let shared = state.shared();
     let (parts, body) = request.into_parts();
-    if is_from_elsewhere(&parts.headers) {
+    if is_from_elsewhere(&parts.headers, &called) {
         return Ok(page::device("", Some("The form was sent by another site.")));
     }
     let typed = Typed::of(&read(body, &shared.settings).await?);
     let directory = &*state.open()?.directory;
     let book = directory.book().await.map_err(unavailable)?;
-    let found = waiting(shared, directory, &book, &typed.user_code).await?;
-    let Some(found) = found else {
+    let no_such = || {
         let problem = "There is no such code, or it has expired. Look at it again, or start anew.";
-        return Ok(page::device(&shown(&typed.user_code), Some(problem)));
+        Ok(page::device(&shown(&typed.user_code), Some(problem)))
     };
+    let Some(user_code) = typed_code(&typed.user_code) else { return no_such() };
+    let from = Origin::of(peer.0);
+    if let Err(seconds) = shared.strangers.type_code(from, shared.steady()) {
+        return Ok(page::too_many_codes(&shown(&typed.user_code), seconds));
+    }
+    let found = waiting(shared, directory, &book, user_code).await?;
+    let Some(found) = found else { return no_such() };
+    shared.strangers.typed_well(from);
     if typed.declines {
         answer(shared, directory, &found, Answer::Declined).await?;
         let text = "The device was not signed in. You can close this page.";
@@ -360,10 +380,9 @@ async fn waiting<'a, D: Directory>(
     shared: &Shared,
     directory: &D,
     book: &'a Book,
-    typed: &str,
+    user_code: String,
 ) -> Result<Option<Found<'a>>, OAuthError> {
     let now = shared.now().second();
-    let Some(user_code) = typed_code(typed) else { return Ok(None) };
     let typing = directory.ticket(key(TicketKind::UserCode, &user_code), now).await.map_err(unavailable)?;
     let Some(typing) = typing.as_ref().and_then(content::<Typing>) else { return Ok(None) };
     let key = sighting::TicketKey { kind: TicketKind::DeviceCode, sha256: typing.device_code };

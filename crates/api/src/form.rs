@@ -87,6 +87,10 @@ impl Form {
             }
             *field = Some(value.into_owned()).filter(|value| !value.is_empty());
         }
+        // Of two, one reader takes the first and another the last.
+        if headers.get_all(AUTHORIZATION).iter().count() > 1 {
+            return Err(OAuthError::BadRequest("Send at most one Authorization header."));
+        }
         if let Some((id, secret)) = basic(headers) {
             form.client_id = Some(id);
             form.client_secret = Some(secret);

@@ -49,6 +49,7 @@ mod settings;
 mod signin;
 mod state;
 mod stats;
+mod strangers;
 mod throttle;
 mod tls;
 mod token;

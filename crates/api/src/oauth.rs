@@ -62,6 +62,10 @@ pub enum OAuthError {
     WrongPassword,
     /// Too many wrong passwords: after so many seconds another may be tried.
     TryLater(u64),
+    /// A network asked for too many codes for devices: after so many seconds it may have another.
+    TooManyCodes(u64),
+    /// All networks together did.
+    NoRoomForCodes(u64),
     /// Where people would be sent back to is none of the application's places.
     BadRedirectUri(String),
     /// The response type is none that this server gives.
@@ -95,10 +99,10 @@ impl OAuthError {
             | OAuthError::ExpiredSecret(_)
             | OAuthError::BadAssertion(_)
             | OAuthError::PublicClient => StatusCode::UNAUTHORIZED,
-            OAuthError::TryLater(_) => StatusCode::TOO_MANY_REQUESTS,
+            OAuthError::TryLater(_) | OAuthError::TooManyCodes(_) => StatusCode::TOO_MANY_REQUESTS,
             OAuthError::SlowBody => StatusCode::REQUEST_TIMEOUT,
             OAuthError::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
-            OAuthError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            OAuthError::Unavailable(_) | OAuthError::NoRoomForCodes(_) => StatusCode::SERVICE_UNAVAILABLE,
             OAuthError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -134,7 +138,10 @@ impl OAuthError {
             OAuthError::BadDeviceCode => "expired_token",
             OAuthError::BadScope(_) => "invalid_scope",
             OAuthError::UnknownResource(_) => "invalid_resource",
-            OAuthError::Unavailable(_) | OAuthError::TryLater(_) => "temporarily_unavailable",
+            OAuthError::Unavailable(_)
+            | OAuthError::TryLater(_)
+            | OAuthError::TooManyCodes(_)
+            | OAuthError::NoRoomForCodes(_) => "temporarily_unavailable",
             OAuthError::Internal(_) => "server_error",
         }
     }
@@ -162,6 +169,7 @@ impl OAuthError {
             OAuthError::NotDelegated(_) => 65_001,
             OAuthError::WrongPassword => 50_126,
             OAuthError::TryLater(_) => 50_053,
+            OAuthError::TooManyCodes(_) => 50_196,
             OAuthError::BadRedirectUri(_) => 50_011,
             OAuthError::UnsupportedResponse => 70_005,
             OAuthError::BadCode => 70_008,
@@ -171,7 +179,7 @@ impl OAuthError {
             OAuthError::Pending => 70_016,
             OAuthError::Declined => 70_018,
             OAuthError::BadDeviceCode => 70_020,
-            OAuthError::Unavailable(_) => 90_033,
+            OAuthError::Unavailable(_) | OAuthError::NoRoomForCodes(_) => 90_033,
             OAuthError::Internal(_) => 90_020,
         }
     }
@@ -227,6 +235,12 @@ impl OAuthError {
             OAuthError::TryLater(seconds) => {
                 format!("Too many wrong passwords were tried. Try again in {seconds} s.")
             }
+            OAuthError::TooManyCodes(seconds) => {
+                format!("Too many codes for devices were asked for from this network. Try again in {seconds} s.")
+            }
+            OAuthError::NoRoomForCodes(seconds) => {
+                format!("As many codes for devices wait as the server takes. Try again in {seconds} s.")
+            }
             OAuthError::BadRedirectUri(uri) => format!(
                 "The redirect URI '{}' is none of the application's. Its operator can add it, with 'seenby app change'.",
                 shown(uri)
@@ -276,7 +290,11 @@ impl OAuthError {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"token endpoint\""));
         }
         match self {
-            OAuthError::TryLater(seconds) => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds))),
+            OAuthError::TryLater(seconds)
+            | OAuthError::TooManyCodes(seconds)
+            | OAuthError::NoRoomForCodes(seconds) => {
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds)));
+            }
             OAuthError::Unavailable(_) => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S)));
             }

@@ -109,6 +109,15 @@ pub(crate) fn device(code: &str, problem: Option<&str>) -> Response {
     page_of(&DevicePage { problem, code }, status, None)
 }
 
+/// The same for a network that typed too many made-up codes.
+pub(crate) fn too_many_codes(code: &str, wait_s: u64) -> Response {
+    let problem = format!("Too many codes that do not exist were typed. Try again in {wait_s} s.");
+    let page = DevicePage { problem: Some(&problem), code };
+    let mut response = page_of(&page, StatusCode::TOO_MANY_REQUESTS, None);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait_s));
+    response
+}
+
 /// A page that only says something.
 pub(crate) fn message(status: StatusCode, title: &str, text: &str) -> Response {
     page_of(&MessagePage { title, text }, status, None)

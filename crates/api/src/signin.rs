@@ -59,6 +59,7 @@ pub(crate) async fn sign_in<'a>(
         return Err(OAuthError::WrongPassword);
     };
     shared.throttle.succeeded(&account, origin, shared.steady());
+    shared.strangers.signed_in(origin, shared.steady());
     shared.metrics.signed_in(SignIn::Succeeded);
     Ok(user)
 }

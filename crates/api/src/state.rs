@@ -22,6 +22,7 @@ use crate::outside::{Issuers, KeySetError};
 use crate::password::Hashing;
 use crate::recall::{self, Clocks, Recall};
 use crate::settings::Settings;
+use crate::strangers::Strangers;
 use crate::throttle::Throttle;
 use crate::tls::Tls;
 use crate::token::CheckedTokens;
@@ -109,6 +110,7 @@ pub(crate) struct Shared {
     pub(crate) checked: CheckedTokens,
     pub(crate) hashing: Hashing,
     pub(crate) throttle: Throttle,
+    pub(crate) strangers: Strangers,
     pub(crate) metrics: Metrics,
     pub(crate) machine: Machine,
     bound: OnceLock<Bound>,
@@ -176,6 +178,7 @@ impl<S: Store, D: Directory> State<S, D> {
             checked: CheckedTokens::default(),
             hashing: Hashing::default(),
             throttle: Throttle::default(),
+            strangers: Strangers::default(),
             metrics: Metrics::new(),
             settings,
             machine,

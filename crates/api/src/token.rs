@@ -386,3 +386,43 @@ fn stands(shared: &Shared, ring: &Ring, rests: &Rests) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(expires: u64) -> Arc<Claims> {
+        let rests = Rests::OnOurs { kid: "k".to_owned(), credential: None, user: None, issued: 0 };
+        Arc::new(Claims {
+            rests,
+            organisation: Bound::Named(String::new()),
+            client: Client { id: ApplicationId(Uuid::nil()), written: "a".into() },
+            audience: String::new(),
+            roles: Vec::new(),
+            delegated: None,
+            not_before: 0,
+            expires,
+        })
+    }
+
+    /// Whoever has many good tokens fills the memory up to its bound; what has expired goes first.
+    #[test]
+    fn what_is_remembered_has_an_end() {
+        let (checked, good, old) = (CheckedTokens::default(), claims(9_000), claims(1_000));
+        let hash = |number: u32| sha256(&number.to_be_bytes());
+        let held = || checked.0.lock().expect("whole").bytes;
+        let most = (CHECKED_BYTES_MAX / TOKEN_BYTES_MAX) as u32;
+        for number in 0..most {
+            let claims = if number % 2 == 0 { &good } else { &old };
+            checked.remember(hash(number), claims, TOKEN_BYTES_MAX, 1_000);
+        }
+        assert_eq!(held(), CHECKED_BYTES_MAX);
+        checked.remember(hash(most), &good, TOKEN_BYTES_MAX, 2_000);
+        assert_eq!(held(), CHECKED_BYTES_MAX / 2 + TOKEN_BYTES_MAX);
+        assert!(checked.get(&hash(0)).is_some() && checked.get(&hash(1)).is_none());
+        for number in most..most * 4 {
+            checked.remember(hash(number), &good, TOKEN_BYTES_MAX, 2_000);
+            assert!(held() <= CHECKED_BYTES_MAX, "{number}");
+        }
+    }
+}

@@ -4,144 +4,18 @@
 mod common;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::people::{
+    CHALLENGE, KIM, PASSWORD, TOOL, app, authorize, check_error, claims, code, device, form, poll,
+    redemption, sent_back, sign_in, token, user, value,
+};
 use common::{ACME, HOST, NOW, OTHER, READER, RESOURCE, Reply, STRANGER, TestApp, secret_of};
 use seenby_api::hash_password;
 use serde_json::Value;
-use sighting::{
-    Application, ApplicationId, CallLimits, Change, OrganisationId, Permission, RedirectUri, Second, SignIn,
-    User, UserId, Uuid,
-};
-
-const KIM: UserId = UserId(Uuid::from_u128(0x5555_0000_0000_4000_8000_0000_0000_0005));
-const TOOL: ApplicationId = ApplicationId(Uuid::from_u128(0x7777_0000_0000_4000_8000_0000_0000_0007));
-const PASSWORD: &str = "correct horse battery";
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-/// RFC 7636, appendix B.
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-
-fn user(id: UserId, organisation: OrganisationId, name: &str) -> User {
-    let password = hash_password(PASSWORD, *id.0.as_bytes()).expect("a password");
-    let at = Second::new(NOW - 500);
-    User { id, organisation, name: name.to_owned(), password, password_set_at: at, created_at: at }
-}
-
-fn sign_in() -> SignIn {
-    SignIn {
-        delegated: [Permission::IpReadAll].into(),
-        redirect_uris: [
-            RedirectUri::new("http://localhost").expect("a URI"),
-            RedirectUri::new("https://tool.example/back?x=1").expect("a URI"),
-        ]
-        .into(),
-        device_code: true,
-        password: true,
-        public: true,
-    }
-}
-
-fn tool(sign_in: SignIn) -> Application {
-    Application {
-        id: TOOL,
-        organisation: ACME,
-        name: "tool <b>".to_owned(),
-        permissions: Vec::new(),
-        sign_in,
-        secrets: Vec::new(),
-        certificates: Vec::new(),
-        limits: CallLimits::default(),
-        created_at: Second::new(NOW - 1_000),
-    }
-}
-
-async fn app() -> TestApp {
-    let app = TestApp::new().await;
-    app.commit(Change::AddUser(user(KIM, ACME, "Kim@acme.example"))).await;
-    app.commit(Change::AddApplication(tool(sign_in()))).await;
-    app
-}
-
-fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-fn form(pairs: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-    pairs.join("&")
-}
-
-fn authorize(changes: &[(&str, &str)]) -> String {
-    let scope = format!("{RESOURCE}/Ip.Read.All openid profile offline_access");
-    let client = TOOL.to_string();
-    let mut pairs = vec![
-        ("client_id", client.as_str()),
-        ("response_type", "code"),
-        ("redirect_uri", "http://localhost:51234"),
-        ("scope", &scope),
-        ("state", "a&b"),
-        ("nonce", "n-1"),
-        ("code_challenge", CHALLENGE),
-        ("code_challenge_method", "S256"),
-    ];
-    for (name, value) in changes {
-        pairs.retain(|(other, _)| other != name);
-        if !value.is_empty() {
-            pairs.push((name, value));
-        }
-    }
-    format!("/{ACME}/oauth2/v2.0/authorize?{}", form(&pairs))
-}
-
-/// The query that a person is sent back with.
-fn sent_back(reply: &Reply, to: &str) -> Vec<(String, String)> {
-    assert_eq!(reply.status, 303, "{}", reply.text());
-    let location = reply.header("location");
-    let query = location.strip_prefix(to).unwrap_or_else(|| panic!("{location}"));
-    let plain =
-        |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().expect("UTF-8").into_owned();
-    let pairs = query.trim_start_matches(['?', '&', '#']).split('&');
-    pairs.filter_map(|pair| pair.split_once('=')).map(|(name, value)| (plain(name), plain(value))).collect()
-}
-
-fn value<'a>(pairs: &'a [(String, String)], name: &str) -> &'a str {
-    pairs.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
-}
-
-async fn code(app: &TestApp) -> String {
-    let typed = form(&[("username", "kim@acme.example "), ("password", PASSWORD)]);
-    let back = sent_back(&app.post(&authorize(&[]), &typed).await, "http://localhost:51234");
-    assert_eq!(value(&back, "state"), "a&b");
-    value(&back, "code").to_owned()
-}
-
-async fn token(app: &TestApp, pairs: &[(&str, &str)]) -> Reply {
-    app.post(&format!("/{ACME}/oauth2/v2.0/token"), &form(pairs)).await
-}
-
-fn redemption<'a>(client: &'a str, code: &'a str) -> Vec<(&'a str, &'a str)> {
-    vec![
-        ("grant_type", "authorization_code"),
-        ("client_id", client),
-        ("code", code),
-        ("redirect_uri", "http://localhost:51234"),
-        ("code_verifier", VERIFIER),
-        ("client_info", "1"),
-    ]
-}
-
-fn claims(token: &str) -> Value {
-    let claims = token.split('.').nth(1).expect("claims");
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).expect("base64")).expect("JSON")
-}
-
-#[track_caller]
-fn check_error(reply: &Reply, status: u16, error: &str, number: u32) {
-    let body = reply.json();
-    let found = (reply.status.as_u16(), body["error"].as_str(), body["error_codes"][0].as_u64());
-    assert_eq!(found, (status, Some(error), Some(number.into())), "{}", reply.text());
-}
+use sighting::{Change, Second, SignIn, UserId, Uuid};
 
 #[tokio::test]
 async fn a_code_with_pkce() {
@@ -344,6 +218,20 @@ async fn a_form_of_another_site_signs_nobody_in() {
             let reply = app.send(request.body(Body::from(typed.clone())).expect("a request")).await;
             assert_eq!(reply.text().contains("sent by another site"), !is_taken, "{path} {site}");
         }
+        // Without TLS browsers say the origin alone.
+        let own = format!("https://{}", HOST.to_uppercase());
+        for (origin, is_taken) in [
+            (&*own, true),
+            ("http://api.securitycenter.microsoft.com", true),
+            ("http://api.securitycenter.microsoft.com:8080", false),
+            ("https://evil.example", false),
+            ("null", false),
+            ("", false),
+        ] {
+            let request = Request::post(&path).header("host", HOST).header("origin", origin);
+            let reply = app.send(request.body(Body::from(typed.clone())).expect("a request")).await;
+            assert_eq!(reply.text().contains("sent by another site"), !is_taken, "{path} {origin}");
+        }
     }
 }
 
@@ -419,26 +307,6 @@ async fn a_session_ends_with_what_it_rests_on() {
     app.pass_ms((90 * 86_400 + 1) * 1_000);
     let pairs = [("grant_type", "refresh_token"), ("client_id", &client), ("refresh_token", refresh)];
     check_error(&token(&app, &pairs).await, 400, "invalid_grant", 50_173);
-}
-
-async fn device(app: &TestApp) -> (String, String) {
-    let pairs = [
-        ("client_id", &*TOOL.to_string()),
-        ("scope", &*format!("{RESOURCE}/.default offline_access openid profile")),
-    ];
-    let reply = app.post("/organizations/oauth2/v2.0/devicecode", &form(&pairs)).await;
-    assert_eq!(reply.status, 200, "{}", reply.text());
-    let body = reply.json();
-    let text = |name: &str| body[name].as_str().expect("text").to_owned();
-    assert_eq!(text("verification_uri"), "http://api.securitycenter.microsoft.com/device");
-    assert!(text("message").contains(&text("user_code")));
-    (text("device_code"), text("user_code"))
-}
-
-async fn poll(app: &TestApp, device_code: &str) -> Reply {
-    let client = TOOL.to_string();
-    let grant = "urn:ietf:params:oauth:grant-type:device_code";
-    token(app, &[("grant_type", grant), ("client_id", &client), ("device_code", device_code)]).await
 }
 
 #[tokio::test]
@@ -578,4 +446,72 @@ async fn a_confidential_application_needs_no_pkce() {
     let reply = token(&app, &pairs).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert!(claims(reply.json()["access_token"].as_str().expect("a token"))["seenby_cred"].is_string());
+}
+
+/// A request as a network sends it.
+async fn from(app: &TestApp, network: &str, path: &str, form: &str) -> Reply {
+    let peer: std::net::SocketAddr = format!("{network}:1").parse().expect("a peer");
+    let request = Request::post(path).extension(ConnectInfo(peer)).header("host", HOST);
+    app.send(request.body(Body::from(form.to_owned())).expect("a request")).await
+}
+
+/// Whoever knows a public client id makes this server write: so often, and no more.
+#[tokio::test]
+async fn codes_for_devices_are_bounded_for_each_network() {
+    let app = app().await;
+    let path = format!("/{ACME}/oauth2/v2.0/devicecode");
+    let asked = form(&[("client_id", &TOOL.to_string()), ("scope", "openid")]);
+    for number in 0..60 {
+        assert_eq!(from(&app, "192.0.2.1", &path, &asked).await.status, 200, "{number}");
+    }
+    app.pass_ms(100_500);
+    let reply = from(&app, "192.0.2.1", &path, &asked).await;
+    check_error(&reply, 429, "temporarily_unavailable", 50_196);
+    assert_eq!(reply.header("retry-after"), "800");
+    assert!(reply.json()["error_description"].as_str().is_some_and(|text| text.contains("in 800 s")));
+    assert_eq!(from(&app, "192.0.2.2", &path, &asked).await.status, 200);
+    // What is refused before it is written costs nobody anything.
+    let unknown = form(&[("client_id", &READER.to_string()), ("scope", "openid")]);
+    assert_eq!(from(&app, "192.0.2.1", &path, &unknown).await.status, 400);
+    app.pass_ms(800_000);
+    assert_eq!(from(&app, "192.0.2.1", &path, &asked).await.status, 200);
+}
+
+/// A flood from many networks ends at so many codes, and a network that somebody signed in from is served on.
+#[tokio::test]
+async fn codes_for_devices_are_bounded_for_the_server() {
+    let app = app().await;
+    let path = format!("/{ACME}/oauth2/v2.0/devicecode");
+    let asked = form(&[("client_id", &TOOL.to_string()), ("scope", "openid")]);
+    let typed = form(&[("username", "kim@acme.example"), ("password", PASSWORD)]);
+    assert_eq!(from(&app, "192.0.2.1", &authorize(&[]), &typed).await.status, 303);
+    for number in 0..1_000 {
+        let network = format!("[2001:db8:{number:x}::1]");
+        assert_eq!(from(&app, &network, &path, &asked).await.status, 200, "{number}");
+    }
+    let reply = from(&app, "192.0.2.2", &path, &asked).await;
+    check_error(&reply, 503, "temporarily_unavailable", 90_033);
+    assert_eq!(reply.header("retry-after"), "900");
+    assert_eq!(from(&app, "192.0.2.1", &path, &asked).await.status, 200);
+}
+
+#[tokio::test]
+async fn made_up_codes_of_devices_are_bounded_for_each_network() {
+    let app = app().await;
+    let (_, user_code) = device(&app).await;
+    let real = form(&[("user_code", &user_code)]);
+    for _ in 0..30 {
+        assert_eq!(from(&app, "192.0.2.1", "/device", &real).await.status, 200);
+        assert_eq!(from(&app, "192.0.2.1", "/device", "user_code=BBBB-BBBB").await.status, 400);
+        assert_eq!(from(&app, "192.0.2.9", "/device", &real).await.status, 200);
+        assert_eq!(from(&app, "192.0.2.1", "/device", "user_code=short").await.status, 400);
+    }
+    for typed in ["user_code=BBBB-BBBB", &real] {
+        let reply = from(&app, "192.0.2.1", "/common/oauth2/deviceauth", typed).await;
+        assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (429, "900"), "{}", reply.text());
+        assert!(reply.text().contains("Try again in 900 s"), "{}", reply.text());
+    }
+    assert_eq!(from(&app, "192.0.2.2", "/device", &real).await.status, 200);
+    app.pass_ms(900_000);
+    assert_eq!(from(&app, "192.0.2.1", "/device", "user_code=BBBB-BBBB").await.status, 400);
 }

@@ -13,7 +13,7 @@ use sighting::{
     Actor, Application, ApplicationId, Book, CallLimit, CallLimits, Certificate, Change, Directory, Extent,
     GrantPage, Granted, Issuer, Member, MemberId, MemberKind, Organisation, OrganisationId, PasswordHash,
     Permission, PrivateKey, RedirectUri, Retention, Role, RoleId, RolePermission, Second, Secret, SignIn,
-    SigningKey, Store, User, UserId, Uuid,
+    SigningKey, Store, Ticket, TicketKey, TicketKind, User, UserId, Uuid,
 };
 
 fn changes() -> Vec<Change> {
@@ -264,6 +264,25 @@ fn every_committed_change_survives_a_power_cut_anywhere() {
         );
         assert_eq!(Arc::strong_count(&found), 2);
     }
+}
+
+/// Anybody can bring a made-up code to the issuer: that must not make the disk work.
+#[test]
+fn a_ticket_that_is_not_there_costs_no_write() {
+    let disk = Sim::default();
+    let directory = FolderDirectory::open(Arc::new(disk.clone())).expect("opens");
+    let key = |byte| TicketKey { kind: TicketKind::Code, sha256: [byte; 32] };
+    let ticket = Ticket { expires_at: Second::new(10), content: vec![1] };
+    assert!(now(directory.add_ticket(key(1), ticket.clone(), Second::new(5))).expect("kept"));
+    let before = disk.operations();
+    for (byte, second) in [(2, 5), (1, 11)] {
+        assert_eq!(now(directory.take_ticket(key(byte), Second::new(second))).expect("read"), None);
+        let replaced = now(directory.replace_ticket(key(byte), ticket.clone(), Second::new(second)));
+        assert!(!replaced.expect("read"));
+    }
+    assert_eq!(disk.operations(), before);
+    assert_eq!(now(directory.take_ticket(key(1), Second::new(10))).expect("taken"), Some(ticket));
+    assert!(disk.operations() > before);
 }
 
 /// A page of some applications, each with so many grants.

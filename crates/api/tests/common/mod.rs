@@ -3,7 +3,10 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 #![allow(unreachable_pub, reason = "each test file has its own copy of this module")]
 
+pub mod certified;
 pub mod issuers;
+pub mod outside;
+pub mod people;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -190,6 +193,20 @@ pub fn entropy() -> Entropy {
     })
 }
 
+/// The same for what is made of few of the bytes: every one of them differs from buffer to buffer.
+pub fn spread_entropy() -> Entropy {
+    let next = AtomicU64::new(1);
+    Arc::new(move |bytes: &mut [u8]| {
+        for chunk in bytes.chunks_mut(4) {
+            // SplitMix64, so that no remainder of it has a short period.
+            let mut mixed = next.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
+        }
+    })
+}
+
 impl TestApp {
     pub async fn new() -> TestApp {
         TestApp::with(Settings::default()).await
@@ -201,6 +218,11 @@ impl TestApp {
 
     /// With a way to outside issuers.
     pub async fn with_fetch(settings: Settings, fetch: Fetch) -> TestApp {
+        TestApp::with_machine(settings, |machine| Machine { fetch, ..machine }).await
+    }
+
+    /// With a machine that differs.
+    pub async fn with_machine(settings: Settings, change: impl FnOnce(Machine) -> Machine) -> TestApp {
         let store = Arc::new(ModelStore::new());
         sighted(
             &store,
@@ -214,7 +236,7 @@ impl TestApp {
         let directory = Arc::new(ModelDirectory::new(book()));
         let now_ms = Arc::new(AtomicU64::new(u64::from(NOW) * 1_000));
         let steady_ms = Arc::new(AtomicU64::new(0));
-        let machine = Machine { fetch, ..machine(&now_ms, &steady_ms) };
+        let machine = change(machine(&now_ms, &steady_ms));
         let state = State::new(Arc::clone(&store), Arc::clone(&directory), settings, machine);
         TestApp { router: router(state.clone()), state, store, directory, now_ms, steady_ms }
     }
