@@ -1,6 +1,7 @@
 //! From a request to who asks: the extractors that a handler takes, in the order 401, 403, 429. Refuses to hold: how a
 //! token is checked (`token`), how grants are counted (`limits`), and the words of a refusal (`error`).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
@@ -8,7 +9,8 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use sighting::{
-    Application, Book, Directory, Organisation, OrganisationId, Permission, RolePermission, Store, UserId,
+    Application, Book, Directory, Issuer, Organisation, OrganisationId, Permission, RolePermission, Store,
+    UserId,
 };
 
 use crate::called::AtEndpoint;
@@ -214,6 +216,35 @@ impl Caller {
             scopes: user.scopes.clone(),
             groups_overflowed: user.groups_overflowed,
         })
+    }
+
+    /// Whose devices, roles and applications it is about.
+    pub(crate) fn organisation_id(&self) -> OrganisationId {
+        self.organisation
+    }
+
+    /// The book that the token was held against.
+    pub(crate) fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// What a person may do by all of their roles; what an application may that manages the organisation for itself.
+    pub(crate) fn rights(&self) -> BTreeSet<RolePermission> {
+        let Some(user) = &self.claims.delegated else { return RolePermission::ALL.into() };
+        let by = |issuer: &Issuer| {
+            let groups = user.groups.iter().map(String::as_str);
+            self.book.permissions_of(self.organisation, issuer, &user.user, groups)
+        };
+        user.issuers.iter().flat_map(by).collect()
+    }
+
+    /// Who it is, for the audit log.
+    pub(crate) fn named(&self) -> String {
+        let client = &self.claims.client.written;
+        match &self.claims.delegated {
+            None => format!("application {client}"),
+            Some(user) => format!("user {} through application {client}", user.user),
+        }
     }
 
     fn organisation(&self) -> Result<&Organisation, ApiError> {

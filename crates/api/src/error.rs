@@ -67,6 +67,23 @@ pub enum ApiError {
         /// Since when data are kept.
         kept_since: Second,
     },
+    /// 403: what the caller is about to give to somebody else they have not themselves.
+    CannotHandOn {
+        /// What they lack.
+        lacking: Vec<RolePermission>,
+    },
+    /// 400: the body of a request for administration makes no sense.
+    InvalidRequestBody {
+        /// What is wrong, as a sentence.
+        message: String,
+    },
+    /// 404: the organisation has no such role, account or application.
+    NoSuchThing,
+    /// 409: something else has it.
+    Conflict {
+        /// What, as a sentence.
+        message: String,
+    },
     /// 429: a limit is reached.
     TooManyRequests(Refused),
     /// 500: a fault of this server.
@@ -142,11 +159,13 @@ impl ApiError {
         match self {
             ApiError::InvalidIpAddress { .. }
             | ApiError::InvalidInput { .. }
+            | ApiError::InvalidRequestBody { .. }
             | ApiError::BadRequest { .. } => StatusCode::BAD_REQUEST,
             ApiError::MisdirectedRequest { .. } => StatusCode::MISDIRECTED_REQUEST,
             ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
-            ApiError::ResourceNotFound { .. } => StatusCode::NOT_FOUND,
+            ApiError::Forbidden(_) | ApiError::CannotHandOn { .. } => StatusCode::FORBIDDEN,
+            ApiError::ResourceNotFound { .. } | ApiError::NoSuchThing => StatusCode::NOT_FOUND,
+            ApiError::Conflict { .. } => StatusCode::CONFLICT,
             ApiError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             ApiError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             ApiError::Unavailable { .. }
@@ -164,8 +183,10 @@ impl ApiError {
             ApiError::BadRequest { .. } => "BadRequest",
             ApiError::MisdirectedRequest { .. } => "MisdirectedRequest",
             ApiError::Unauthorized(_) => "Unauthorized",
-            ApiError::Forbidden(_) => "Forbidden",
-            ApiError::ResourceNotFound { .. } => "ResourceNotFound",
+            ApiError::InvalidRequestBody { .. } => "InvalidRequestBody",
+            ApiError::Conflict { .. } => "Conflict",
+            ApiError::Forbidden(_) | ApiError::CannotHandOn { .. } => "Forbidden",
+            ApiError::ResourceNotFound { .. } | ApiError::NoSuchThing => "ResourceNotFound",
             ApiError::TooManyRequests(_) => "TooManyRequests",
             ApiError::Internal { .. } => "InternalServerError",
             ApiError::Unavailable { .. }
@@ -189,6 +210,17 @@ impl ApiError {
             ApiError::MisdirectedRequest { host } => misdirected(host),
             ApiError::Unauthorized(refusal) => unauthorized(*refusal).to_owned(),
             ApiError::Forbidden(forbidden) => forbidden.message(),
+            ApiError::InvalidRequestBody { message } | ApiError::Conflict { message } => message.clone(),
+            ApiError::NoSuchThing => {
+                "The organization has nothing of this id. Look at the list for the ids that it has.".to_owned()
+            }
+            ApiError::CannotHandOn { lacking } => {
+                let names: Vec<&str> = lacking.iter().map(|right| right.name()).collect();
+                format!(
+                    "Nobody can give what they do not have: this would give {}. Somebody who has it can.",
+                    names.join(", ")
+                )
+            }
             ApiError::ResourceNotFound { text, kept_since } => format!(
                 "No device of the organization opened a connection to {} in the kept data (since {kept_since}).",
                 shown(text)

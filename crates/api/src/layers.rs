@@ -20,7 +20,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame};
-use sighting::{Uuid, escape};
+use sighting::escape;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -147,10 +147,7 @@ impl Line<'_> {
 
 /// A version 4 UUID, as the original's targets once were.
 fn new_request_id(shared: &Shared) -> String {
-    let mut bytes: [u8; 16] = shared.random();
-    bytes[6] = (bytes[6] & 0x0f) | 0x40;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    Uuid::from_bytes(bytes).to_string()
+    shared.random_uuid().to_string()
 }
 
 fn count_refusal(shared: &Shared, failure: &Failure) {
@@ -245,7 +242,8 @@ async fn check_host(Held(shared): Held<Arc<Shared>>, mut request: Request, next:
 
 /// Reads and throws away a body that no route wants, so that the connection can be kept; a larger one ends it.
 async fn drain(Held(shared): Held<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let wanted = request.method() == Method::POST || request.body().is_end_stream();
+    let takes_a_body = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+    let wanted = takes_a_body || request.body().is_end_stream();
     if wanted {
         return next.run(request).await;
     }

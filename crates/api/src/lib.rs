@@ -8,6 +8,7 @@
 //! (`Store`), and who keeps the book of organisations and applications (`Directory`). Only `view` and `presets` know
 //! names of the original service.
 
+mod admin;
 mod assertion;
 mod authorize;
 mod bearer;

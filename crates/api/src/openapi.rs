@@ -12,12 +12,14 @@ use utoipa::openapi::security::{ClientCredentials, Flow, OAuth2, Scopes, Securit
 use utoipa::{Modify, OpenApi};
 
 use crate::called::Called;
-use crate::{authorize, device_code, discovery, issuer, probes, routes, stats, view};
+use crate::{admin, authorize, device_code, discovery, issuer, probes, routes, stats, view};
 
 /// Routes of the contract.
 pub(crate) const CONTRACT: &str = "Contract";
 /// Routes of the built-in issuer.
 pub(crate) const ISSUER: &str = "Issuer";
+/// Routes for whoever manages an organisation.
+pub(crate) const ADMINISTRATION: &str = "Administration";
 /// Routes for whoever runs the server.
 pub(crate) const OPERATION: &str = "Operation";
 
@@ -36,6 +38,7 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
     tags(
         (name = CONTRACT, description = "The question, and what belongs to it"),
         (name = ISSUER, description = "Tokens for applications, and for people through them"),
+        (name = ADMINISTRATION, description = "An organisation's roles, accounts and applications, for whoever has the right; served where only this machine's own programs come"),
         (name = OPERATION, description = "For whoever runs the server"),
     ),
     paths(
@@ -60,6 +63,27 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
         discovery::document_v1,
         discovery::keys,
         discovery::keys_v1,
+        admin::organisation::show,
+        admin::roles::list,
+        admin::roles::add,
+        admin::roles::show,
+        admin::roles::change,
+        admin::roles::remove,
+        admin::roles::grant,
+        admin::roles::revoke,
+        admin::users::list,
+        admin::users::add,
+        admin::users::show,
+        admin::users::remove,
+        admin::users::set_password,
+        admin::applications::list,
+        admin::applications::add,
+        admin::applications::show,
+        admin::applications::change,
+        admin::applications::remove,
+        admin::applications::rotate,
+        admin::applications::add_certificate,
+        admin::applications::remove_certificate,
         probes::alive,
         probes::ready,
         probes::metrics,
@@ -76,7 +100,10 @@ struct Tokens;
 
 impl Modify for Tokens {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scopes = Scopes::from_iter([("Ip.Read.All", "Read IP address profiles")]);
+        let scopes = Scopes::from_iter([
+            ("Ip.Read.All", "Read IP address profiles"),
+            ("Seenby.Manage", "Manage the organisation"),
+        ]);
         let flow = Flow::ClientCredentials(ClientCredentials::new(TOKEN_URL, scopes));
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::OAuth2(OAuth2::new([flow])));

@@ -102,6 +102,24 @@ impl Hashing {
     }
 }
 
+impl Hashing {
+    /// A password as it is to be kept, in its turn; the salt must be random.
+    pub(crate) async fn hash(
+        &self,
+        password: &str,
+        salt: [u8; 16],
+    ) -> Result<Result<PasswordHash, PasswordError>, Busy> {
+        let _waiting = Waiting::among(&self.waiting)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Busy)?;
+        let password = password.to_owned();
+        let hashing = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            hash_password(&password, salt)
+        });
+        hashing.await.map_err(|_| Busy)
+    }
+}
+
 /// One of those who wait, counted until it waits no longer.
 struct Waiting<'a>(&'a AtomicUsize);
 

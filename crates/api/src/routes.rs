@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use sighting::{Directory, Store};
 use tower::util::MapRequest;
 
@@ -18,7 +18,7 @@ use crate::error::Envelope;
 use crate::openapi::CONTRACT;
 use crate::state::State;
 use crate::view::Collection;
-use crate::{authorize, device_code, discovery, issuer, layers, openapi, probes, stats, view};
+use crate::{admin, authorize, device_code, discovery, issuer, layers, openapi, probes, stats, view};
 
 /// The token endpoint in its two forms.
 pub(crate) const TOKEN_V2: &str = "/{tenant}/oauth2/v2.0/token";
@@ -46,6 +46,8 @@ pub(crate) enum Face {
     Callers,
     /// What the operator's machines need.
     Operator,
+    /// The same and administration, where only this machine comes.
+    Administrator,
 }
 
 /// The service of a state: every route and every layer. A wrong method on a known route is 405 with `Allow`, an
@@ -58,9 +60,10 @@ pub fn router<S: Store + 'static, D: Directory + 'static>(state: State<S, D>) ->
 pub(crate) fn face<S: Store + 'static, D: Directory + 'static>(state: State<S, D>, face: Face) -> Router {
     let shared = std::sync::Arc::clone(state.shared());
     let routes = match face {
-        Face::Whole => callers::<S, D>().merge(probes()).merge(metrics()),
+        Face::Whole => callers::<S, D>().merge(probes()).merge(metrics()).merge(administration()),
         Face::Callers => callers().merge(probes()),
         Face::Operator => probes().merge(metrics()),
+        Face::Administrator => probes().merge(metrics()).merge(administration()),
     };
     let routes = routes.fallback(async || StatusCode::NOT_FOUND);
     let routes = layers::all(routes, &shared).with_state(state);
@@ -105,6 +108,28 @@ fn probes<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
 
 fn metrics<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
     Router::new().route("/metrics", get(probes::metrics))
+}
+
+fn administration<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
+    use admin::{applications, organisation, roles, users};
+    Router::new()
+        .route("/seenby/v1/organisation", get(organisation::show))
+        .route("/seenby/v1/roles", get(roles::list).post(roles::add))
+        .route("/seenby/v1/roles/{role}", get(roles::show).patch(roles::change).delete(roles::remove))
+        .route("/seenby/v1/roles/{role}/members", put(roles::grant).delete(roles::revoke))
+        .route("/seenby/v1/users", get(users::list).post(users::add))
+        .route("/seenby/v1/users/{user}", get(users::show).delete(users::remove))
+        .route("/seenby/v1/users/{user}/password", post(users::set_password))
+        .route("/seenby/v1/applications", get(applications::list).post(applications::add))
+        .route(
+            "/seenby/v1/applications/{application}",
+            get(applications::show).patch(applications::change).delete(applications::remove),
+        )
+        .route("/seenby/v1/applications/{application}/secrets", post(applications::rotate))
+        .route(
+            "/seenby/v1/applications/{application}/certificates",
+            post(applications::add_certificate).delete(applications::remove_certificate),
+        )
 }
 
 /// The service document

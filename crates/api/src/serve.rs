@@ -84,7 +84,7 @@ pub async fn serve<S: Store + 'static, D: Directory + 'static>(
             service: face(state.clone(), face_shown),
             address,
             // Browsers of other machines reach it by any name of the operator's network.
-            by_any_name: face_shown == Face::Operator && !address.ip().is_loopback(),
+            by_any_name: face_shown == Face::Operator,
             tls,
             is_proxied,
             requests: Arc::new(Semaphore::new(connections_max)),
@@ -98,7 +98,10 @@ pub async fn serve<S: Store + 'static, D: Directory + 'static>(
     let operators = match metrics {
         Some(listener) => {
             let address = listener.local_addr()?;
-            Some(entrance(listener, address, None, Face::Operator, METRICS_CONNECTIONS_MAX, false))
+            // What manages something is asked with tokens, and this listener speaks in the clear.
+            let is_here = address.ip().is_loopback();
+            let shown = if is_here { Face::Administrator } else { Face::Operator };
+            Some(entrance(listener, address, None, shown, METRICS_CONNECTIONS_MAX, false))
         }
         None => None,
     };

@@ -270,6 +270,14 @@ impl Shared {
         bytes
     }
 
+    /// A random GUID (version 4).
+    pub(crate) fn random_uuid(&self) -> Uuid {
+        let mut bytes: [u8; 16] = self.random();
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Uuid::from_bytes(bytes)
+    }
+
     /// Told by the accept loop where it listens. The first call counts.
     pub(crate) fn set_bound(&self, bound: Bound) {
         let _ = self.bound.set(bound);

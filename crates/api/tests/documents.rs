@@ -16,7 +16,7 @@ fn routed() -> BTreeSet<String> {
         let (_, rest) = [source, others].iter().find_map(|text| text.split_once(&line)).expect("a constant");
         rest.split('"').next().unwrap_or_default().to_owned()
     };
-    let path = |rest: &str| match rest.split(',').next().unwrap_or_default() {
+    let path = |rest: &str| match rest.split(',').next().unwrap_or_default().trim() {
         quoted if quoted.starts_with('"') => quoted.trim_matches('"').to_owned(),
         name => named(name.rsplit("::").next().unwrap_or(name)),
     };

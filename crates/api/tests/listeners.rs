@@ -45,7 +45,7 @@ async fn status_of(address: SocketAddr, host: &str, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_operators_listener_has_metrics_and_probes_and_nothing_else() {
+async fn the_operators_listener_has_metrics_probes_and_administration_and_nothing_else() {
     let app = TestApp::new().await;
     let ((main, callers), (metrics, operators)) = (bind("127.0.0.1:0").await, bind("127.0.0.1:0").await);
     let _stop = start(&app, Listeners { main, tls: None, metrics: Some(metrics) });
@@ -55,6 +55,7 @@ async fn the_operators_listener_has_metrics_and_probes_and_nothing_else() {
         ("/readyz", "200", "200"),
         ("/api/", "200", "404"),
         ("/common/discovery/keys", "200", "404"),
+        ("/seenby/v1/roles", "404", "401"),
         ("/x", "404", "404"),
     ] {
         assert_eq!(status(callers, path).await, of_callers, "{path}");
@@ -131,6 +132,8 @@ async fn an_operators_listener_that_others_reach_is_called_by_any_name() {
     let _stop = start(&app, Listeners { main, tls: None, metrics: Some(metrics) });
     assert_eq!(status_of(operators, "seenby.monitoring.example:9787", "/metrics").await, "200");
     assert_eq!(status_of(operators, "a b", "/metrics").await, "400");
+    // Tokens of whoever manages something do not come over the network in the clear.
+    assert_eq!(status_of(operators, "seenby.monitoring.example:9787", "/seenby/v1/roles").await, "404");
 }
 
 /// A header of the PROXY protocol; `0x20` is the proxy's own, `0x21` somebody's.
