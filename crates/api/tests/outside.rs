@@ -345,6 +345,37 @@ async fn a_new_key_is_found_when_a_token_names_it_and_a_removed_one_counts_no_mo
     assert_eq!(asked(&app, &long(&renewed)).await.status, 200);
 }
 
+/// The fetch at the start and the hourly ones are nobody's doing: a key that changes right after one of them is found at once.
+#[tokio::test]
+async fn a_fetch_that_was_due_keeps_no_token_waiting() {
+    let net = network();
+    let app = app_of(vec![keycloak()], &net).await;
+    let claims = json!({"iss": KEYCLOAK, "aud": OWN, "exp": NOW + 100_000, "azp": "a", "idtyp": "app", "realm_access": {"roles": ["Ip.Read.All"]}});
+    app.state.refresh_issuer_keys().await;
+    let mut fetches = 2;
+    for kid in ["keycloak-2", "keycloak-3"] {
+        let new = Signer::ec(kid);
+        net.publish(KEYCLOAK, &[&new]);
+        assert_eq!(asked(&app, &new.token(&claims)).await.status, 200, "{kid}");
+        // The next one waits for its turn.
+        let newer = Signer::ec("keycloak-9");
+        net.publish(KEYCLOAK, &[&newer]);
+        assert_eq!(asked(&app, &newer.token(&claims)).await.status, 401, "{kid}");
+        fetches += 2;
+        assert_eq!(net.fetches(), fetches, "{kid}");
+        app.pass_ms(3_600_000);
+        app.state.refresh_issuer_keys().await;
+        fetches += 2;
+    }
+    // One that was due and failed does keep them waiting, or everybody would ask who is down.
+    net.down();
+    app.pass_ms(3_600_000);
+    app.state.refresh_issuer_keys().await;
+    let asked_so_far = net.fetches();
+    assert_eq!(asked(&app, &Signer::ec("keycloak-4").token(&claims)).await.status, 401);
+    assert_eq!(net.fetches(), asked_so_far);
+}
+
 #[tokio::test]
 async fn many_unknown_kids_at_once_are_one_fetch() {
     let net = network();

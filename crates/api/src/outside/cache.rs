@@ -2,11 +2,12 @@
 //! outage. Refuses to hold: how documents are fetched (given), what time it is (given), which keys of a set are taken
 //! (`jwk`), and what is in a token.
 //!
-//! At most one fetch runs at a time, and at most one begins in [`FETCH_EVERY_MS`], whoever asks. It runs in a task of its own, so
-//! that a caller who goes away does not end it.
+//! At most one fetch runs at a time, and tokens begin at most one in [`FETCH_EVERY_MS`], whoever sends them. One that was due and
+//! went well keeps none of them waiting: it is nobody's doing, and a key may change right after it. A fetch runs in a task of
+//! its own, so that a caller who goes away does not end it.
 
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,7 +18,7 @@ use super::jwk::{KID_BYTES_MAX, KeySetError, OutsideKey, OutsideKeys};
 use crate::metrics::Metrics;
 use crate::state::{Fetch, FetchRequest, Machine, Millis};
 
-/// The least time from the beginning of one fetch to that of the next.
+/// The least time from the beginning of one fetch to that of the next, unless the first was due and went well.
 const FETCH_EVERY_MS: u64 = 30_000;
 /// The age at which keys are fetched anew.
 const REFRESH_AFTER_MS: u64 = 3_600_000;
@@ -72,10 +73,20 @@ struct Held {
     since: Option<Millis>,
 }
 
+/// Why a fetch begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cause {
+    /// The keys are old, or there are none.
+    Due,
+    /// A token names a key that is not known.
+    Token,
+}
+
 #[derive(Default)]
 struct Flights {
     /// How many have begun.
     begun: u64,
+    /// When the last one began that keeps others waiting.
     last_began: Option<Millis>,
     is_up: bool,
     /// Whether the last one failed, so that an outage is told once.
@@ -154,7 +165,7 @@ impl KeyCache {
         if self.is_given || kid.is_empty() || kid.len() > KID_BYTES_MAX {
             return Err(NoKey::Unknown);
         }
-        if let Some(flight) = self.begin(machine, metrics) {
+        if let Some(flight) = self.begin(Cause::Token, machine, metrics) {
             self.landing(flight).await;
         }
         let now = (machine.steady)();
@@ -167,12 +178,12 @@ impl KeyCache {
     /// Begins to fetch what is due; the number of the fetch, if there is one.
     pub(super) fn begin_if_due(self: &Arc<Self>, machine: &Machine, metrics: &Metrics) -> Option<u64> {
         let is_due = self.age_ms((machine.steady)()).is_none_or(|age| age >= REFRESH_AFTER_MS);
-        if self.is_given || !is_due { None } else { self.begin(machine, metrics) }
+        if self.is_given || !is_due { None } else { self.begin(Cause::Due, machine, metrics) }
     }
 
     /// The number of the fetch that is under way, or that begins now; `None` if none may begin yet.
-    fn begin(self: &Arc<Self>, machine: &Machine, metrics: &Metrics) -> Option<u64> {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+    fn begin(self: &Arc<Self>, cause: Cause, machine: &Machine, metrics: &Metrics) -> Option<u64> {
+        let mut flights = self.flights();
         let now = (machine.steady)();
         if flights.is_up {
             return Some(flights.begun);
@@ -187,12 +198,20 @@ impl KeyCache {
         let (machine, failures) = (machine.clone(), metrics.key_fetch_failures(self.name()));
         tokio::spawn(async move {
             let fetched = flight.cache.fetch(&machine.fetch).await;
-            if fetched.is_err() {
-                failures.inc();
+            match (&fetched, cause) {
+                (Err(_), _) => {
+                    failures.inc();
+                }
+                (Ok(_), Cause::Due) => flight.cache.flights().last_began = None,
+                (Ok(_), Cause::Token) => {}
             }
             flight.cache.settle(fetched, (machine.steady)());
         });
         Some(flights.begun)
+    }
+
+    fn flights(&self) -> MutexGuard<'_, Flights> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a fetch has ended.
@@ -202,7 +221,7 @@ impl KeyCache {
     }
 
     fn may_begin_after_s(&self, now: Millis) -> u64 {
-        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let flights = self.flights();
         let next = flights.last_began.map_or(0, |began| began.0.saturating_add(FETCH_EVERY_MS));
         next.saturating_sub(now.0).div_ceil(1_000).max(1)
     }
@@ -245,7 +264,7 @@ impl KeyCache {
     fn settle(&self, fetched: Result<OutsideKeys, String>, now: Millis) {
         let has_failed = fetched.is_err();
         let had_failed = {
-            let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut flights = self.flights();
             std::mem::replace(&mut flights.has_failed, has_failed)
         };
         let issuer = self.name();
@@ -276,7 +295,7 @@ struct Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.cache.flights.lock().unwrap_or_else(PoisonError::into_inner).is_up = false;
+        self.cache.flights().is_up = false;
         self.cache.landed.send_replace(self.number);
     }
 }

@@ -360,12 +360,12 @@ CASES = [
 
 
 def readme_block(opening):
-    """The block of README that begins so."""
+    """The first block of README that begins so."""
     readme = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../../README.md")
     with open(readme, encoding="utf-8") as file:
         blocks = file.read().split("```")[1::2]
     found = [block.removeprefix("sh\n") for block in blocks if block.removeprefix("sh\n").startswith(opening)]
-    assert len(found) == 1, (opening, len(found))
+    assert found, opening
     return found[0]
 
 

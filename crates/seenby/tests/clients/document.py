@@ -1,5 +1,6 @@
 """Does the server do what its OpenAPI document says? schemathesis makes requests of the document, sound and broken ones, sends them
-to a running server with a good token, and holds every answer against the document.
+to a running server with good tokens (of an application that may ask, and of one that may manage too), and holds every answer
+against the document.
 
 All its checks are on but one, `positive_data_acceptance`: what fits the schema of a sign-in is refused if there is no such
 client or code, and how far back may be asked is the organisation's (see `lookBackHours`). The seed is fixed.
@@ -27,17 +28,23 @@ def judged(server, token, document, *more):
     )
 
 
+def token_of(server, name, *permissions):
+    """For a new application that may do all that."""
+    asked = [word for permission in permissions for word in ("--permission", permission)]
+    app = server.run("app", "add", name, *asked, "--json")
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": app["client_id"],
+        "client_secret": app["client_secret"],
+        "scope": SCOPE,
+    }
+    url = f"{server.url}/{app['tenant']}/oauth2/v2.0/token"
+    return session(server.ca).post(url, data=form, timeout=20).json()["access_token"]
+
+
 def main(program):
     with serving(program, LIMITS_OFF) as server:
-        app = server.run("app", "add", "document", "--permission", "Ip.Read.All", "--json")
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": app["client_id"],
-            "client_secret": app["client_secret"],
-            "scope": SCOPE,
-        }
-        url = f"{server.url}/{app['tenant']}/oauth2/v2.0/token"
-        token = session(server.ca).post(url, data=form, timeout=20).json()["access_token"]
+        token = token_of(server, "reader", "Ip.Read.All")
         document = session(server.ca).get(f"{server.url}/openapi.json", timeout=20).json()
         # It judges: with a status left out of the document, an answer with it is a fault.
         stats = "/api/ips/{ip}/stats"
@@ -45,11 +52,14 @@ def main(program):
         wrong = server.write("wrong.json", json.dumps(document))
         done = judged(server, token, wrong, "--url", server.url, "--include-path", stats, "--max-examples", "5")
         assert done.returncode == 1 and "Undocumented status code: 1" in done.stdout, done.stdout
-        done = judged(server, token, f"{server.url}/openapi.json", "--max-examples", EXAMPLES)
-        assert done.returncode == 0, f"{done.stdout[-20_000:]}\n{done.stderr[-4_000:]}"
-        assert server.process.poll() is None
-        told = [line.strip() for line in done.stdout.splitlines() if "Selected:" in line or "generated" in line]
-        print("document ... ok:", "; ".join(told), flush=True)
+        for name in ("reader", "manager"):
+            if name == "manager":
+                token = token_of(server, name, "Ip.Read.All", "Seenby.Manage")
+            done = judged(server, token, f"{server.url}/openapi.json", "--max-examples", EXAMPLES)
+            assert done.returncode == 0, f"{done.stdout[-20_000:]}\n{done.stderr[-4_000:]}"
+            assert server.process.poll() is None
+            told = [line.strip() for line in done.stdout.splitlines() if "Selected:" in line or "generated" in line]
+            print(f"document, {name} ... ok:", "; ".join(told), flush=True)
 
 
 if __name__ == "__main__":
