@@ -345,7 +345,9 @@ impl Directory for ModelDirectory {
     }
 
     async fn take_ticket(&self, key: TicketKey, now: Second) -> Result<Option<Ticket>, DirectoryError> {
-        Ok(self.tickets().remove(&key).filter(|kept| kept.expires_at >= now))
+        let mut tickets = self.tickets();
+        let is_there = tickets.get(&key).is_some_and(|kept| kept.expires_at >= now);
+        Ok(if is_there { tickets.remove(&key) } else { None })
     }
 
     async fn sweep_tickets(&self, now: Second) -> Result<u64, DirectoryError> {

@@ -313,7 +313,7 @@ pub(crate) async fn show(manager: Manager, Id(id): Id) -> Result<Json<ShownAppli
     Ok(Json(ShownApplication::of(find(&manager.book, manager.organisation, id)?)))
 }
 
-/// Other permissions, ways to sign in or limits of an application
+/// Changes the permissions of an application, how people sign in through it, its limits
 #[utoipa::path(
     patch,
     path = "/seenby/v1/applications/{application}",
