@@ -6,8 +6,9 @@
 
 use axum::Json;
 use axum::extract::State as Held;
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use sighting::{Directory, Store, Uuid};
 use utoipa::ToSchema;
@@ -19,10 +20,13 @@ use crate::keys::KeySet;
 use crate::mint::{Shape, issuer};
 use crate::oauth::{Body, OAuthError};
 use crate::openapi::ISSUER;
+use crate::query;
 use crate::state::State;
 
 /// What an issuer for every tenant writes in place of one, as the original does.
 const ANY_TENANT: &str = "{tenantid}";
+/// What a tenant's id is made of stands as it is.
+const NON_ALPHANUMERIC_BUT_DASH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
 
 /// OpenID Connect discovery.
 #[derive(Serialize, ToSchema)]
@@ -135,6 +139,47 @@ fn document<S: Store, D: Directory>(
         request_uri_parameter_supported: false,
     };
     Ok(Json(document).into_response())
+}
+
+/// What some clients ask before they ask the issuer itself: whether its host is known, and by which other names.
+#[derive(Serialize, ToSchema)]
+#[schema(as = InstanceDiscovery)]
+struct Instance {
+    tenant_discovery_endpoint: String,
+    #[serde(rename = "api-version")]
+    api_version: &'static str,
+    metadata: [Aliases; 1],
+}
+
+/// The names of one issuer's host.
+#[derive(Serialize, ToSchema)]
+struct Aliases {
+    preferred_network: String,
+    preferred_cache: String,
+    aliases: [String; 1],
+}
+
+/// Whether the issuer's host is known: this one is, by the name that was called
+#[utoipa::path(
+    get,
+    path = "/{tenant}/discovery/instance",
+    tag = ISSUER,
+    params(
+        ("tenant" = String, Path, description = "Anything"),
+        ("authorization_endpoint" = Option<String>, Query, description = "The endpoint that is asked about; its tenant counts"),
+    ),
+    responses((status = 200, description = "It is", body = Instance))
+)]
+pub(crate) async fn instance(Called(called): Called, uri: Uri) -> Response {
+    let pairs = query::pairs(uri.query().unwrap_or_default().as_bytes());
+    let endpoint = pairs.filter(|(name, _)| name == "authorization_endpoint").map(|(_, value)| value).next();
+    let tenant = endpoint.as_deref().and_then(|url| url.split('/').nth(3)).unwrap_or("common");
+    let tenant = utf8_percent_encode(tenant, NON_ALPHANUMERIC_BUT_DASH);
+    let host = called.split_once("://").map_or(&*called, |(_, host)| host).to_owned();
+    let metadata =
+        [Aliases { preferred_network: host.clone(), preferred_cache: host.clone(), aliases: [host] }];
+    let tenant_discovery_endpoint = format!("{called}/{tenant}/v2.0/.well-known/openid-configuration");
+    Json(Instance { tenant_discovery_endpoint, api_version: "1.1", metadata }).into_response()
 }
 
 /// The public keys, the same for every tenant

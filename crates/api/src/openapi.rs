@@ -63,6 +63,7 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
         discovery::document_v1,
         discovery::keys,
         discovery::keys_v1,
+        discovery::instance,
         admin::organisation::show,
         admin::roles::list,
         admin::roles::add,

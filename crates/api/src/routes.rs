@@ -96,6 +96,7 @@ fn callers<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> 
         .route("/{tenant}/.well-known/openid-configuration", get(discovery::document_v1))
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys))
         .route("/{tenant}/discovery/keys", get(discovery::keys_v1))
+        .route("/{tenant}/discovery/instance", get(discovery::instance))
         // what all of this is
         .route("/openapi.json", get(openapi::openapi))
         .route("/swagger.json", get(openapi::swagger))

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use common::{ACME, HOST, NOW, POWERLESS, READER, RESOURCE, SEEN, STRANGER, TestApp, form, secret_of};
 use seenby_api::{Settings, new_secret};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sighting::{Change, Second, Secret};
 
 fn claims(token: &str) -> Value {
@@ -318,6 +318,15 @@ async fn discovery_and_keys() {
     let adfs = app.anonymous("/adfs/.well-known/openid-configuration").await.json();
     assert_eq!(adfs["token_endpoint"], "http://api.securitycenter.microsoft.com/adfs/oauth2/token");
     assert_eq!(adfs["issuer"], "http://localhost/{tenantid}/");
+    let host = "api.securitycenter.microsoft.com";
+    let asked = format!("http%3A%2F%2F{host}%2F{ACME}%2Foauth2%2Fv2.0%2Fauthorize");
+    let path = format!("/common/discovery/instance?api-version=1.1&authorization_endpoint={asked}");
+    let instance = app.anonymous(&path).await.json();
+    assert_eq!(
+        instance["tenant_discovery_endpoint"],
+        format!("http://{host}/{ACME}/v2.0/.well-known/openid-configuration")
+    );
+    assert_eq!(instance["metadata"][0]["aliases"], json!([host]));
     // Who is served here is nobody's to find out.
     let unknown = app.anonymous("/no%20body/v2.0/.well-known/openid-configuration").await.json();
     assert_eq!(unknown["issuer"], "http://localhost/{tenantid}/v2.0");
