@@ -64,7 +64,7 @@ pub(crate) struct ServeArgs {
     /// Speak plain HTTP, whatever certificate there is
     #[arg(long, conflicts_with_all = ["tls_certificate", "tls_key"])]
     no_tls: bool,
-    /// A listener of its own for /metrics and the probes, in plain HTTP; its URL is the second line of standard output
+    /// A listener of its own for /metrics, the probes and (on loopback) administration, in plain HTTP; its URL is the second line of standard output
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen)]
     metrics_listen: Option<SocketAddr>,
 }
