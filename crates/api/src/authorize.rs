@@ -408,8 +408,9 @@ async fn with_code<D: Directory>(
     wanted: Wanted,
     user: &User,
 ) -> Result<Response, OAuthError> {
+    let consented = wanted.asked.granted(&going.application.sign_in.delegated)?;
     let waiting = Waiting {
-        signed_in: SignedIn::new(user, going.application, shared.now().second()),
+        signed_in: SignedIn::new(user, going.application, &consented),
         redirect_uri: going.redirect_uri.clone(),
         challenge: wanted.challenge,
         asked: wanted.asked,

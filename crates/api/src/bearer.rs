@@ -163,11 +163,11 @@ impl Caller {
     ) -> Result<(), TokenRefusal> {
         let application = self.application()?;
         match (&self.claims.rests, application) {
-            (Rests::OnOurs { credential, user, issued, .. }, Some(application)) => {
+            (Rests::OnOurs { credential, user, password_set_at, .. }, Some(application)) => {
                 if !Credential::is_current(*credential, application, shared.now().second()) {
                     return Err(TokenRefusal::EndedCredential);
                 }
-                self.check_user(*user, *issued)
+                self.check_user(*user, *password_set_at)
             }
             (Rests::OnOutside { issuer, .. }, _) => {
                 let authority = endpoint.and_then(Endpoint::authority);
@@ -178,14 +178,14 @@ impl Caller {
         }
     }
 
-    /// Somebody who is gone, or whose password was set after the token was made, is signed out.
-    fn check_user(&self, user: Option<UserId>, issued: u64) -> Result<(), TokenRefusal> {
+    /// Somebody who is gone, or who has another password than the one that was typed for the token, is signed out.
+    fn check_user(&self, user: Option<UserId>, password_set_at: Option<u32>) -> Result<(), TokenRefusal> {
         if self.claims.delegated.is_none() {
             return Ok(());
         }
         let user = user.and_then(|id| self.book.users.get(&id));
         let user = user.filter(|user| user.organisation == self.organisation);
-        let is_current = user.is_some_and(|user| u64::from(user.password_set_at.unix()) <= issued);
+        let is_current = user.is_some_and(|user| Some(user.password_set_at.unix()) == password_set_at);
         is_current.then_some(()).ok_or(TokenRefusal::UnknownUser)
     }
 
@@ -221,6 +221,14 @@ impl Caller {
     /// Whose devices, roles and applications it is about.
     pub(crate) fn organisation_id(&self) -> OrganisationId {
         self.organisation
+    }
+
+    /// The same caller, held against the book as it is by now.
+    pub(crate) fn held_against(self, shared: &Shared, book: Arc<Book>) -> Result<Caller, TokenRefusal> {
+        let caller = Caller { book, ..self };
+        organisation_of(shared, &caller.book, &caller.claims)?;
+        caller.check_what_it_rests_on(shared, None)?;
+        Ok(caller)
     }
 
     /// The book that the token was held against.

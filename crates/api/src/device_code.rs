@@ -412,7 +412,8 @@ async fn approve<D: Directory>(
     found: &Found<'_>,
     user: &User,
 ) -> Result<Response, OAuthError> {
-    let signed_in = SignedIn::new(user, found.application, shared.now().second());
+    let consented = found.device.asked.granted(&found.application.sign_in.delegated)?;
+    let signed_in = SignedIn::new(user, found.application, &consented);
     answer(shared, directory, found, Answer::Approved(signed_in)).await?;
     let text = "The device is signed in. You can close this page.";
     Ok(page::message(StatusCode::OK, "Signed in", text))

@@ -5,6 +5,8 @@
 //! The tenant of the path is an organisation's id or name. `common`, `organizations` and `adfs` stand for the one
 //! organisation of the application that asks: some clients know no other path.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{FromRequestParts, Path, Request, State as Held};
@@ -15,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
-use sighting::{Book, Directory, Store, User};
+use sighting::{Book, Directory, Permission, Store, User};
 use utoipa::ToSchema;
 
 use crate::called::Called;
@@ -29,7 +31,7 @@ use crate::openapi::ISSUER;
 use crate::peer::Peer;
 use crate::scope::Asked;
 use crate::secret::sha256;
-use crate::session::{self, SignedIn, unavailable};
+use crate::session::{self, SignedIn, Waiting, unavailable};
 use crate::settings::Settings;
 use crate::signin;
 use crate::state::{Shared, State};
@@ -200,15 +202,18 @@ impl Asking<'_> {
     async fn with_code<D: Directory>(&self, directory: &D, form: &Form) -> Result<Response, OAuthError> {
         let code = form.code.as_deref().ok_or(OAuthError::Missing("code"))?;
         let application = self.client.application;
-        let (waiting, session) = session::redeem_code(self.shared, directory, code).await?;
+        let check = |waiting: &Waiting| {
+            let is_its = waiting.signed_in.user(self.book, application).is_some()
+                && form.redirect_uri.as_deref() == Some(&waiting.redirect_uri);
+            is_its.then_some(()).ok_or(OAuthError::BadCode)?;
+            check_verifier(waiting.challenge.as_deref(), form.code_verifier.as_deref())
+        };
+        let (waiting, session) = session::redeem_code(self.shared, directory, code, check).await?;
         let user = waiting.signed_in.user(self.book, application).ok_or(OAuthError::BadCode)?;
-        if form.redirect_uri.as_deref() != Some(&waiting.redirect_uri) {
-            return Err(OAuthError::BadCode);
-        }
-        check_verifier(waiting.challenge.as_deref(), form.code_verifier.as_deref())?;
+        let allowed = waiting.signed_in.allowed(&application.sign_in.delegated);
         let nonce = waiting.nonce;
         let beside = Beside { session, nonce, client_info: form.client_info.is_some() };
-        self.for_user(directory, user, &waiting.asked, beside).await
+        self.for_user(directory, user, &waiting.asked, &allowed, beside).await
     }
 
     async fn with_refresh_token<D: Directory>(
@@ -234,7 +239,8 @@ impl Asking<'_> {
         asked.offline = true;
         let session = Some(resumed.session);
         let beside = Beside { session, client_info: form.client_info.is_some(), ..Beside::default() };
-        self.for_user(directory, user, &asked, beside).await
+        let allowed = resumed.signed_in.allowed(&application.sign_in.delegated);
+        self.for_user(directory, user, &asked, &allowed, beside).await
     }
 
     async fn with_device_code<D: Directory>(
@@ -253,7 +259,8 @@ impl Asking<'_> {
             false => None,
         };
         let beside = Beside { session, client_info: form.client_info.is_some(), ..Beside::default() };
-        self.for_user(directory, user, &approved.asked, beside).await
+        let allowed = approved.signed_in.allowed(&application.sign_in.delegated);
+        self.for_user(directory, user, &approved.asked, &allowed, beside).await
     }
 
     async fn with_password<D: Directory>(
@@ -274,13 +281,14 @@ impl Asking<'_> {
         let user = signin::sign_in(self.shared, self.book, organisation, name, password, peer).await?;
         let session = match asked.offline {
             true => {
-                let signed_in = SignedIn::new(user, application, self.shared.now().second());
+                let consented = asked.granted(&application.sign_in.delegated)?;
+                let signed_in = SignedIn::new(user, application, &consented);
                 Some(session::begin(self.shared, directory, &signed_in).await?)
             }
             false => None,
         };
         let beside = Beside { session, client_info: form.client_info.is_some(), ..Beside::default() };
-        self.for_user(directory, user, &asked, beside).await
+        self.for_user(directory, user, &asked, &application.sign_in.delegated, beside).await
     }
 
     async fn for_user<D: Directory>(
@@ -288,9 +296,10 @@ impl Asking<'_> {
         directory: &D,
         user: &User,
         asked: &Asked,
+        allowed: &BTreeSet<Permission>,
         beside: Beside,
     ) -> Result<Response, OAuthError> {
-        let permissions = asked.granted(&self.client.application.sign_in.delegated)?;
+        let permissions = asked.granted(allowed)?;
         let grant = self.grant(Subject::User(user, &permissions), &asked.resource);
         let id_token = match asked.openid {
             true => Some(self.signed_by(|key| grant.sign_id(beside.nonce.as_deref(), key))?),

@@ -3,7 +3,8 @@
 //!
 //! A token is a JWT signed by one of our own keys with RS256, header `{"typ":"JWT","alg":"RS256","kid":…}`. Its `iss`
 //! is `{issuer}/{tid}/v2.0` (`ver` 2.0) or `{issuer}/{tid}/` (`ver` 1.0), where `{issuer}` is this server's. `seenby_cred`
-//! names the secret or the certificate by which it was got: with that, it ends.
+//! names the secret or the certificate by which it was got, `seenby_pwd` when the password was set that was typed for it: with those, it
+//! ends.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -148,6 +149,8 @@ struct Claims<'a> {
     scp: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seenby_cred: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seenby_pwd: Option<u32>,
     sub: String,
     tid: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -194,6 +197,7 @@ impl Grant<'_> {
             roles,
             scp,
             seenby_cred: self.proof.credential().map(Credential::written),
+            seenby_pwd: user.map(|user| user.password_set_at.unix()),
             sub: user.map_or_else(object, |user| subject(user, self.application)),
             tid: tid.to_string(),
             unique_name: user.filter(|_| !v2).map(|user| user.name.as_str()),

@@ -70,6 +70,8 @@ pub enum OAuthError {
     BadRedirectUri(String),
     /// The response type is none that this server gives.
     UnsupportedResponse,
+    /// A session is refreshed more often than anybody needs: after so many seconds again.
+    TooOften(u64),
     /// The code is unknown or has expired, or was meant for another application or redirect URI.
     BadCode,
     /// The code was redeemed before.
@@ -99,7 +101,9 @@ impl OAuthError {
             | OAuthError::ExpiredSecret(_)
             | OAuthError::BadAssertion(_)
             | OAuthError::PublicClient => StatusCode::UNAUTHORIZED,
-            OAuthError::TryLater(_) | OAuthError::TooManyCodes(_) => StatusCode::TOO_MANY_REQUESTS,
+            OAuthError::TryLater(_) | OAuthError::TooManyCodes(_) | OAuthError::TooOften(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             OAuthError::SlowBody => StatusCode::REQUEST_TIMEOUT,
             OAuthError::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             OAuthError::Unavailable(_) | OAuthError::NoRoomForCodes(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -140,6 +144,7 @@ impl OAuthError {
             OAuthError::UnknownResource(_) => "invalid_resource",
             OAuthError::Unavailable(_)
             | OAuthError::TryLater(_)
+            | OAuthError::TooOften(_)
             | OAuthError::TooManyCodes(_)
             | OAuthError::NoRoomForCodes(_) => "temporarily_unavailable",
             OAuthError::Internal(_) => "server_error",
@@ -169,6 +174,7 @@ impl OAuthError {
             OAuthError::NotDelegated(_) => 65_001,
             OAuthError::WrongPassword => 50_126,
             OAuthError::TryLater(_) => 50_053,
+            OAuthError::TooOften(_) => 50_196,
             OAuthError::TooManyCodes(_) => 50_196,
             OAuthError::BadRedirectUri(_) => 50_011,
             OAuthError::UnsupportedResponse => 70_005,
@@ -232,6 +238,9 @@ impl OAuthError {
                 shown(name)
             ),
             OAuthError::WrongPassword => "The name or the password is wrong.".to_owned(),
+            OAuthError::TooOften(seconds) => format!(
+                "This sign-in was refreshed too often. Use the tokens that it was given, and try again in {seconds} s."
+            ),
             OAuthError::TryLater(seconds) => {
                 format!("Too many wrong passwords were tried. Try again in {seconds} s.")
             }
@@ -291,6 +300,7 @@ impl OAuthError {
         }
         match self {
             OAuthError::TryLater(seconds)
+            | OAuthError::TooOften(seconds)
             | OAuthError::TooManyCodes(seconds)
             | OAuthError::NoRoomForCodes(seconds) => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds)));

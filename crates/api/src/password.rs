@@ -1,13 +1,15 @@
 //! People's passwords: what one must be, how it is kept (argon2id), and how one is held against what is kept, never more
 //! of them at once than this machine can bear. Refuses to hold: who may try how often (`throttle`), and passwords.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc};
 use argon2::{Algorithm, Argon2, Params, Version};
 use sighting::PasswordHash;
 use tokio::sync::Semaphore;
+
+use crate::throttle::Origin;
 
 /// Fewer characters can be guessed by whoever takes the hashes.
 pub const PASSWORD_CHARS_MIN: usize = 12;
@@ -21,6 +23,8 @@ const PASSES: u32 = 2;
 const AT_ONCE: usize = 2;
 /// Waiting for their turn, at most: some two seconds on a slow machine.
 const WAITING_MAX: usize = 64;
+/// Of one network.
+const WAITING_FROM_ONE_MAX: usize = 8;
 
 /// Why a password cannot be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -68,71 +72,98 @@ pub(crate) struct Busy;
 /// The turns of whoever wants a password checked.
 pub(crate) struct Hashing {
     turns: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    waiting: Mutex<Waiters>,
+}
+
+/// How many wait: in all, and from one network, so that nobody fills all places alone.
+#[derive(Default)]
+struct Waiters {
+    all: usize,
+    from: HashMap<Origin, usize>,
 }
 
 impl Default for Hashing {
     fn default() -> Hashing {
-        Hashing { turns: Arc::new(Semaphore::new(AT_ONCE)), waiting: AtomicUsize::new(0) }
+        Hashing { turns: Arc::new(Semaphore::new(AT_ONCE)), waiting: Mutex::default() }
     }
 }
 
 impl Hashing {
-    /// Whether a password is the one that is kept; without one it takes as long and is not. On a thread that may work
-    /// long, in its turn.
-    pub(crate) async fn check(&self, password: &str, kept: Option<&PasswordHash>) -> Result<bool, Busy> {
-        if password.len() > PASSWORD_BYTES_MAX {
-            return Ok(false);
-        }
-        let _waiting = Waiting::among(&self.waiting)?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Busy)?;
+    /// Whether a password is the one that is kept; without one it takes as long and is not. In its turn.
+    pub(crate) async fn check(
+        &self,
+        password: &str,
+        kept: Option<&PasswordHash>,
+        from: Origin,
+    ) -> Result<bool, Busy> {
         let (password, kept) = (password.to_owned(), kept.cloned());
-        let checking = tokio::task::spawn_blocking(move || {
-            // The turn ends with the work, also when nobody waits for the answer any more.
-            let _turn = turn;
-            match &kept {
-                Some(kept) => is_password(&password, kept),
-                None => {
-                    is_password(&password, &NOBODYS);
-                    false
-                }
+        let check = move || match &kept {
+            Some(kept) => is_password(&password, kept),
+            None => {
+                is_password(&password, &NOBODYS);
+                false
             }
-        });
-        checking.await.map_err(|_| Busy)
+        };
+        self.in_turn(from, check).await
     }
-}
 
-impl Hashing {
     /// A password as it is to be kept, in its turn; the salt must be random.
     pub(crate) async fn hash(
         &self,
         password: &str,
         salt: [u8; 16],
+        from: Origin,
     ) -> Result<Result<PasswordHash, PasswordError>, Busy> {
-        let _waiting = Waiting::among(&self.waiting)?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Busy)?;
         let password = password.to_owned();
-        let hashing = tokio::task::spawn_blocking(move || {
+        self.in_turn(from, move || hash_password(&password, salt)).await
+    }
+
+    /// Works on a thread that may work long.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        from: Origin,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let _waiting = Waiting::among(&self.waiting, from)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Busy)?;
+        let working = tokio::task::spawn_blocking(move || {
+            // The turn ends with the work, also when nobody waits for the answer any more.
             let _turn = turn;
-            hash_password(&password, salt)
+            work()
         });
-        hashing.await.map_err(|_| Busy)
+        working.await.map_err(|_| Busy)
     }
 }
 
 /// One of those who wait, counted until it waits no longer.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a> {
+    all: &'a Mutex<Waiters>,
+    from: Origin,
+}
 
 impl<'a> Waiting<'a> {
-    fn among(waiting: &'a AtomicUsize) -> Result<Waiting<'a>, Busy> {
-        let one = Waiting(waiting);
-        if waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX { Ok(one) } else { Err(Busy) }
+    fn among(all: &'a Mutex<Waiters>, from: Origin) -> Result<Waiting<'a>, Busy> {
+        let mut waiters = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_one = waiters.from.get(&from).copied().unwrap_or_default();
+        if waiters.all >= WAITING_MAX || of_one >= WAITING_FROM_ONE_MAX {
+            return Err(Busy);
+        }
+        waiters.all += 1;
+        waiters.from.insert(from, of_one + 1);
+        Ok(Waiting { all, from })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut waiters = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        waiters.all -= 1;
+        if let Some(of_one) = waiters.from.get_mut(&self.from) {
+            *of_one -= 1;
+            if *of_one == 0 {
+                waiters.from.remove(&self.from);
+            }
+        }
     }
 }
 
@@ -154,9 +185,12 @@ mod tests {
             ("nobody has this password", None, false),
             ("correct horse battery", Some(&PasswordHash("broken".to_owned())), false),
         ] {
-            assert_eq!(hashing.check(password, kept).await, Ok(expected), "{password} {kept:?}");
+            assert_eq!(
+                hashing.check(password, kept, Origin::of(None)).await,
+                Ok(expected),
+                "{password} {kept:?}"
+            );
         }
-        assert_eq!(hashing.check(&"x".repeat(PASSWORD_BYTES_MAX + 1), Some(&kept)).await, Ok(false));
     }
 
     #[test]
@@ -168,10 +202,14 @@ mod tests {
 
     #[test]
     fn those_who_wait_have_an_end() {
-        let waiting = AtomicUsize::new(0);
-        let all: Vec<_> = (0..WAITING_MAX).map(|_| Waiting::among(&waiting)).collect();
-        assert!(all.iter().all(Result::is_ok) && Waiting::among(&waiting).is_err());
-        drop(all);
-        assert_eq!(waiting.load(Ordering::Relaxed), 0);
+        let waiters = Mutex::default();
+        let network = |number: u8| Origin::of(Some([192, 0, 2, number].into()));
+        let of_one: Vec<_> = (0..20).map(|_| Waiting::among(&waiters, network(1))).collect();
+        assert_eq!(of_one.iter().filter(|waiting| waiting.is_ok()).count(), WAITING_FROM_ONE_MAX);
+        let others: Vec<_> = (2..200).map(|number| Waiting::among(&waiters, network(number))).collect();
+        let others = others.iter().filter(|waiting| waiting.is_ok()).count();
+        assert_eq!(others, WAITING_MAX - WAITING_FROM_ONE_MAX);
+        drop(of_one);
+        assert!(Waiting::among(&waiters, network(1)).is_ok());
     }
 }

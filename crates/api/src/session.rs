@@ -6,13 +6,15 @@
 //! the old one is good for another minute (its answer may have been lost), and after that it ends the session as well:
 //! somebody has stolen it.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sighting::{
-    Application, ApplicationId, Book, Directory, DirectoryError, Second, Ticket, TicketKey, TicketKind, User,
-    UserId, Uuid,
+    Application, ApplicationId, Book, Directory, DirectoryError, Permission, Second, Ticket, TicketKey,
+    TicketKind, User, UserId, Uuid,
 };
 
 use crate::oauth::OAuthError;
@@ -24,6 +26,9 @@ use crate::state::Shared;
 const CODE_S: u64 = 300;
 /// How long a session lives without being used, and a refresh token.
 const SESSION_S: u64 = 90 * 86_400;
+/// How often one session may be refreshed in how many seconds: each time leaves something behind for as long as it lives.
+const EXCHANGES_MAX: u32 = 60;
+const EXCHANGES_WITHIN_S: u64 = 600;
 /// How long a refresh token that was exchanged is good once more.
 const LOST_ANSWER_S: u64 = 60;
 
@@ -59,13 +64,25 @@ pub(crate) fn unavailable(error: DirectoryError) -> OAuthError {
 pub(crate) struct SignedIn {
     user: String,
     application: String,
-    /// Seconds since 1970.
-    at: u32,
+    /// Of the password that they typed, in seconds since 1970.
+    password_set_at: u32,
+    /// What they were told that the application gets, by name: it gets no more for this, whatever it is given later.
+    consented: BTreeSet<String>,
 }
 
 impl SignedIn {
-    pub(crate) fn new(user: &User, application: &Application, now: Second) -> SignedIn {
-        SignedIn { user: user.id.to_string(), application: application.id.to_string(), at: now.unix() }
+    pub(crate) fn new(user: &User, application: &Application, consented: &[Permission]) -> SignedIn {
+        SignedIn {
+            user: user.id.to_string(),
+            application: application.id.to_string(),
+            password_set_at: user.password_set_at.unix(),
+            consented: consented.iter().map(|permission| permission.name().to_owned()).collect(),
+        }
+    }
+
+    /// What the application may have for this, of what it may do for people now.
+    pub(crate) fn allowed(&self, delegated: &BTreeSet<Permission>) -> BTreeSet<Permission> {
+        delegated.iter().copied().filter(|it| self.consented.contains(it.name())).collect()
     }
 
     /// The user as they are now, if what they did then still counts: nothing of it was taken back.
@@ -73,7 +90,7 @@ impl SignedIn {
         let id = UserId(Uuid::try_parse(&self.user).ok()?);
         let is_its = Uuid::try_parse(&self.application).ok().map(ApplicationId) == Some(application.id);
         let user = book.users.get(&id).filter(|user| user.organisation == application.organisation)?;
-        (is_its && user.password_set_at.unix() <= self.at).then_some(user)
+        (is_its && user.password_set_at.unix() == self.password_set_at).then_some(user)
     }
 }
 
@@ -109,22 +126,25 @@ pub(crate) async fn add_code<D: Directory>(
     Ok(code)
 }
 
-/// Redeems a code: what it stands for, and (where that wants one) the session that begins.
+/// Redeems a code: what it stands for, and (where that wants one) the session that begins. Whoever fails the `check` has used
+/// it up, and has no session.
 pub(crate) async fn redeem_code<D: Directory>(
     shared: &Shared,
     directory: &D,
     code: &str,
+    check: impl FnOnce(&Waiting) -> Result<(), OAuthError>,
 ) -> Result<(Waiting, Option<String>), OAuthError> {
     let (key, now) = (key(TicketKind::Code, code), shared.now().second());
     // Taken first: of several who bring it at once, one gets it.
     let taken = directory.take_ticket(key, now).await.map_err(unavailable)?.ok_or(OAuthError::BadCode)?;
     let (left, result) = match content::<Code>(&taken) {
         Some(Code::Waiting(waiting)) => {
-            let session = match waiting.asked.offline {
+            let checked = check(&waiting);
+            let session = match waiting.asked.offline && checked.is_ok() {
                 true => Some(begin(shared, directory, &waiting.signed_in).await?),
                 false => None,
             };
-            (Code::Redeemed(session.clone()), Ok((waiting, session)))
+            (Code::Redeemed(session.clone()), checked.map(|()| (waiting, session)))
         }
         Some(Code::Redeemed(session)) => {
             if let Some(session) = &session {
@@ -138,6 +158,29 @@ pub(crate) async fn redeem_code<D: Directory>(
     result
 }
 
+/// A session as it is known, with how often it was used of late.
+#[derive(Debug, Serialize, Deserialize)]
+struct Session {
+    signed_in: SignedIn,
+    /// Since when exchanges are counted, in seconds since 1970.
+    since: u32,
+    exchanges: u32,
+}
+
+impl Session {
+    /// Counts an exchange; one that is used too often has to wait.
+    fn used(self, now: Second) -> Result<Session, OAuthError> {
+        let passed = u64::from(now.unix().saturating_sub(self.since));
+        if passed >= EXCHANGES_WITHIN_S {
+            return Ok(Session { since: now.unix(), exchanges: 1, ..self });
+        }
+        if self.exchanges >= EXCHANGES_MAX {
+            return Err(OAuthError::TooOften(EXCHANGES_WITHIN_S - passed));
+        }
+        Ok(Session { exchanges: self.exchanges + 1, ..self })
+    }
+}
+
 /// Begins a session; its id is not for clients.
 pub(crate) async fn begin<D: Directory>(
     shared: &Shared,
@@ -145,7 +188,8 @@ pub(crate) async fn begin<D: Directory>(
     signed_in: &SignedIn,
 ) -> Result<String, OAuthError> {
     let (session, now) = (new_token(shared), shared.now().second());
-    let ticket = ticket(signed_in, now.plus(SESSION_S))?;
+    let begun = Session { signed_in: signed_in.clone(), since: now.unix(), exchanges: 0 };
+    let ticket = ticket(&begun, now.plus(SESSION_S))?;
     directory.add_ticket(key(TicketKind::Session, &session), ticket, now).await.map_err(unavailable)?;
     Ok(session)
 }
@@ -198,35 +242,36 @@ pub(crate) async fn exchange_refresh_token<D: Directory>(
     let refresh: Refresh = content(&found).ok_or_else(bad)?;
     let session_key = key(TicketKind::Session, &refresh.session);
     let session = directory.ticket(session_key, now).await.map_err(unavailable)?.ok_or_else(bad)?;
-    let signed_in: SignedIn = content(&session).filter(|it| is_holders(it)).ok_or_else(bad)?;
+    let session: Session =
+        content(&session).filter(|it: &Session| is_holders(&it.signed_in)).ok_or_else(bad)?;
     match refresh.exchanged_at {
         Some(at) if now.unix().saturating_sub(at) > LOST_ANSWER_S as u32 => {
             end(directory, &refresh.session, now).await?;
-            return Err(bad());
+            Err(bad())
         }
-        Some(_) => {}
+        Some(_) => resumed(directory, refresh, session.used(now)?, now).await,
         None => {
+            let session = session.used(now)?;
             let exchanged = Refresh { exchanged_at: Some(now.unix()), ..refresh };
             let ticket = ticket(&exchanged, found.expires_at)?;
             directory.replace_ticket(token_key, ticket, now).await.map_err(unavailable)?;
-            return resumed(directory, exchanged, signed_in, now).await;
+            resumed(directory, exchanged, session, now).await
         }
     }
-    resumed(directory, refresh, signed_in, now).await
 }
 
 /// A session that is used lives on.
 async fn resumed<D: Directory>(
     directory: &D,
     refresh: Refresh,
-    signed_in: SignedIn,
+    session: Session,
     now: Second,
 ) -> Result<Resumed, OAuthError> {
-    let renewed = ticket(&signed_in, now.plus(SESSION_S))?;
+    let renewed = ticket(&session, now.plus(SESSION_S))?;
     let key = key(TicketKind::Session, &refresh.session);
     let is_there = directory.replace_ticket(key, renewed, now).await.map_err(unavailable)?;
     if is_there {
-        Ok(Resumed { session: refresh.session, signed_in, asked: refresh.asked })
+        Ok(Resumed { session: refresh.session, signed_in: session.signed_in, asked: refresh.asked })
     } else {
         Err(OAuthError::BadRefreshToken)
     }

@@ -4,6 +4,7 @@
 use sighting::{Book, OrganisationId, User};
 
 use crate::oauth::OAuthError;
+use crate::password::PASSWORD_BYTES_MAX;
 use crate::peer::Peer;
 use crate::secret::sha256;
 use crate::state::Shared;
@@ -44,12 +45,17 @@ pub(crate) async fn sign_in<'a>(
 ) -> Result<&'a User, OAuthError> {
     let mut users = book.users.values().filter(|user| user.organisation == organisation);
     let user = users.find(|user| user.name.to_lowercase() == name.trim().to_lowercase());
+    if password.len() > PASSWORD_BYTES_MAX {
+        // Nobody has such a one, so it is no try either.
+        shared.metrics.signed_in(SignIn::Wrong);
+        return Err(OAuthError::WrongPassword);
+    }
     let (account, origin) = (account(organisation, name, user), Origin::of(peer.0));
     if let Err(seconds) = shared.throttle.attempt(&account, origin, shared.steady()) {
         shared.metrics.signed_in(SignIn::Throttled);
         return Err(OAuthError::TryLater(seconds));
     }
-    let Ok(is_theirs) = shared.hashing.check(password, user.map(|user| &user.password)).await else {
+    let Ok(is_theirs) = shared.hashing.check(password, user.map(|user| &user.password), origin).await else {
         shared.throttle.not_tried(&account, origin);
         shared.metrics.signed_in(SignIn::Busy);
         return Err(OAuthError::Unavailable("too many people sign in at once".to_owned()));

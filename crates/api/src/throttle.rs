@@ -15,6 +15,8 @@ use crate::state::Millis;
 const FREE_FROM_ONE: u32 = 5;
 /// Failures of one account from all networks together that cost nothing.
 const FREE_FROM_ALL: u32 = 50;
+/// Failures of all accounts from one network that cost nothing: whoever tries one password on everybody.
+const FREE_FROM_NETWORK: u32 = 30;
 /// The longest wait, in milliseconds.
 const WAIT_MAX_MS: u64 = 60_000;
 /// After how long without a failure they are forgotten, in milliseconds.
@@ -33,7 +35,8 @@ pub(crate) struct Origin(IpAddr);
 
 impl Origin {
     pub(crate) fn of(peer: Option<IpAddr>) -> Origin {
-        Origin(match peer {
+        // A listener for both versions hears callers of version 4 under addresses of version 6.
+        Origin(match peer.map(|peer| peer.to_canonical()) {
             Some(IpAddr::V6(address)) => {
                 let [a, b, c, d, ..] = address.segments();
                 IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
@@ -69,10 +72,9 @@ impl Failures {
         }
     }
 
-    /// The last one was none.
+    /// The last one was none. What others have to wait for stays.
     fn take_one_back(&mut self) {
         self.count = self.count.saturating_sub(1);
-        self.free_at_ms = 0;
     }
 
     fn is_forgotten(&self, now: Millis) -> bool {
@@ -98,6 +100,7 @@ impl Tried {
 struct Remembered {
     tried: HashMap<(Account, Origin), Tried>,
     accounts: HashMap<Account, Failures>,
+    networks: HashMap<Origin, Failures>,
 }
 
 /// What is remembered, by the steady clock. A restart forgets it.
@@ -118,7 +121,9 @@ impl Throttle {
         let mut remembered = self.remembered();
         let tried = remembered.tried.get(&(*account, from)).copied().unwrap_or_default();
         let overall = remembered.accounts.get(account).copied().unwrap_or_default();
-        let wait_of_all = if tried.is_known(now) { 0 } else { overall.wait_ms(now) };
+        let network = remembered.networks.get(&from).copied().unwrap_or_default();
+        let wait_of_all =
+            if tried.is_known(now) { 0 } else { overall.wait_ms(now).max(network.wait_ms(now)) };
         let wait = tried.failures.wait_ms(now).max(wait_of_all);
         if wait > 0 {
             return Err(wait.div_ceil(1_000));
@@ -126,13 +131,14 @@ impl Throttle {
         make_room(&mut remembered, now);
         remembered.tried.entry((*account, from)).or_default().failures.add(FREE_FROM_ONE, now);
         remembered.accounts.entry(*account).or_default().add(FREE_FROM_ALL, now);
+        remembered.networks.entry(from).or_default().add(FREE_FROM_NETWORK, now);
         Ok(())
     }
 
     /// Somebody signed in: what they mistyped before counts no longer.
     pub(crate) fn succeeded(&self, account: &Account, from: Origin, now: Millis) {
         let mut remembered = self.remembered();
-        take_back(&mut remembered, account);
+        take_back(&mut remembered, account, from);
         let tried = Tried { failures: Failures::default(), succeeded_ms: Some(now.0) };
         remembered.tried.insert((*account, from), tried);
     }
@@ -140,35 +146,48 @@ impl Throttle {
     /// The password was not looked at after all.
     pub(crate) fn not_tried(&self, account: &Account, from: Origin) {
         let mut remembered = self.remembered();
-        take_back(&mut remembered, account);
+        take_back(&mut remembered, account, from);
         if let Some(tried) = remembered.tried.get_mut(&(*account, from)) {
             tried.failures.take_one_back();
         }
     }
 }
 
-fn take_back(remembered: &mut Remembered, account: &Account) {
-    if let Some(failures) = remembered.accounts.get_mut(account) {
-        failures.take_one_back();
-    }
+fn take_back(remembered: &mut Remembered, account: &Account, from: Origin) {
+    let of_account = remembered.accounts.get_mut(account);
+    let of_network = remembered.networks.get_mut(&from);
+    of_account.into_iter().chain(of_network).for_each(Failures::take_one_back);
 }
 
-/// Whoever fills this with made-up names forgets for everybody what is old, then those who wait for nothing.
+/// Whoever fills this with made-up names forgets for everybody what is old, then what was tried less than what is free, and
+/// never who signed in from where, as long as there is room for that.
 fn make_room(remembered: &mut Remembered, now: Millis) {
-    if remembered.tried.len() >= REMEMBERED_MAX {
-        remembered.tried.retain(|_, tried| !tried.failures.is_forgotten(now) || tried.is_known(now));
+    let Remembered { tried, accounts, networks } = remembered;
+    if tried.len() >= REMEMBERED_MAX {
+        tried.retain(|_, tried| !tried.failures.is_forgotten(now) || tried.is_known(now));
     }
-    if remembered.tried.len() >= REMEMBERED_MAX {
-        remembered.tried.retain(|_, tried| tried.failures.wait_ms(now) > 0 || tried.is_known(now));
+    if tried.len() >= REMEMBERED_MAX {
+        tried.retain(|_, tried| tried.failures.count >= FREE_FROM_ONE || tried.is_known(now));
     }
-    if remembered.tried.len() >= REMEMBERED_MAX {
-        remembered.tried.clear();
+    if tried.len() >= REMEMBERED_MAX {
+        tried.retain(|_, tried| tried.is_known(now));
     }
-    if remembered.accounts.len() >= REMEMBERED_MAX {
-        remembered.accounts.retain(|_, failures| failures.wait_ms(now) > 0);
+    if tried.len() >= REMEMBERED_MAX {
+        tried.clear();
     }
-    if remembered.accounts.len() >= REMEMBERED_MAX {
-        remembered.accounts.clear();
+    trim(accounts, FREE_FROM_ALL, now);
+    trim(networks, FREE_FROM_NETWORK, now);
+}
+
+fn trim<K: Eq + std::hash::Hash>(all: &mut HashMap<K, Failures>, free: u32, now: Millis) {
+    if all.len() >= REMEMBERED_MAX {
+        all.retain(|_, failures| !failures.is_forgotten(now));
+    }
+    if all.len() >= REMEMBERED_MAX {
+        all.retain(|_, failures| failures.count >= free);
+    }
+    if all.len() >= REMEMBERED_MAX {
+        all.clear();
     }
 }
 
@@ -190,10 +209,8 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..14 {
             assert_eq!(throttle.attempt(&KIM, from(1), now), Ok(()));
-            let wait = throttle.attempt(&KIM, from(1), now).err().unwrap_or_default();
-            if wait == 0 {
-                throttle.not_tried(&KIM, from(1));
-            }
+            let failures = throttle.remembered().tried[&(KIM, from(1))].failures;
+            let wait = failures.wait_ms(now).div_ceil(1_000);
             waits.push(wait);
             now = Millis(now.0 + wait * 1_000);
         }
@@ -234,6 +251,40 @@ mod tests {
         let of = |text: &str| Origin::of(Some(text.parse().expect("an address")));
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_ne!(of("::ffff:192.0.2.1"), of("::ffff:192.0.2.2"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
+
+    /// One password on everybody, from one network; whoever signed in from there before does not wait for that.
+    #[test]
+    fn one_network_does_not_try_everybody() {
+        let throttle = Throttle::default();
+        let now = Millis(1_000_000);
+        throttle.attempt(&KIM, from(1), now).expect("the first");
+        throttle.succeeded(&KIM, from(1), now);
+        let account = |number: u8| [number; 32];
+        let granted =
+            (3..200).filter(|number| throttle.attempt(&account(*number), from(1), now).is_ok()).count();
+        assert_eq!(granted, FREE_FROM_NETWORK as usize);
+        assert_eq!(throttle.attempt(&KIM, from(1), now), Ok(()));
+        assert_eq!(throttle.attempt(&LEE, from(2), now), Ok(()));
+    }
+
+    /// Made-up names do not make room for another five tries of a real one.
+    #[test]
+    fn what_was_tried_is_not_washed_away() {
+        let throttle = Throttle::default();
+        let now = Millis(1_000_000);
+        for _ in 0..FREE_FROM_ONE {
+            throttle.attempt(&KIM, from(1), now).expect("free");
+        }
+        for number in 0..REMEMBERED_MAX * 2 {
+            let mut account = [9; 32];
+            account[..8].copy_from_slice(&number.to_le_bytes());
+            let network = Origin::of(Some(IpAddr::from((number as u32 + 0x0a00_0000).to_be_bytes())));
+            throttle.attempt(&account, network, now).expect("the first of each");
+        }
+        assert!(throttle.attempt(&KIM, from(1), now).is_err());
     }
 
     #[test]
@@ -245,7 +296,8 @@ mod tests {
             account
         };
         for number in 0..REMEMBERED_MAX * 2 {
-            throttle.attempt(&account(number), from(1), Millis(5)).expect("the first of each");
+            let network = Origin::of(Some(IpAddr::from((number as u32).to_be_bytes())));
+            throttle.attempt(&account(number), network, Millis(5)).expect("the first of each");
         }
         let remembered = throttle.remembered();
         assert!(remembered.tried.len() <= REMEMBERED_MAX && remembered.accounts.len() <= REMEMBERED_MAX);

@@ -125,8 +125,8 @@ pub(crate) enum Rests {
         credential: Option<Credential>,
         /// The user, if it speaks for one.
         user: Option<UserId>,
-        /// When it was made, in seconds since 1970.
-        issued: u64,
+        /// When their password was set that they typed for it, in seconds since 1970.
+        password_set_at: Option<u32>,
     },
     /// One of an outside issuer.
     OnOutside { issuer: usize, kid: String, thumbprint: [u8; 32] },
@@ -243,7 +243,8 @@ struct WrittenClaims {
     ver: String,
     exp: u64,
     nbf: u64,
-    iat: u64,
+    #[serde(rename = "iat")]
+    _iat: u64,
     azp: Option<String>,
     appid: Option<String>,
     #[serde(default)]
@@ -252,6 +253,7 @@ struct WrittenClaims {
     idtyp: Option<String>,
     oid: Option<String>,
     seenby_cred: Option<String>,
+    seenby_pwd: Option<u32>,
     #[serde(default)]
     groups: Vec<String>,
 }
@@ -290,7 +292,7 @@ fn believed(shared: &Shared, written: WrittenClaims, kid: String) -> Result<Clai
     };
     let user = written.oid.as_deref().and_then(|id| Uuid::try_parse(id).ok()).map(UserId);
     Ok(Claims {
-        rests: Rests::OnOurs { kid, credential, user, issued: written.iat },
+        rests: Rests::OnOurs { kid, credential, user, password_set_at: written.seenby_pwd },
         organisation: Bound::Id(OrganisationId(organisation)),
         client: Client { id: ApplicationId(id), written: id.to_string().into() },
         delegated: delegated(&written),
@@ -392,7 +394,8 @@ mod tests {
     use super::*;
 
     fn claims(expires: u64) -> Arc<Claims> {
-        let rests = Rests::OnOurs { kid: "k".to_owned(), credential: None, user: None, issued: 0 };
+        let rests =
+            Rests::OnOurs { kid: "k".to_owned(), credential: None, user: None, password_set_at: None };
         Arc::new(Claims {
             rests,
             organisation: Bound::Named(String::new()),

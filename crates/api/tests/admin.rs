@@ -245,6 +245,8 @@ async fn nobody_gives_what_they_do_not_have() {
     let role = check(&send(&app, &whole(), "POST", "/roles", &all).await, 201);
     let (boss, role) = (text(&boss["user"]), text(&role["role"]));
     let member = json!({"kind": "user", "id": boss});
+    let made = check(&send(&app, &whole(), "POST", "/applications", &json!({"name": "plain"})).await, 201);
+    let plain = text(&made["client_id"]);
     check(&send(&app, &whole(), "PUT", &format!("/roles/{role}/members"), &member).await, 204);
     let lee = json!({"kind": "user", "id": LEE.to_string()});
     for (method, path, body) in [
@@ -258,6 +260,17 @@ async fn nobody_gives_what_they_do_not_have() {
         ("POST", format!("/applications/{READER}/secrets"), json!({})),
         ("POST", format!("/applications/{MANAGER}/certificates"), json!({"certificate": "x"})),
         ("PATCH", format!("/applications/{MANAGER}"), json!({"public": false})),
+        // Where people are sent back, and what they let the application do, is theirs.
+        ("POST", "/applications".to_owned(), json!({"name": "x", "delegated": ["Seenby.Manage"]})),
+        ("PATCH", format!("/applications/{POWERLESS}"), json!({"redirect_uris": ["https://evil.example/"]})),
+        ("PATCH", format!("/applications/{plain}"), json!({"delegated": ["Ip.Read.All"]})),
+        ("DELETE", format!("/applications/{MANAGER}"), Value::Null),
+        // What is above them they cannot take away either.
+        ("PATCH", format!("/roles/{role}"), json!({"permissions": []})),
+        ("PATCH", format!("/roles/{role}"), json!({"name": "readers"})),
+        ("DELETE", format!("/roles/{role}"), Value::Null),
+        ("DELETE", format!("/roles/{role}/members?kind=user&id={boss}"), Value::Null),
+        ("DELETE", format!("/users/{boss}"), Value::Null),
     ] {
         let reply = send(&app, &lees(), method, &path, &body).await;
         check(&reply, 403);
@@ -267,8 +280,10 @@ async fn nobody_gives_what_they_do_not_have() {
     for (method, path, body, status) in [
         ("POST", "/roles".to_owned(), json!({"name": "x", "permissions": ["manage-roles"]}), 201),
         ("PUT", format!("/roles/{MANAGERS}/members"), lee, 204),
-        ("POST", "/applications".to_owned(), json!({"name": "y", "delegated": ["Ip.Read.All"]}), 201),
-        ("POST", format!("/applications/{POWERLESS}/secrets"), json!({}), 200),
+        ("POST", "/applications".to_owned(), json!({"name": "y"}), 201),
+        ("POST", format!("/applications/{plain}/secrets"), json!({}), 200),
+        ("PATCH", format!("/applications/{plain}"), json!({"redirect_uris": ["https://soar.example/"]}), 200),
+        ("DELETE", format!("/applications/{plain}"), Value::Null, 204),
     ] {
         check(&send(&app, &lees(), method, &path, &body).await, status);
     }

@@ -15,7 +15,7 @@ use common::people::{
 use common::{ACME, HOST, NOW, OTHER, READER, RESOURCE, Reply, STRANGER, TestApp, secret_of};
 use seenby_api::hash_password;
 use serde_json::Value;
-use sighting::{Change, Second, SignIn, UserId, Uuid};
+use sighting::{Change, Permission, Second, SignIn, UserId, Uuid};
 
 #[tokio::test]
 async fn a_code_with_pkce() {
@@ -274,6 +274,55 @@ async fn refresh_tokens_are_exchanged() {
     let fourth = of(&refresh(&third, &[]).await);
     check_error(&refresh(&first, &[]).await, 400, "invalid_grant", 50_173);
     check_error(&refresh(&fourth, &[]).await, 400, "invalid_grant", 50_173);
+}
+
+/// Nobody gets more of a sign-in than the person was told, whatever the application is given later.
+#[tokio::test]
+async fn a_refresh_widens_nothing() {
+    let app = app().await;
+    let both = SignIn { delegated: [Permission::IpReadAll, Permission::Manage].into(), ..sign_in() };
+    let change = Change::ChangeApplication { application: TOOL, permissions: None, sign_in: Some(both) };
+    app.commit(change).await;
+    // The page says that it reads IP address profiles.
+    let (client, code) = (TOOL.to_string(), code(&app).await);
+    let first = token(&app, &redemption(&client, &code)).await.json();
+    let refresh = first["refresh_token"].as_str().expect("a token").to_owned();
+    let with = |scope: &str| {
+        form(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", &client),
+            ("refresh_token", &refresh),
+            ("scope", scope),
+        ])
+    };
+    let path = format!("/{ACME}/oauth2/v2.0/token");
+    let reply = app.post(&path, &with(&format!("{RESOURCE}/Seenby.Manage"))).await;
+    check_error(&reply, 400, "invalid_grant", 65_001);
+    let reply = app.post(&path, &with(&format!("{RESOURCE}/.default"))).await;
+    let access = claims(reply.json()["access_token"].as_str().expect("a token"));
+    assert_eq!(access["scp"], "Ip.Read.All");
+}
+
+/// Each refresh leaves a token behind, so there is an end to them.
+#[tokio::test]
+async fn a_session_is_refreshed_so_often_and_no_more() {
+    let app = app().await;
+    let (client, code) = (TOOL.to_string(), code(&app).await);
+    let first = token(&app, &redemption(&client, &code)).await.json();
+    let mut refresh = first["refresh_token"].as_str().expect("a token").to_owned();
+    let ask = async |refresh: &str| {
+        token(&app, &[("grant_type", "refresh_token"), ("client_id", &client), ("refresh_token", refresh)])
+            .await
+    };
+    for _ in 0..60 {
+        let reply = ask(&refresh).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        refresh = reply.json()["refresh_token"].as_str().expect("a token").to_owned();
+    }
+    let reply = ask(&refresh).await;
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (429, "600"), "{}", reply.text());
+    app.pass_ms(600_000);
+    assert_eq!(ask(&refresh).await.status, 200);
 }
 
 #[tokio::test]

@@ -348,7 +348,8 @@ impl Book {
             Change::SetPassword { user, password, at } => {
                 let user = self.users.get_mut(user).ok_or(ChangeError::NoUser(*user))?;
                 user.password = password.clone();
-                user.password_set_at = *at;
+                // Two of one second are two.
+                user.password_set_at = (*at).max(user.password_set_at.plus(1));
                 Ok(())
             }
             Change::RemoveUser(id) => self.remove_user(*id),

@@ -264,12 +264,14 @@ pub(crate) async fn add<S: Store + 'static, D: Directory + 'static>(
     request: Request,
 ) -> Result<Response, ApiError> {
     manager.authorise(RolePermission::ManageApplications)?;
-    let shared = state.shared();
+    let (shared, directory) = (state.shared(), &*state.open()?.directory);
     let wanted: NewApplication = body(shared, request).await?;
+    let manager = manager.now(shared, directory, RolePermission::ManageApplications).await?;
     let permissions = permissions(&wanted.permissions)?;
-    manager.may_hand_on_application(permissions.iter().copied())?;
+    let delegated = self::permissions(&wanted.delegated)?;
+    manager.may_hand_on_application(permissions.iter().chain(&delegated).copied())?;
     let sign_in = SignIn {
-        delegated: self::permissions(&wanted.delegated)?,
+        delegated,
         redirect_uris: redirect_uris(&wanted.redirect_uris)?,
         device_code: wanted.device_code,
         password: wanted.password_grant,
@@ -288,7 +290,7 @@ pub(crate) async fn add<S: Store + 'static, D: Directory + 'static>(
         created_at: shared.now().second(),
     };
     let change = Change::AddApplication(application.clone());
-    manager.commit(shared, &*state.open()?.directory, change).await?;
+    manager.commit(shared, directory, change).await?;
     let client_secret = Some(plain).filter(|_| !application.sign_in.public);
     let shown = ShownApplication { client_secret, ..ShownApplication::of(&application) };
     Ok((StatusCode::CREATED, Json(shown)).into_response())
@@ -337,15 +339,17 @@ pub(crate) async fn change<S: Store + 'static, D: Directory + 'static>(
 ) -> Result<Json<ShownApplication>, ApiError> {
     manager.authorise(RolePermission::ManageApplications)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
+    let wanted: ApplicationChange = body(shared, request).await?;
+    let manager = manager.now(shared, directory, RolePermission::ManageApplications).await?;
     let application = find(&manager.book, manager.organisation, id)?;
     manager.may_act_as(application)?;
-    let wanted: ApplicationChange = body(shared, request).await?;
     let permissions = wanted.permissions.as_deref().map(permissions).transpose()?;
     manager.may_hand_on_application(permissions.iter().flatten().copied())?;
+    let sign_in = changed(&application.sign_in, &wanted)?;
+    manager.may_hand_on_application(sign_in.delegated.iter().copied())?;
     let limits = wanted.limits.as_ref();
     let per_minute = limit(limits.and_then(|limits| limits.per_minute.as_ref()))?;
     let per_hour = limit(limits.and_then(|limits| limits.per_hour.as_ref()))?;
-    let sign_in = changed(&application.sign_in, &wanted)?;
     let id_of = application.id;
     if permissions.is_some() || sign_in != application.sign_in {
         let sign_in = Some(sign_in);
@@ -391,8 +395,10 @@ pub(crate) async fn remove<S: Store + 'static, D: Directory + 'static>(
     Id(id): Id,
 ) -> Result<Response, ApiError> {
     manager.authorise(RolePermission::ManageApplications)?;
-    let id = find(&manager.book, manager.organisation, id)?.id;
-    manager.commit(state.shared(), &*state.open()?.directory, Change::RemoveApplication(id)).await?;
+    let application = find(&manager.book, manager.organisation, id)?;
+    manager.may_act_as(application)?;
+    let change = Change::RemoveApplication(application.id);
+    manager.commit(state.shared(), &*state.open()?.directory, change).await?;
     Ok(done())
 }
 
@@ -420,9 +426,10 @@ pub(crate) async fn rotate<S: Store + 'static, D: Directory + 'static>(
 ) -> Result<Json<ShownApplication>, ApiError> {
     manager.authorise(RolePermission::ManageApplications)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
+    let wanted: Rotation = body(shared, request).await?;
+    let manager = manager.now(shared, directory, RolePermission::ManageApplications).await?;
     let application = find(&manager.book, manager.organisation, id)?;
     manager.may_act_as(application)?;
-    let wanted: Rotation = body(shared, request).await?;
     let now = shared.now().second();
     let others_until = match wanted.overlap_hours.unwrap_or(24) {
         // Accepted up to and including the last second: that second is past.
@@ -460,9 +467,10 @@ pub(crate) async fn add_certificate<S: Store + 'static, D: Directory + 'static>(
 ) -> Result<Json<ShownApplication>, ApiError> {
     manager.authorise(RolePermission::ManageApplications)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
+    let wanted: NewCertificate = body(shared, request).await?;
+    let manager = manager.now(shared, directory, RolePermission::ManageApplications).await?;
     let application = find(&manager.book, manager.organisation, id)?;
     manager.may_act_as(application)?;
-    let wanted: NewCertificate = body(shared, request).await?;
     let certificate = read_certificate(wanted.certificate.as_bytes(), shared.now().second())
         .map_err(|error| invalid(super::sentence(&error)))?;
     manager.commit(shared, directory, Change::AddCertificate(application.id, certificate)).await?;
@@ -495,6 +503,7 @@ pub(crate) async fn remove_certificate<S: Store + 'static, D: Directory + 'stati
 ) -> Result<Response, ApiError> {
     manager.authorise(RolePermission::ManageApplications)?;
     let application = find(&manager.book, manager.organisation, id)?;
+    manager.may_act_as(application)?;
     let pairs = query::pairs(uri.query().unwrap_or_default().as_bytes());
     let wanted = pairs.filter(|(name, _)| name == "sha256").map(|(_, value)| value.to_lowercase()).next();
     let is_it = |certificate: &&Certificate| Some(ShownCertificate::of(certificate).sha256) == wanted;

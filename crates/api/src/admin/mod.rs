@@ -75,9 +75,25 @@ impl Manager {
         self.may_hand_on(&rights)
     }
 
-    /// Everything that an application may do for itself. What it may do for people they must have themselves.
+    /// Everything that an application may do for itself, and for the people who trust it: whoever can change where those are
+    /// sent back, or has its secret, has that.
     pub(crate) fn may_act_as(&self, application: &Application) -> Result<(), ApiError> {
-        self.may_hand_on_application(application.permissions.iter().copied())
+        let own = application.permissions.iter().copied();
+        self.may_hand_on_application(own.chain(application.sign_in.delegated.iter().copied()))
+    }
+
+    /// The same somebody as they are now: a body may have taken its time, and meanwhile they may have lost the right.
+    pub(crate) async fn now<D: Directory>(
+        self,
+        shared: &Shared,
+        directory: &D,
+        right: RolePermission,
+    ) -> Result<Manager, ApiError> {
+        let book = directory.book().await?;
+        let caller = self.caller.held_against(shared, Arc::clone(&book))?;
+        let manager = Manager { caller, book, ..self };
+        manager.authorise(right)?;
+        Ok(manager)
     }
 
     /// Who makes a change, for the audit log.

@@ -176,8 +176,9 @@ pub(crate) async fn add<S: Store + 'static, D: Directory + 'static>(
     request: Request,
 ) -> Result<Response, ApiError> {
     manager.authorise(RolePermission::ManageRoles)?;
-    let shared = state.shared();
+    let (shared, directory) = (state.shared(), &*state.open()?.directory);
     let wanted: NewRole = body(shared, request).await?;
+    let manager = manager.now(shared, directory, RolePermission::ManageRoles).await?;
     let permissions = permissions(&wanted.permissions)?;
     manager.may_hand_on(&permissions)?;
     let role = Role {
@@ -188,7 +189,7 @@ pub(crate) async fn add<S: Store + 'static, D: Directory + 'static>(
         members: BTreeSet::new(),
         created_at: shared.now().second(),
     };
-    manager.commit(shared, &*state.open()?.directory, Change::AddRole(role.clone())).await?;
+    manager.commit(shared, directory, Change::AddRole(role.clone())).await?;
     Ok((StatusCode::CREATED, Json(ShownRole::of(&role))).into_response())
 }
 
@@ -238,7 +239,8 @@ pub(crate) async fn change<S: Store + 'static, D: Directory + 'static>(
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
     let wanted: RoleChange = body(shared, request).await?;
     let permissions = wanted.permissions.as_deref().map(permissions).transpose()?;
-    find(&manager.book, manager.organisation, id)?;
+    let manager = manager.now(shared, directory, RolePermission::ManageRoles).await?;
+    manager.may_hand_on(&find(&manager.book, manager.organisation, id)?.permissions)?;
     manager.may_hand_on(permissions.as_ref().unwrap_or(&BTreeSet::new()))?;
     let change = Change::ChangeRole { role: RoleId(id), name: wanted.name, permissions };
     manager.commit(shared, directory, change).await?;
@@ -265,7 +267,7 @@ pub(crate) async fn remove<S: Store + 'static, D: Directory + 'static>(
     Id(id): Id,
 ) -> Result<Response, ApiError> {
     manager.authorise(RolePermission::ManageRoles)?;
-    find(&manager.book, manager.organisation, id)?;
+    manager.may_hand_on(&find(&manager.book, manager.organisation, id)?.permissions)?;
     manager.commit(state.shared(), &*state.open()?.directory, Change::RemoveRole(RoleId(id))).await?;
     Ok(done())
 }
@@ -295,6 +297,7 @@ pub(crate) async fn grant<S: Store + 'static, D: Directory + 'static>(
     manager.authorise(RolePermission::ManageRoles)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
     let wanted: NewMember = body(shared, request).await?;
+    let manager = manager.now(shared, directory, RolePermission::ManageRoles).await?;
     let role = find(&manager.book, manager.organisation, id)?;
     manager.may_hand_on(&role.permissions)?;
     let member = wanted.member(&manager.book, manager.organisation)?;
@@ -329,7 +332,7 @@ pub(crate) async fn revoke<S: Store + 'static, D: Directory + 'static>(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     manager.authorise(RolePermission::ManageRoles)?;
-    find(&manager.book, manager.organisation, id)?;
+    manager.may_hand_on(&find(&manager.book, manager.organisation, id)?.permissions)?;
     let member = NewMember::of_query(&uri).member(&manager.book, manager.organisation)?;
     let change = Change::RevokeRole(RoleId(id), member);
     manager.commit(state.shared(), &*state.open()?.directory, change).await?;

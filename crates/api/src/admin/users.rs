@@ -15,6 +15,7 @@ use crate::error::{ApiError, Envelope};
 use crate::openapi::ADMINISTRATION;
 use crate::secret::new_secret;
 use crate::state::{Shared, State};
+use crate::throttle::Origin;
 
 /// An account.
 #[derive(Serialize, ToSchema)]
@@ -81,8 +82,8 @@ async fn hashed(
     });
     let password = made.clone().or(wanted).unwrap_or_default();
     let hash =
-        shared.hashing.hash(&password, shared.random()).await.map_err(|_| ApiError::Unavailable {
-            cause: "too many passwords are hashed at once".to_owned(),
+        shared.hashing.hash(&password, shared.random(), Origin::of(None)).await.map_err(|_| {
+            ApiError::Unavailable { cause: "too many passwords are hashed at once".to_owned() }
         })?;
     let hash = hash.map_err(|error| ApiError::InvalidRequestBody { message: super::sentence(&error) })?;
     Ok((hash, made))
@@ -127,9 +128,10 @@ pub(crate) async fn add<S: Store + 'static, D: Directory + 'static>(
     request: Request,
 ) -> Result<Response, ApiError> {
     manager.authorise(RolePermission::ManageRoles)?;
-    let shared = state.shared();
+    let (shared, directory) = (state.shared(), &*state.open()?.directory);
     let wanted: NewUser = body(shared, request).await?;
     let (password, made) = hashed(shared, wanted.password).await?;
+    let manager = manager.now(shared, directory, RolePermission::ManageRoles).await?;
     let now = shared.now().second();
     let user = User {
         id: UserId(shared.random_uuid()),
@@ -139,7 +141,7 @@ pub(crate) async fn add<S: Store + 'static, D: Directory + 'static>(
         password_set_at: now,
         created_at: now,
     };
-    manager.commit(shared, &*state.open()?.directory, Change::AddUser(user.clone())).await?;
+    manager.commit(shared, directory, Change::AddUser(user.clone())).await?;
     let shown = ShownUser { password: made, ..ShownUser::of(&manager.book, &user) };
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
@@ -183,8 +185,9 @@ pub(crate) async fn remove<S: Store + 'static, D: Directory + 'static>(
     Id(id): Id,
 ) -> Result<Response, ApiError> {
     manager.authorise(RolePermission::ManageRoles)?;
-    let id = find(&manager, id)?.id;
-    manager.commit(state.shared(), &*state.open()?.directory, Change::RemoveUser(id)).await?;
+    let user = find(&manager, id)?;
+    manager.may_hand_on(&rights(&manager.book, user))?;
+    manager.commit(state.shared(), &*state.open()?.directory, Change::RemoveUser(user.id)).await?;
     Ok(done())
 }
 
@@ -211,15 +214,17 @@ pub(crate) async fn set_password<S: Store + 'static, D: Directory + 'static>(
     request: Request,
 ) -> Result<Response, ApiError> {
     manager.authorise(RolePermission::ManageRoles)?;
-    let shared = state.shared();
-    let user = find(&manager, id)?;
-    // Whoever knows somebody's password is them.
-    manager.may_hand_on(&rights(&manager.book, user))?;
+    let (shared, directory) = (state.shared(), &*state.open()?.directory);
     let wanted: NewPassword = body(shared, request).await?;
+    // Whoever knows somebody's password is them.
+    manager.may_hand_on(&rights(&manager.book, find(&manager, id)?))?;
     let (password, made) = hashed(shared, wanted.password).await?;
-    let at = shared.now().second();
+    let manager = manager.now(shared, directory, RolePermission::ManageRoles).await?;
+    let user = find(&manager, id)?;
+    manager.may_hand_on(&rights(&manager.book, user))?;
+    let at = shared.now().second().max(user.password_set_at.plus(1));
     let change = Change::SetPassword { user: user.id, password, at };
-    manager.commit(shared, &*state.open()?.directory, change).await?;
+    manager.commit(shared, directory, change).await?;
     let shown =
         ShownUser { password: made, password_set_at: at.to_string(), ..ShownUser::of(&manager.book, user) };
     Ok(Json(shown).into_response())

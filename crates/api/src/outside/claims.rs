@@ -79,7 +79,7 @@ fn entra(trusted: &Trusted, iss: &str, payload: &Payload) -> Result<Read, TokenR
         scopes: scopes.and_then(words).unwrap_or_default(),
         user: oid.or(sub).unwrap_or_default().into(),
         groups: groups(payload.get("groups")),
-        groups_overflowed: groups_overflowed(payload),
+        groups_overflowed: groups_overflowed(payload) || are_too_many(payload.get("groups")),
         issuers: trusted.member_issuers.clone(),
     });
     let roles = roles(payload.get("roles"))?;
@@ -99,7 +99,7 @@ fn oidc(trusted: &Trusted, oidc: &OidcIssuer, payload: &Payload) -> Result<Read,
         scopes,
         user: first(payload, &paths.user).and_then(Value::as_str).unwrap_or_default().into(),
         groups: groups(first(payload, &paths.groups)),
-        groups_overflowed: groups_overflowed(payload),
+        groups_overflowed: groups_overflowed(payload) || are_too_many(first(payload, &paths.groups)),
         issuers: trusted.member_issuers.clone(),
     });
     let roles = roles(first(payload, &paths.roles))?;
@@ -224,6 +224,11 @@ fn roles(value: Option<&Value>) -> Result<Vec<String>, TokenRefusal> {
 fn groups(value: Option<&Value>) -> Vec<String> {
     let listed = value.and_then(Value::as_array).into_iter().flatten();
     listed.filter_map(|group| group.as_str().map(str::to_owned)).take(GROUPS_MAX).collect()
+}
+
+/// Whether not all of the groups that are listed are taken.
+fn are_too_many(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_array).is_some_and(|list| list.len() > GROUPS_MAX)
 }
 
 /// Whether the user has more groups than the issuer writes into a token.
