@@ -254,10 +254,7 @@ impl Asking<'_> {
         let application = self.client.application;
         let approved = device_code::redeem(self.shared, directory, application, code).await?;
         let user = approved.signed_in.user(self.book, application).ok_or(OAuthError::BadDeviceCode)?;
-        let session = match approved.asked.offline {
-            true => Some(session::begin(self.shared, directory, &approved.signed_in).await?),
-            false => None,
-        };
+        let session = session::begin(self.shared, directory, &approved.signed_in, &approved.asked).await?;
         let beside = Beside { session, client_info: form.client_info.is_some(), ..Beside::default() };
         let allowed = approved.signed_in.allowed(&application.sign_in.delegated);
         self.for_user(directory, user, &approved.asked, &allowed, beside).await
@@ -279,14 +276,9 @@ impl Asking<'_> {
         let asked = Asked::for_user(self.shared, self.shape, resource, scope)?;
         let organisation = application.organisation;
         let user = signin::sign_in(self.shared, self.book, organisation, name, password, peer).await?;
-        let session = match asked.offline {
-            true => {
-                let consented = asked.granted(&application.sign_in.delegated)?;
-                let signed_in = SignedIn::new(user, application, &consented);
-                Some(session::begin(self.shared, directory, &signed_in).await?)
-            }
-            false => None,
-        };
+        let consented = asked.granted(&application.sign_in.delegated)?;
+        let signed_in = SignedIn::new(user, application, &consented);
+        let session = session::begin(self.shared, directory, &signed_in, &asked).await?;
         let beside = Beside { session, client_info: form.client_info.is_some(), ..Beside::default() };
         self.for_user(directory, user, &asked, &application.sign_in.delegated, beside).await
     }

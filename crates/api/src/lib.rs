@@ -1,12 +1,12 @@
 //! HTTP for seenby: any client written for Defender for Endpoint's Get IP statistics works against this router.
 //!
-//! Holds: the two lists that explain the service (`routes`, `layers`), bearer tokens, the built-in issuer with client
-//! secrets, outside issuers and their keys, exact call limits that outlive the process, the OData view, errors, metrics, and the loops that accept
-//! connections, with TLS or without.
+//! Holds: the two lists that explain the service (`routes`, `layers`), bearer tokens, the built-in issuer for applications and for
+//! people, outside issuers and their keys, administration, exact call limits that outlive the process, the OData view,
+//! errors, metrics, and the loops that accept connections, with TLS or without.
 //!
-//! Refuses to hold: files, the wall clock, randomness and the way to other servers (all four are given), how sightings are stored or counted
-//! (`Store`), and who keeps the book of organisations and applications (`Directory`). Only `view` and `presets` know
-//! names of the original service.
+//! Refuses to hold: files, the wall clock, randomness and the way to other servers (all four are given), how sightings are
+//! stored or counted (`Store`), and who keeps the book and the tickets (`Directory`). Only `view` and `presets` know names of
+//! the original service.
 
 mod admin;
 mod assertion;

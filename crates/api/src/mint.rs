@@ -9,10 +9,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use sighting::{Application, ApplicationId, OrganisationId, Permission, Second, User, Uuid};
+use sighting::{Application, ApplicationId, OrganisationId, Permission, Second, User};
 
 use crate::keys::Key;
-use crate::secret::sha256;
+use crate::secret::uuid_of;
 
 /// How long a token lives.
 pub(crate) const LIFETIME_S: u64 = 3_600;
@@ -178,8 +178,10 @@ impl Grant<'_> {
             Subject::Application(permissions) => (Some(names(permissions)), None),
             Subject::User(_, permissions) => (None, Some(names(permissions).join(" "))),
         };
-        let object =
-            || object_id(&[self.organisation.0.as_bytes(), self.application.0.as_bytes()]).to_string();
+        let object = || {
+            uuid_of(&[self.organisation.0.as_bytes().as_slice(), self.application.0.as_bytes()].concat())
+                .to_string()
+        };
         Claims {
             aud: self.resource,
             iss: issuer(self.shape, &self.issuer_url, &tid.to_string()),
@@ -272,16 +274,7 @@ pub(crate) fn issuer(shape: Shape, issuer_url: &str, tenant: &str) -> String {
 
 /// Who a person is to one application: two applications cannot tell by it that they have the same person.
 fn subject(user: &User, application: ApplicationId) -> String {
-    object_id(&[user.id.0.as_bytes(), application.0.as_bytes()]).to_string()
-}
-
-/// An id made of others: always the same for the same (a version 8 UUID).
-fn object_id(parts: &[&[u8]]) -> Uuid {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&sha256(&parts.concat())[..16]);
-    bytes[6] = (bytes[6] & 0x0f) | 0x80;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    Uuid::from_bytes(bytes)
+    uuid_of(&[user.id.0.as_bytes().as_slice(), application.0.as_bytes()].concat()).to_string()
 }
 
 fn signed(claims: &impl Serialize, key: &Key) -> Option<String> {

@@ -7,7 +7,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use sighting::PrivateKey;
+use sighting::{PrivateKey, hex};
 
 use crate::keys::KeyError;
 
@@ -42,7 +42,7 @@ impl SealingKey {
 
     /// The text that [`SealingKey::parse`] reads, to be written into a file once.
     pub fn to_hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
 
     fn cipher(&self) -> Option<LessSafeKey> {

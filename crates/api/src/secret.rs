@@ -41,7 +41,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// The id of a name that has no other: always the same one (a version 8 UUID).
+/// The id of whatever has no other, made of what names it: always the same one (a version 8 UUID).
 pub(crate) fn uuid_of(name: &[u8]) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&sha256(name)[..16]);

@@ -140,9 +140,9 @@ pub(crate) async fn redeem_code<D: Directory>(
     let (left, result) = match content::<Code>(&taken) {
         Some(Code::Waiting(waiting)) => {
             let checked = check(&waiting);
-            let session = match waiting.asked.offline && checked.is_ok() {
-                true => Some(begin(shared, directory, &waiting.signed_in).await?),
-                false => None,
+            let session = match &checked {
+                Ok(()) => begin(shared, directory, &waiting.signed_in, &waiting.asked).await?,
+                Err(_) => None,
             };
             (Code::Redeemed(session.clone()), checked.map(|()| (waiting, session)))
         }
@@ -181,17 +181,21 @@ impl Session {
     }
 }
 
-/// Begins a session; its id is not for clients.
+/// Begins a session, if one is asked for; its id is not for clients.
 pub(crate) async fn begin<D: Directory>(
     shared: &Shared,
     directory: &D,
     signed_in: &SignedIn,
-) -> Result<String, OAuthError> {
+    asked: &Asked,
+) -> Result<Option<String>, OAuthError> {
+    if !asked.offline {
+        return Ok(None);
+    }
     let (session, now) = (new_token(shared), shared.now().second());
     let begun = Session { signed_in: signed_in.clone(), since: now.unix(), exchanges: 0 };
     let ticket = ticket(&begun, now.plus(SESSION_S))?;
     directory.add_ticket(key(TicketKind::Session, &session), ticket, now).await.map_err(unavailable)?;
-    Ok(session)
+    Ok(Some(session))
 }
 
 async fn end<D: Directory>(directory: &D, session: &str, now: Second) -> Result<(), OAuthError> {

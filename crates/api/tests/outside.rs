@@ -92,7 +92,7 @@ async fn good_tokens_are_believed_at_once_and_their_keys_fetched_once() {
 async fn defenders_audiences_are_a_choice() {
     let net = network();
     let mut accepting = entra();
-    let IssuerKind::Entra(kind) = &mut accepting.kind else { unreachable!() };
+    let IssuerKind::Entra(kind) = &mut accepting.kind else { panic!("an Entra issuer") };
     kind.accept_defender_tokens = true;
     let with_own = OutsideIssuer { audiences: vec!["api://seenby/".into()], ..entra() };
     let guid = "fc780465-2017-40d4-a0c5-307022471b92";

@@ -9,8 +9,10 @@
 mod address;
 mod application;
 mod batch;
+mod change;
 mod directory;
 mod grants;
+mod hex;
 mod identity;
 pub mod model;
 mod organisation;
@@ -26,10 +28,10 @@ pub use application::{
     Application, ApplicationId, CallLimit, CallLimits, Certificate, Permission, RedirectUri, Secret, SignIn,
 };
 pub use batch::{Batch, BatchSighting, Carrier, Offset, SourceName};
-pub use directory::{
-    Actor, AuditEntry, Book, Change, ChangeError, Directory, DirectoryError, PrivateKey, SigningKey,
-};
+pub use change::{Change, ChangeError};
+pub use directory::{Actor, AuditEntry, Book, Directory, DirectoryError, PrivateKey, SigningKey};
 pub use grants::{Extent, GrantPage, Granted};
+pub use hex::hex;
 pub use identity::{Identity, IdentityKind, Mention, NAME_BYTES_MAX, escape};
 pub use organisation::{Organisation, OrganisationId, RETENTION_DEFAULT, Retention};
 pub use question::{Answer, FirstSeen, Question, Stats};

@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sighting::{
     Application, ApplicationId, Book, CallLimit, CallLimits, Certificate, Change, Directory, OrganisationId,
-    Permission, RedirectUri, RolePermission, SECONDS_PER_HOUR, Secret, SignIn, Store, Uuid,
+    Permission, RedirectUri, RolePermission, SECONDS_PER_HOUR, Secret, SignIn, Store, Uuid, hex,
 };
 use utoipa::ToSchema;
 
-use super::{Everything, Id, List, Manager, body, done};
+use super::{Everything, Id, List, Manager, done};
 use crate::assertion::read_certificate;
 use crate::error::{ApiError, Envelope, shown};
 use crate::openapi::ADMINISTRATION;
@@ -109,7 +109,6 @@ impl ShownApplication {
 
 impl ShownCertificate {
     fn of(certificate: &Certificate) -> ShownCertificate {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         ShownCertificate {
             sha256: hex(&certificate.sha256),
             sha1: hex(&certificate.sha1),
@@ -263,10 +262,9 @@ pub(crate) async fn add<S: Store + 'static, D: Directory + 'static>(
     manager: Manager,
     request: Request,
 ) -> Result<Response, ApiError> {
-    manager.authorise(RolePermission::ManageApplications)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
-    let wanted: NewApplication = body(shared, request).await?;
-    let manager = manager.now(shared, directory, RolePermission::ManageApplications).await?;
+    let (wanted, manager): (NewApplication, _) =
+        manager.wants(shared, directory, RolePermission::ManageApplications, request).await?;
     let permissions = permissions(&wanted.permissions)?;
     let delegated = self::permissions(&wanted.delegated)?;
     manager.may_hand_on_application(permissions.iter().chain(&delegated).copied())?;
@@ -337,10 +335,9 @@ pub(crate) async fn change<S: Store + 'static, D: Directory + 'static>(
     Id(id): Id,
     request: Request,
 ) -> Result<Json<ShownApplication>, ApiError> {
-    manager.authorise(RolePermission::ManageApplications)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
-    let wanted: ApplicationChange = body(shared, request).await?;
-    let manager = manager.now(shared, directory, RolePermission::ManageApplications).await?;
+    let (wanted, manager): (ApplicationChange, _) =
+        manager.wants(shared, directory, RolePermission::ManageApplications, request).await?;
     let application = find(&manager.book, manager.organisation, id)?;
     manager.may_act_as(application)?;
     let permissions = wanted.permissions.as_deref().map(permissions).transpose()?;
@@ -424,10 +421,9 @@ pub(crate) async fn rotate<S: Store + 'static, D: Directory + 'static>(
     Id(id): Id,
     request: Request,
 ) -> Result<Json<ShownApplication>, ApiError> {
-    manager.authorise(RolePermission::ManageApplications)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
-    let wanted: Rotation = body(shared, request).await?;
-    let manager = manager.now(shared, directory, RolePermission::ManageApplications).await?;
+    let (wanted, manager): (Rotation, _) =
+        manager.wants(shared, directory, RolePermission::ManageApplications, request).await?;
     let application = find(&manager.book, manager.organisation, id)?;
     manager.may_act_as(application)?;
     let now = shared.now().second();
@@ -465,10 +461,9 @@ pub(crate) async fn add_certificate<S: Store + 'static, D: Directory + 'static>(
     Id(id): Id,
     request: Request,
 ) -> Result<Json<ShownApplication>, ApiError> {
-    manager.authorise(RolePermission::ManageApplications)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
-    let wanted: NewCertificate = body(shared, request).await?;
-    let manager = manager.now(shared, directory, RolePermission::ManageApplications).await?;
+    let (wanted, manager): (NewCertificate, _) =
+        manager.wants(shared, directory, RolePermission::ManageApplications, request).await?;
     let application = find(&manager.book, manager.organisation, id)?;
     manager.may_act_as(application)?;
     let certificate = read_certificate(wanted.certificate.as_bytes(), shared.now().second())

@@ -82,7 +82,21 @@ impl Manager {
         self.may_hand_on_application(own.chain(application.sign_in.delegated.iter().copied()))
     }
 
-    /// The same somebody as they are now: a body may have taken its time, and meanwhile they may have lost the right.
+    /// What somebody with a right wants, as the body says, and who they are by then: it may have taken its time, and meanwhile
+    /// they may have lost the right.
+    pub(crate) async fn wants<T: DeserializeOwned, D: Directory>(
+        self,
+        shared: &Shared,
+        directory: &D,
+        right: RolePermission,
+        request: Request,
+    ) -> Result<(T, Manager), ApiError> {
+        self.authorise(right)?;
+        let wanted = body(shared, request).await?;
+        Ok((wanted, self.now(shared, directory, right).await?))
+    }
+
+    /// The same somebody as they are now.
     pub(crate) async fn now<D: Directory>(
         self,
         shared: &Shared,
@@ -139,7 +153,7 @@ fn sentence(error: &impl ToString) -> String {
 }
 
 /// The body of a request as JSON; a field that is not known is told, because it was meant to do something.
-pub(crate) async fn body<T: DeserializeOwned>(shared: &Shared, request: Request) -> Result<T, ApiError> {
+async fn body<T: DeserializeOwned>(shared: &Shared, request: Request) -> Result<T, ApiError> {
     let invalid = |message: String| ApiError::InvalidRequestBody { message };
     let reading = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
     let read = tokio::time::timeout(shared.settings.form_timeout, reading).await;

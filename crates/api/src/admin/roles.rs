@@ -13,7 +13,7 @@ use sighting::{
 };
 use utoipa::ToSchema;
 
-use super::{Everything, Id, List, Manager, body, done};
+use super::{Everything, Id, List, Manager, done};
 use crate::error::{ApiError, Envelope};
 use crate::openapi::ADMINISTRATION;
 use crate::query;
@@ -175,10 +175,9 @@ pub(crate) async fn add<S: Store + 'static, D: Directory + 'static>(
     manager: Manager,
     request: Request,
 ) -> Result<Response, ApiError> {
-    manager.authorise(RolePermission::ManageRoles)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
-    let wanted: NewRole = body(shared, request).await?;
-    let manager = manager.now(shared, directory, RolePermission::ManageRoles).await?;
+    let (wanted, manager): (NewRole, _) =
+        manager.wants(shared, directory, RolePermission::ManageRoles, request).await?;
     let permissions = permissions(&wanted.permissions)?;
     manager.may_hand_on(&permissions)?;
     let role = Role {
@@ -235,11 +234,10 @@ pub(crate) async fn change<S: Store + 'static, D: Directory + 'static>(
     Id(id): Id,
     request: Request,
 ) -> Result<Json<ShownRole>, ApiError> {
-    manager.authorise(RolePermission::ManageRoles)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
-    let wanted: RoleChange = body(shared, request).await?;
+    let (wanted, manager): (RoleChange, _) =
+        manager.wants(shared, directory, RolePermission::ManageRoles, request).await?;
     let permissions = wanted.permissions.as_deref().map(permissions).transpose()?;
-    let manager = manager.now(shared, directory, RolePermission::ManageRoles).await?;
     manager.may_hand_on(&find(&manager.book, manager.organisation, id)?.permissions)?;
     manager.may_hand_on(permissions.as_ref().unwrap_or(&BTreeSet::new()))?;
     let change = Change::ChangeRole { role: RoleId(id), name: wanted.name, permissions };
@@ -294,10 +292,9 @@ pub(crate) async fn grant<S: Store + 'static, D: Directory + 'static>(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, ApiError> {
-    manager.authorise(RolePermission::ManageRoles)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
-    let wanted: NewMember = body(shared, request).await?;
-    let manager = manager.now(shared, directory, RolePermission::ManageRoles).await?;
+    let (wanted, manager): (NewMember, _) =
+        manager.wants(shared, directory, RolePermission::ManageRoles, request).await?;
     let role = find(&manager.book, manager.organisation, id)?;
     manager.may_hand_on(&role.permissions)?;
     let member = wanted.member(&manager.book, manager.organisation)?;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sighting::{Book, Change, Directory, Issuer, RolePermission, Store, User, UserId, Uuid};
 use utoipa::ToSchema;
 
-use super::{Everything, Id, List, Manager, body, done};
+use super::{Everything, Id, List, Manager, done};
 use crate::error::{ApiError, Envelope};
 use crate::openapi::ADMINISTRATION;
 use crate::secret::new_secret;
@@ -127,9 +127,9 @@ pub(crate) async fn add<S: Store + 'static, D: Directory + 'static>(
     manager: Manager,
     request: Request,
 ) -> Result<Response, ApiError> {
-    manager.authorise(RolePermission::ManageRoles)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
-    let wanted: NewUser = body(shared, request).await?;
+    let (wanted, manager): (NewUser, _) =
+        manager.wants(shared, directory, RolePermission::ManageRoles, request).await?;
     let (password, made) = hashed(shared, wanted.password).await?;
     let manager = manager.now(shared, directory, RolePermission::ManageRoles).await?;
     let now = shared.now().second();
@@ -213,9 +213,9 @@ pub(crate) async fn set_password<S: Store + 'static, D: Directory + 'static>(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, ApiError> {
-    manager.authorise(RolePermission::ManageRoles)?;
     let (shared, directory) = (state.shared(), &*state.open()?.directory);
-    let wanted: NewPassword = body(shared, request).await?;
+    let (wanted, manager): (NewPassword, _) =
+        manager.wants(shared, directory, RolePermission::ManageRoles, request).await?;
     // Whoever knows somebody's password is them.
     manager.may_hand_on(&rights(&manager.book, find(&manager, id)?))?;
     let (password, made) = hashed(shared, wanted.password).await?;

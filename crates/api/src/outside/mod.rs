@@ -123,12 +123,11 @@ impl Trusted {
     }
 
     fn accepts(&self, shared: &Shared, audience: &str) -> bool {
-        let bare = |audience: &str| audience.strip_suffix('/').unwrap_or(audience).to_owned();
         let of_defender = matches!(&self.settings.kind, IssuerKind::Entra(entra) if entra.accept_defender_tokens)
             && presets::is_original_audience(audience);
         let of_settings = match self.settings.audiences.as_slice() {
-            [] => shared.is_own_url(&bare(audience)),
-            listed => listed.iter().any(|own| bare(own) == bare(audience)),
+            [] => shared.is_own_url(unslashed(audience)),
+            listed => listed.iter().any(|own| unslashed(own) == unslashed(audience)),
         };
         of_settings || of_defender
     }

@@ -9,7 +9,7 @@ use sighting::{
     Actor, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Certificate, Change,
     ChangeError, DirectoryError, Issuer, Member, MemberId, MemberKind, Organisation, OrganisationId,
     PasswordHash, Permission, PrivateKey, RedirectUri, Retention, Role, RoleId, RolePermission, Second,
-    Secret, SignIn, SigningKey, User, UserId, Uuid,
+    Secret, SignIn, SigningKey, User, UserId, Uuid, hex,
 };
 
 use super::unavailable;
@@ -162,9 +162,9 @@ struct CertificateRow {
 impl CertificateRow {
     fn of(certificate: &Certificate) -> CertificateRow {
         CertificateRow {
-            sha256: to_hex(&certificate.sha256),
-            sha1: to_hex(&certificate.sha1),
-            public_key: to_hex(&certificate.public_key),
+            sha256: hex(&certificate.sha256),
+            sha1: hex(&certificate.sha1),
+            public_key: hex(&certificate.public_key),
             not_before: certificate.not_before.unix(),
             not_after: certificate.not_after.unix(),
             created_at: certificate.created_at.unix(),
@@ -224,7 +224,7 @@ struct SecretRow {
 impl ApplicationRow {
     fn of(application: &Application) -> ApplicationRow {
         let secret = |secret: &Secret| SecretRow {
-            sha256: to_hex(&secret.sha256),
+            sha256: hex(&secret.sha256),
             created_at: secret.created_at.unix(),
             expires_at: secret.expires_at.map(Second::unix),
         };
@@ -389,8 +389,8 @@ pub(super) struct SigningKeyRow {
 impl SigningKeyRow {
     fn of(key: &SigningKey) -> SigningKeyRow {
         let (pkcs8, sealed) = match &key.private {
-            PrivateKey::Plain(bytes) => (Some(to_hex(bytes)), None),
-            PrivateKey::Sealed(bytes) => (None, Some(to_hex(bytes))),
+            PrivateKey::Plain(bytes) => (Some(hex(bytes)), None),
+            PrivateKey::Sealed(bytes) => (None, Some(hex(bytes))),
         };
         SigningKeyRow { kid: key.kid.clone(), pkcs8, sealed, created_at: key.created_at.unix() }
     }
@@ -424,10 +424,6 @@ impl AuditRow {
 
 fn guid(text: &str) -> Result<Uuid, DirectoryError> {
     Uuid::try_parse(text).map_err(unavailable)
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn from_hex(text: &str) -> Result<Vec<u8>, DirectoryError> {

@@ -11,11 +11,11 @@ use serde::Serialize;
 use serde_json::json;
 use sighting::{
     Application, ApplicationId, Book, CallLimit, Certificate, Change, Organisation, Permission, RedirectUri,
-    Second, Secret, SignIn, escape,
+    Second, Secret, SignIn, escape, hex,
 };
 
 use super::app_certificate::{self, CertificateCommand};
-use super::app_shown::{hex, list, show_one, shown_limits, told};
+use super::app_shown::{list, show_one, shown_limits, told};
 use super::{Context, confirm};
 use crate::clock;
 use crate::exit::{Exit, Failure, Outcome};

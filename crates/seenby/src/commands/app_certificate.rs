@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
-use sighting::{Application, Certificate, Change, Organisation, Second, escape};
+use sighting::{Application, Certificate, Change, Organisation, Second, escape, hex};
 
 use super::app::find;
-use super::app_shown::{ShownCertificate, hex};
+use super::app_shown::ShownCertificate;
 use super::{Context, confirm};
 use crate::clock;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};

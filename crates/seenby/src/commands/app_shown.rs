@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 use sighting::{
-    Application, CallLimit, Certificate, Organisation, Permission, RedirectUri, Secret, SignIn, escape,
+    Application, CallLimit, Certificate, Organisation, Permission, RedirectUri, Secret, SignIn, escape, hex,
 };
 
 use super::Context;
@@ -100,11 +100,6 @@ impl ShownCertificate {
             created_at: certificate.created_at.to_string(),
         }
     }
-}
-
-/// Bytes in hexadecimal digits, as thumbprints are written.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn names<'a>(permissions: impl IntoIterator<Item = &'a Permission>) -> Vec<&'static str> {

@@ -11,6 +11,7 @@ mod client;
 mod server;
 mod socket;
 mod wire;
+mod wire_book;
 mod wire_sign_in;
 
 pub(crate) use client::{ConnectError, Remote};

@@ -12,7 +12,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::wire::{Reply, Request, WireBook, WireError, WireFailure, source_name};
+use super::wire::{Reply, Request, WireError, WireFailure, source_name};
+use super::wire_book::WireBook;
 use super::{
     FRAME_BYTES_MAX, OPERATION_APPEND, OPERATION_HELLO, OPERATION_REQUEST, PROTOCOL_VERSION, socket,
 };

@@ -1,0 +1,273 @@
+//! One change of the book at a time: what can be changed, why a change makes no sense, and the sentence that the audit log has
+//! of it. Refuses to hold: what a change does to the book (`directory`), and secrets.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::{
+    Application, ApplicationId, CallLimit, Certificate, Member, Organisation, OrganisationId, PasswordHash,
+    Permission, PrivateKey, RedirectUri, Retention, Role, RoleId, RolePermission, Second, Secret, SignIn,
+    SigningKey, User, UserId, hex, role,
+};
+
+/// One change of the book.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A new organisation.
+    AddOrganisation(Organisation),
+    /// Another name for it.
+    RenameOrganisation(OrganisationId, String),
+    /// Another retention.
+    SetRetention(OrganisationId, Retention),
+    /// The organisation, its applications, its people and its roles go.
+    RemoveOrganisation(OrganisationId),
+    /// A new application.
+    AddApplication(Application),
+    /// A new secret; the others end at the given second at the latest.
+    RotateSecret {
+        /// Whose secret.
+        application: ApplicationId,
+        /// The new one.
+        secret: Secret,
+        /// When the others end.
+        others_until: Second,
+    },
+    /// Other call limits; `None` leaves one as it is.
+    SetLimits {
+        /// Whose limits.
+        application: ApplicationId,
+        /// In any 60 seconds.
+        per_minute: Option<CallLimit>,
+        /// In any 3,600 seconds.
+        per_hour: Option<CallLimit>,
+    },
+    /// Other permissions, or another way for people to sign in; `None` leaves one as it is.
+    ChangeApplication {
+        /// Which application.
+        application: ApplicationId,
+        /// All that it may do for itself.
+        permissions: Option<BTreeSet<Permission>>,
+        /// What people may do through it, and how.
+        sign_in: Option<SignIn>,
+    },
+    /// Another certificate that its assertions may be signed with.
+    AddCertificate(ApplicationId, Certificate),
+    /// Assertions signed with it are refused; named by the certificate's SHA-256.
+    RemoveCertificate(ApplicationId, [u8; 32]),
+    /// The application goes.
+    RemoveApplication(ApplicationId),
+    /// Somebody who signs in here.
+    AddUser(User),
+    /// Another password; what was given on the old one ends.
+    SetPassword {
+        /// Whose.
+        user: UserId,
+        /// The new one.
+        password: PasswordHash,
+        /// When it was set.
+        at: Second,
+    },
+    /// They sign in no longer, and have no role any more.
+    RemoveUser(UserId),
+    /// A new role.
+    AddRole(Role),
+    /// Another name or other permissions; `None` leaves them as they are.
+    ChangeRole {
+        /// Which role.
+        role: RoleId,
+        /// Its name.
+        name: Option<String>,
+        /// All that its members may do.
+        permissions: Option<BTreeSet<RolePermission>>,
+    },
+    /// The role goes.
+    RemoveRole(RoleId),
+    /// Somebody gets a role.
+    GrantRole(RoleId, Member),
+    /// Somebody has a role no longer.
+    RevokeRole(RoleId, Member),
+    /// Somebody has no role of the organisation any more.
+    RemoveMember(OrganisationId, Member),
+    /// A new signing key.
+    AddSigningKey(SigningKey),
+    /// The same key, kept in another form.
+    KeepSigningKey(String, PrivateKey),
+    /// A signing key goes: tokens that it signed are refused.
+    RemoveSigningKey(String),
+}
+
+/// Why a change makes no sense.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The name is taken.
+    #[error("the name '{0}' is taken")]
+    NameTaken(String),
+    /// The id is taken.
+    #[error("the id {0} is taken")]
+    IdTaken(Uuid),
+    /// There is no such organisation.
+    #[error("there is no organisation {0}")]
+    NoOrganisation(OrganisationId),
+    /// There is no such application.
+    #[error("there is no application {0}")]
+    NoApplication(ApplicationId),
+    /// There is no such certificate.
+    #[error("the application has no such certificate")]
+    NoCertificate,
+    /// There is no such user.
+    #[error("there is no user {0}")]
+    NoUser(UserId),
+    /// There is no such role.
+    #[error("there is no role {0}")]
+    NoRole(RoleId),
+    /// There is no such signing key.
+    #[error("there is no signing key '{0}'")]
+    NoSigningKey(String),
+    /// Without it nothing could be signed.
+    #[error("'{0}' is the key that signs now; make a new one first")]
+    SigningKeyInUse(String),
+    /// A program that can keep no secret gets none.
+    #[error("the application is public: it can keep no secret and gets none")]
+    PublicHasNoSecret,
+    /// Where people would be sent back is no place for them.
+    #[error(
+        "'{0}' is no place to send people back to: write an https URL without fragment, http on localhost, or a scheme of the \
+         program's own"
+    )]
+    BadRedirectUri(String),
+    /// Somebody has not the role that is taken away, or none at all.
+    #[error("{0} does not have it")]
+    NoMember(Member),
+    /// An issuer is neither this server nor a URL.
+    #[error("'{0}' is no issuer: write built-in, or the URL that its tokens have in iss")]
+    BadIssuer(String),
+    /// An id of a user or a group is none.
+    #[error(
+        "'{0}' is no id of a user or a group: write the oid (or sub) of its tokens, never a name or an e-mail address"
+    )]
+    BadMember(String),
+    /// A name is empty, too long or holds control characters.
+    #[error("a name has 1 to 255 bytes and no control characters")]
+    BadName,
+    /// A name reads as a GUID, so that it could be mistaken for the id of something else.
+    #[error("the name '{0}' looks like a GUID, which is what ids look like; take another name")]
+    NameLikeId(String),
+}
+
+/// A sentence for the audit log: what changed, without secrets.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::AddOrganisation(organisation) => write!(
+                f,
+                "added organisation {} '{}', retention {}",
+                organisation.id, organisation.name, organisation.retention
+            ),
+            Change::RenameOrganisation(id, name) => write!(f, "renamed organisation {id} to '{name}'"),
+            Change::SetRetention(id, retention) => {
+                write!(f, "set the retention of organisation {id} to {retention}")
+            }
+            Change::RemoveOrganisation(id) => write!(f, "removed organisation {id}"),
+            Change::AddApplication(application) => {
+                write!(
+                    f,
+                    "added application {} '{}' of organisation {} with {}",
+                    application.id,
+                    application.name,
+                    application.organisation,
+                    named(&application.permissions)
+                )?;
+                if application.sign_in != SignIn::default() {
+                    write!(f, ", for people {}", told(&application.sign_in))?;
+                }
+                Ok(())
+            }
+            Change::RotateSecret { application, others_until, .. } => {
+                write!(f, "rotated the secret of application {application}, the old one ends {others_until}")
+            }
+            Change::SetLimits { application, per_minute, per_hour } => {
+                let of = |span: &str, limit: &Option<CallLimit>| {
+                    limit.as_ref().map(|limit| format!("{limit} per {span}"))
+                };
+                let set: Vec<String> =
+                    [of("minute", per_minute), of("hour", per_hour)].into_iter().flatten().collect();
+                write!(f, "set the call limits of application {application} to {}", set.join(" and "))
+            }
+            Change::ChangeApplication { application, permissions, sign_in } => {
+                write!(f, "changed application {application}")?;
+                if let Some(permissions) = permissions {
+                    write!(f, ", its permissions to {}", named(permissions))?;
+                }
+                if let Some(sign_in) = sign_in {
+                    write!(f, ", for people to {}", told(sign_in))?;
+                }
+                Ok(())
+            }
+            Change::AddCertificate(id, certificate) => {
+                write!(f, "added certificate {} to application {id}", hex(&certificate.sha256))
+            }
+            Change::RemoveCertificate(id, sha256) => {
+                write!(f, "removed certificate {} from application {id}", hex(sha256))
+            }
+            Change::RemoveApplication(id) => write!(f, "removed application {id}"),
+            Change::AddUser(user) => {
+                write!(f, "added user {} '{}' of organisation {}", user.id, user.name, user.organisation)
+            }
+            Change::SetPassword { user, .. } => write!(f, "set the password of user {user}"),
+            Change::RemoveUser(id) => write!(f, "removed user {id}"),
+            Change::AddRole(new) => write!(
+                f,
+                "added role {} '{}' of organisation {} with {}",
+                new.id,
+                new.name,
+                new.organisation,
+                role::named(&new.permissions)
+            ),
+            Change::ChangeRole { role: id, name, permissions } => {
+                write!(f, "changed role {id}")?;
+                if let Some(name) = name {
+                    write!(f, ", its name to '{name}'")?;
+                }
+                if let Some(permissions) = permissions {
+                    write!(f, ", its permissions to {}", role::named(permissions))?;
+                }
+                Ok(())
+            }
+            Change::RemoveRole(id) => write!(f, "removed role {id}"),
+            Change::GrantRole(id, member) => write!(f, "granted role {id} to {member}"),
+            Change::RevokeRole(id, member) => write!(f, "revoked role {id} from {member}"),
+            Change::RemoveMember(id, member) => {
+                write!(f, "revoked all roles of organisation {id} from {member}")
+            }
+            Change::AddSigningKey(key) => write!(f, "added signing key {}", key.kid),
+            Change::KeepSigningKey(kid, PrivateKey::Plain(_)) => {
+                write!(f, "wrote signing key {kid} in the clear")
+            }
+            Change::KeepSigningKey(kid, PrivateKey::Sealed(_)) => write!(f, "encrypted signing key {kid}"),
+            Change::RemoveSigningKey(kid) => write!(f, "removed signing key {kid}"),
+        }
+    }
+}
+
+/// Names of permissions, separated by blanks, as a sentence has them.
+fn named<'a>(permissions: impl IntoIterator<Item = &'a Permission>) -> String {
+    let names: Vec<&str> = permissions.into_iter().map(|permission| permission.name()).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(" ") }
+}
+
+/// How people sign in, as a sentence has it.
+fn told(sign_in: &SignIn) -> String {
+    let mut ways: Vec<String> = sign_in.redirect_uris.iter().map(RedirectUri::to_string).collect();
+    for (is_on, way) in [
+        (sign_in.device_code, "device code"),
+        (sign_in.password, "password grant"),
+        (sign_in.public, "no secret"),
+    ] {
+        ways.extend(is_on.then(|| way.to_owned()));
+    }
+    let ways = if ways.is_empty() { "no way to sign in".to_owned() } else { ways.join(", ") };
+    format!("{} ({ways})", named(&sign_in.delegated))
+}
