@@ -15,13 +15,13 @@ use sighting::{
 
 use crate::called::AtEndpoint;
 use crate::endpoints::Endpoint;
-use crate::error::{ApiError, Forbidden, Lacking};
+use crate::error::{ApiError, ForAnother, Forbidden, Lacking};
 use crate::limits::Standing;
 use crate::mint::Credential;
 use crate::query;
 use crate::settings::Limits;
 use crate::state::{Shared, State};
-use crate::token::{Bound, Claims, Client, Delegated, Rests, TOKEN_BYTES_MAX, TokenRefusal};
+use crate::token::{Audience, Bound, Claims, Client, Delegated, Rests, TOKEN_BYTES_MAX, TokenRefusal};
 
 /// Who asks, as a checked token and the book say.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,12 +103,11 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
         let shared = state.shared();
         let claims = shared.checked.check(shared, &book, token).await?;
         let endpoint = parts.extensions.get::<AtEndpoint>().map(|at| &*at.0);
-        if !shared.is_taken_at(endpoint, &claims.audience) {
-            return Err(ApiError::Unauthorized(TokenRefusal::Audience));
-        }
         let organisation = organisation_of(shared, &book, &claims)?;
         let caller = Caller { claims, book, organisation };
         caller.check_what_it_rests_on(shared, endpoint)?;
+        // Last: what is wrong with the audience is told, so everything else must be good.
+        caller.check_audience(shared, endpoint)?;
         if let Some(noted) = parts.extensions.get::<Noted>() {
             let _ = noted.0.principal.set(caller.principal());
         }
@@ -151,8 +150,28 @@ impl Caller {
             Some(user) => self.lacking_scope(user, required)?.or_else(|| self.lacking_right(user, right)),
         };
         let Some(lacking) = lacking else { return Ok(()) };
-        let (audience, organisation) = (self.claims.audience.clone(), self.organisation);
+        let (audience, organisation) = (self.claims.audience.written().to_owned(), self.organisation);
         Err(ApiError::Forbidden(Box::new(Forbidden { lacking, audience, organisation })))
+    }
+
+    /// Whether the token is for a resource that is served where it was shown.
+    fn check_audience(&self, shared: &Shared, endpoint: Option<&Endpoint>) -> Result<(), ApiError> {
+        let is_taken = match &self.claims.audience {
+            Audience::Ours(audience) => shared.is_taken_at(endpoint, audience),
+            Audience::Another(_) => false,
+        };
+        if is_taken {
+            return Ok(());
+        }
+        let issuer = match self.claims.rests {
+            Rests::OnOurs { .. } => None,
+            Rests::OnOutside { issuer, .. } => Some(issuer),
+        };
+        Err(ApiError::ForAnother(Box::new(ForAnother {
+            required: shared.wanted_audience(endpoint, issuer),
+            audience: self.claims.audience.written().to_owned(),
+            organisation: self.organisation,
+        })))
     }
 
     /// Whether what made the token good is so still: at every request, so that a change counts at the next.
@@ -198,7 +217,8 @@ impl Caller {
     }
 
     fn lacking_scope(&self, user: &Delegated, required: Permission) -> Result<Option<Lacking>, ApiError> {
-        let of_audience = format!("{}/{}", self.claims.audience.trim_end_matches('/'), required.name());
+        let of_audience =
+            format!("{}/{}", self.claims.audience.written().trim_end_matches('/'), required.name());
         let named = user.scopes.iter().any(|scope| scope == required.name() || *scope == of_audience);
         let granted =
             self.application()?.map(|application| application.sign_in.delegated.contains(&required));

@@ -107,6 +107,13 @@ impl Endpoint {
         self.audiences.as_ref().is_none_or(|listed| listed.iter().any(|it| it == audience))
     }
 
+    /// The resource that its clients ask tokens for most likely, if it has a list: its own URL, else the first.
+    pub(crate) fn audience(&self) -> Option<&str> {
+        let listed = self.audiences()?;
+        let own = format!("https://{}", self.text);
+        listed.iter().find(|it| **it == own).or(listed.first()).map(String::as_str)
+    }
+
     /// What it adds to the resources of the server: those on its list, else its own URL, because clients ask for that.
     fn resources(&self) -> Vec<String> {
         self.audiences

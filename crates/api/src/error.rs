@@ -58,6 +58,8 @@ pub enum ApiError {
     },
     /// 401: there is no principal.
     Unauthorized(TokenRefusal),
+    /// 401: the token was checked, and is for another resource than what it was shown for.
+    ForAnother(Box<ForAnother>),
     /// 403: the caller may not do this.
     Forbidden(Box<Forbidden>),
     /// 404: the address is not in the kept data.
@@ -107,6 +109,17 @@ pub enum ApiError {
     NotReady,
     /// 503: the answer took too long.
     TimedOut,
+}
+
+/// What a token, which was checked, is for, and what it would have to be for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForAnother {
+    /// A resource whose tokens are taken.
+    pub required: String,
+    /// Which resource the token is for.
+    pub audience: String,
+    /// Which organisation it is for.
+    pub organisation: OrganisationId,
 }
 
 /// What a caller lacks, and what its token, which was checked, has.
@@ -162,7 +175,7 @@ impl ApiError {
             | ApiError::InvalidRequestBody { .. }
             | ApiError::BadRequest { .. } => StatusCode::BAD_REQUEST,
             ApiError::MisdirectedRequest { .. } => StatusCode::MISDIRECTED_REQUEST,
-            ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            ApiError::Unauthorized(_) | ApiError::ForAnother(_) => StatusCode::UNAUTHORIZED,
             ApiError::Forbidden(_) | ApiError::CannotHandOn { .. } => StatusCode::FORBIDDEN,
             ApiError::ResourceNotFound { .. } | ApiError::NoSuchThing => StatusCode::NOT_FOUND,
             ApiError::Conflict { .. } => StatusCode::CONFLICT,
@@ -182,7 +195,7 @@ impl ApiError {
             ApiError::InvalidInput { .. } => "InvalidInput",
             ApiError::BadRequest { .. } => "BadRequest",
             ApiError::MisdirectedRequest { .. } => "MisdirectedRequest",
-            ApiError::Unauthorized(_) => "Unauthorized",
+            ApiError::Unauthorized(_) | ApiError::ForAnother(_) => "Unauthorized",
             ApiError::InvalidRequestBody { .. } => "InvalidRequestBody",
             ApiError::Conflict { .. } => "Conflict",
             ApiError::Forbidden(_) | ApiError::CannotHandOn { .. } => "Forbidden",
@@ -209,6 +222,7 @@ impl ApiError {
             ApiError::BadRequest { problem } => (*problem).to_owned(),
             ApiError::MisdirectedRequest { host } => misdirected(host),
             ApiError::Unauthorized(refusal) => unauthorized(*refusal).to_owned(),
+            ApiError::ForAnother(another) => another.message(),
             ApiError::Forbidden(forbidden) => forbidden.message(),
             ApiError::InvalidRequestBody { message } | ApiError::Conflict { message } => message.clone(),
             ApiError::NoSuchThing => {
@@ -264,7 +278,7 @@ impl ApiError {
         if let Some(seconds) = self.retry_after_s() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if matches!(self, ApiError::Unauthorized(_)) {
+        if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -303,6 +317,18 @@ fn unauthorized(refusal: TokenRefusal) -> &'static str {
         _ => {
             "The access token is not valid here. Get a new one from this server's token endpoint or an issuer that it trusts, for a resource that it serves."
         }
+    }
+}
+
+impl ForAnother {
+    /// What was required and what the token has; nothing that whoever asked for it does not know.
+    fn message(&self) -> String {
+        let ForAnother { required, audience, organisation } = self;
+        let required = shown(required);
+        let audience = if audience.is_empty() { "none".to_owned() } else { shown(audience) };
+        format!(
+            "The access token is for another resource. API required audience: {required}, token audience: {audience}. Get a new token for {required}. The token is for organization {organisation}."
+        )
     }
 }
 

@@ -31,6 +31,7 @@ use crate::error::{ApiError, Failure, shown};
 use crate::ratelimit;
 use crate::routes::{CalledUri, PROBES, speaks_oauth};
 use crate::state::Shared;
+use crate::token::TokenRefusal;
 
 /// The response header that carries the request id; an error's `target` and the log line have the same.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -153,6 +154,7 @@ fn new_request_id(shared: &Shared) -> String {
 fn count_refusal(shared: &Shared, failure: &Failure) {
     match failure {
         Failure::Api(ApiError::Unauthorized(refusal)) => shared.metrics.token_refused(*refusal),
+        Failure::Api(ApiError::ForAnother(_)) => shared.metrics.token_refused(TokenRefusal::Audience),
         Failure::Api(ApiError::TooManyRequests(refused)) => shared.metrics.over_limit(refused.quota),
         _ => {}
     }

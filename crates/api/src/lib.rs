@@ -59,7 +59,7 @@ mod view;
 pub use assertion::{AssertionRefusal, CertificateError, read_certificate};
 pub use bearer::{Holder, Principal};
 pub use endpoints::{Endpoint, NoHost};
-pub use error::{ApiError, Forbidden, Lacking};
+pub use error::{ApiError, ForAnother, Forbidden, Lacking};
 pub use keys::{KeyError, check_signing_keys, new_signing_key};
 pub use layers::REQUEST_ID_HEADER;
 pub use limits::{Limiter, Quota, Refused, Room, Standing, Taken};

@@ -38,7 +38,7 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
     tags(
         (name = CONTRACT, description = "The question, and what belongs to it"),
         (name = ISSUER, description = "Tokens for applications, and for people through them"),
-        (name = ADMINISTRATION, description = "An organisation's roles, accounts and applications, for whoever has the right; served where only this machine's own programs come"),
+        (name = ADMINISTRATION, description = "An organisation's roles, accounts and applications, for whoever has the right; on the operator's listener alone, if that is a loopback address"),
         (name = OPERATION, description = "For whoever runs the server"),
     ),
     paths(

@@ -40,7 +40,7 @@ pub(crate) const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 /// What a listener shows of the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Face {
-    /// Every route, where only this machine comes.
+    /// Every route, for a program that has no listeners and looks after that itself.
     Whole,
     /// What callers need, and the probes, which say nothing of anybody.
     Callers,

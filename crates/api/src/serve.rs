@@ -26,7 +26,7 @@ use crate::tls::Tls;
 /// After a failed accept (no file descriptors left, mostly) the loop waits, so that it does not spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Connections that the operator's own listener serves at once.
-const METRICS_CONNECTIONS_MAX: usize = 64;
+const OPERATORS_CONNECTIONS_MAX: usize = 64;
 /// Connections over the bound that are being told so at once; yet more are only closed.
 const TURNED_AWAY_MAX: usize = 256;
 /// How long one of them may take to read it.
@@ -47,14 +47,13 @@ pub struct Listeners {
     pub main: TcpListener,
     /// With it the callers' listener speaks TLS and nothing else.
     pub tls: Option<Tls>,
-    /// Where the operator's machines come, in plain HTTP: `/metrics`, and the probes. Without it `/metrics` is on the
-    /// callers' listener, if only this machine reaches that.
-    pub metrics: Option<TcpListener>,
+    /// Where the operator's machines come, in plain HTTP: `/metrics` and the probes; on a loopback address administration too.
+    pub operators: Option<TcpListener>,
 }
 
 impl From<TcpListener> for Listeners {
     fn from(main: TcpListener) -> Listeners {
-        Listeners { main, tls: None, metrics: None }
+        Listeners { main, tls: None, operators: None }
     }
 }
 
@@ -66,11 +65,10 @@ pub async fn serve<S: Store + 'static, D: Directory + 'static>(
     state: State<S, D>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Listeners { main, tls, metrics } = listeners.into();
+    let Listeners { main, tls, operators } = listeners.into();
     let shared = Arc::clone(state.shared());
     let address = main.local_addr()?;
     shared.set_bound(Bound { address, tls: tls.clone() });
-    let has_metrics = metrics.is_none() && shared.settings.is_reached_from_here_alone(address);
     // What is still open when the sender of phases is dropped, at the end of this function, is cut.
     let (phase, phases) = watch::channel(Phase::Serving);
     // Every connection holds a sender of nothing: when all are gone, so are the connections.
@@ -93,15 +91,15 @@ pub async fn serve<S: Store + 'static, D: Directory + 'static>(
         },
     };
     let settings = &shared.settings;
-    let shown = if has_metrics { Face::Whole } else { Face::Callers };
-    let callers = entrance(main, address, tls, shown, settings.connections_max, settings.proxy_protocol);
-    let operators = match metrics {
+    let callers =
+        entrance(main, address, tls, Face::Callers, settings.connections_max, settings.proxy_protocol);
+    let operators = match operators {
         Some(listener) => {
             let address = listener.local_addr()?;
             // What manages something is asked with tokens, and this listener speaks in the clear.
             let is_here = address.ip().is_loopback();
             let shown = if is_here { Face::Administrator } else { Face::Operator };
-            Some(entrance(listener, address, None, shown, METRICS_CONNECTIONS_MAX, false))
+            Some(entrance(listener, address, None, shown, OPERATORS_CONNECTIONS_MAX, false))
         }
         None => None,
     };

@@ -1,7 +1,6 @@
 //! What an operator may choose about the HTTP side, as it is meant (the binary reads it as it is written). Refuses to
 //! hold: settings files, flags, and settings of one organisation (retention is in the book).
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use sighting::{CallLimit, CallLimits, FirstSeen, Network};
@@ -123,12 +122,6 @@ impl Settings {
     /// The presets and the operator's own endpoints; an own one takes the place of presets of the same name.
     pub fn every_endpoint(&self) -> Vec<Endpoint> {
         endpoints::all(&self.endpoints, self.preset_endpoints)
-    }
-
-    /// Whether a listener at an address is reached by this machine's own programs alone: a loopback address without a
-    /// proxy that brings others to it.
-    pub fn is_reached_from_here_alone(&self, address: SocketAddr) -> bool {
-        address.ip().is_loopback() && self.trusted_proxies.is_empty() && !self.proxy_protocol
     }
 }
 

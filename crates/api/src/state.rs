@@ -322,6 +322,16 @@ impl Shared {
             || self.is_own_url(audience)
     }
 
+    /// A resource that a token of an issuer (`None` is the built-in one) could be for, to be taken where it is shown.
+    pub(crate) fn wanted_audience(&self, endpoint: Option<&Endpoint>, issuer: Option<usize>) -> String {
+        let of_endpoint = || endpoint.and_then(Endpoint::audience).map(str::to_owned);
+        match issuer {
+            None => of_endpoint(),
+            Some(issuer) => self.issuers.audience(issuer).map(str::to_owned),
+        }
+        .unwrap_or_else(|| self.issuer_url())
+    }
+
     /// The hosts of our URLs. Until the server listens (tests, the command line) it is called by the URL that it has then.
     pub(crate) fn own_names(&self) -> &[OwnName] {
         if self.bound.get().is_some() && self.settings.public_url.is_none() {

@@ -97,7 +97,7 @@ impl TokenRefusal {
     }
 }
 
-/// What a believed token says. It still has to be held against the book.
+/// What a believed token says. It still has to be held against the book and against what it is shown for.
 #[derive(Debug)]
 pub(crate) struct Claims {
     /// What made it believed.
@@ -105,14 +105,32 @@ pub(crate) struct Claims {
     pub(crate) organisation: Bound,
     /// Which application sent it.
     pub(crate) client: Client,
-    /// Which of our resources it is for, as it writes it.
-    pub(crate) audience: String,
+    /// Which resource it is for.
+    pub(crate) audience: Audience,
     /// The application permissions by their names.
     pub(crate) roles: Vec<String>,
     /// For whom it speaks, where that is a user, whatever its roles say.
     pub(crate) delegated: Option<Delegated>,
     pub(crate) not_before: u64,
     pub(crate) expires: u64,
+}
+
+/// The resource that a token is for, as the token writes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Audience {
+    /// One that its issuer may grant for this server.
+    Ours(String),
+    /// Another. The token is good for nothing here, but what is wrong with it can be told to whoever has it.
+    Another(String),
+}
+
+impl Audience {
+    /// What the token says.
+    pub(crate) fn written(&self) -> &str {
+        match self {
+            Audience::Ours(written) | Audience::Another(written) => written,
+        }
+    }
 }
 
 /// The key that a token was checked with.
@@ -283,20 +301,18 @@ fn believed(shared: &Shared, written: WrittenClaims, kid: String) -> Result<Clai
     if !written.iss.strip_suffix(&suffix).is_some_and(|issuer| shared.is_issuer_url(issuer)) {
         return Err(TokenRefusal::Issuer);
     }
-    if !shared.is_resource(&written.aud) {
-        return Err(TokenRefusal::Audience);
-    }
     let credential = match &written.seenby_cred {
         Some(text) => Some(Credential::parse(text).ok_or(TokenRefusal::Malformed)?),
         None => None,
     };
     let user = written.oid.as_deref().and_then(|id| Uuid::try_parse(id).ok()).map(UserId);
+    let is_ours = shared.is_resource(&written.aud);
     Ok(Claims {
         rests: Rests::OnOurs { kid, credential, user, password_set_at: written.seenby_pwd },
         organisation: Bound::Id(OrganisationId(organisation)),
         client: Client { id: ApplicationId(id), written: id.to_string().into() },
         delegated: delegated(&written),
-        audience: written.aud,
+        audience: if is_ours { Audience::Ours(written.aud) } else { Audience::Another(written.aud) },
         roles: written.roles,
         not_before: written.nbf,
         expires: written.exp,
@@ -317,7 +333,7 @@ fn delegated(written: &WrittenClaims) -> Option<Delegated> {
     })
 }
 
-/// Tokens that passed every check before, by SHA-256; the key and the time are looked at again each time.
+/// Tokens that passed every check but that of the audience before, by SHA-256; the key and the time are looked at again each time.
 #[derive(Default)]
 pub(crate) struct CheckedTokens(
     // A std mutex: nothing is awaited while it is held.
@@ -400,7 +416,7 @@ mod tests {
             rests,
             organisation: Bound::Named(String::new()),
             client: Client { id: ApplicationId(Uuid::nil()), written: "a".into() },
-            audience: String::new(),
+            audience: Audience::Ours(String::new()),
             roles: Vec::new(),
             delegated: None,
             not_before: 0,

@@ -88,6 +88,7 @@ async fn regional_servers_take_each_others_tokens_and_say_their_own_name() {
         app.called("api-gov.securitycenter.microsoft.us", &token, &format!("/api/ips/{SEEN}/stats")).await;
     assert_eq!((reply.status.as_u16(), reply.code().as_str()), (401, "Unauthorized"));
     assert_eq!(reply.header("www-authenticate"), "Bearer");
+    insta::assert_snapshot!(reply.message(), @"The access token is for another resource. API required audience: https://api-gov.securitycenter.microsoft.us, token audience: https://api.securitycenter.microsoft.com. Get a new token for https://api-gov.securitycenter.microsoft.us. The token is for organization aaaa0000-0000-4000-8000-000000000001.");
     assert_eq!(reply.header("ratelimit"), "", "it does not count");
 }
 

@@ -113,7 +113,24 @@ async fn defenders_audiences_are_a_choice() {
         let app = app_of(vec![issuer.clone()], &net).await;
         let reply = asked(&app, &v1(&json!({"aud": audience}))).await;
         assert_eq!(reply.status, status, "{audience}");
+        if status == 401 {
+            let required = issuer.audiences.first().map_or(OWN, String::as_str);
+            assert_eq!(reply.message(), for_another(required, audience), "{audience}");
+        }
     }
+    // Of several all are told; and a caller with another fault hears of none.
+    let app = app_of(vec![entra()], &net).await;
+    let reply = asked(&app, &v1(&json!({"aud": ["https://graph.microsoft.com", "x\u{7}"]}))).await;
+    assert_eq!(reply.message(), for_another(OWN, "https://graph.microsoft.com, x\\u{7}"));
+    let reply = asked(&app, &v1(&json!({"aud": "x", "exp": 1}))).await;
+    assert!(reply.message().starts_with("The access token has expired."), "{}", reply.text());
+}
+
+/// What is told to whoever has a good token for another resource.
+fn for_another(required: &str, audience: &str) -> String {
+    format!(
+        "The access token is for another resource. API required audience: {required}, token audience: {audience}. Get a new token for {required}. The token is for organization {ACME}."
+    )
 }
 
 #[tokio::test]

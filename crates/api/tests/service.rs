@@ -10,7 +10,7 @@ use axum::http::{Request, StatusCode};
 use common::{ACME, HOST, NOW, POWERLESS, READER, SEEN, TestApp, book, forged, form, get, machine};
 use proptest::prelude::*;
 use seenby_api::{
-    ApiError, Forbidden, Lacking, Limits, Quota, Refused, Settings, State, TokenRefusal, router,
+    ApiError, ForAnother, Forbidden, Lacking, Limits, Quota, Refused, Settings, State, TokenRefusal, router,
 };
 use serde_json::json;
 use sighting::model::{ModelDirectory, ModelStore};
@@ -173,6 +173,7 @@ fn every_error_has_its_row() {
     let forbidden = |lacking| {
         ApiError::Forbidden(Box::new(Forbidden { lacking, audience: "a".into(), organisation: ACME }))
     };
+    let another = ForAnother { required: "r".into(), audience: "a".into(), organisation: ACME };
     let rows = [
         (ApiError::InvalidIpAddress { text: "x".into() }, 400, "InvalidIpAddress"),
         (
@@ -183,6 +184,7 @@ fn every_error_has_its_row() {
         (ApiError::BadRequest { problem: "A problem." }, 400, "BadRequest"),
         (ApiError::MisdirectedRequest { host: "h".into() }, 421, "MisdirectedRequest"),
         (ApiError::Unauthorized(TokenRefusal::Signature), 401, "Unauthorized"),
+        (ApiError::ForAnother(Box::new(another)), 401, "Unauthorized"),
         (forbidden(Lacking::Role { required, roles: vec![], granted: Some(false) }), 403, "Forbidden"),
         (forbidden(Lacking::Scope { required, scopes: vec![], granted: None }), 403, "Forbidden"),
         (

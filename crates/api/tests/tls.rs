@@ -100,7 +100,7 @@ impl Server {
         let address = main.local_addr().expect("an address");
         let app = TestApp::with(settings).await;
         let (stop, stopped) = oneshot::channel();
-        let listeners = Listeners { main, tls: Some(tls.clone()), metrics: None };
+        let listeners = Listeners { main, tls: Some(tls.clone()), operators: None };
         let served = tokio::spawn(serve(listeners, app.state.clone(), async { drop(stopped.await) }));
         Server { authority, app, tls, address, stop, served }
     }
@@ -482,7 +482,7 @@ async fn a_peer_that_does_not_read_is_cut() {
     let settings = Settings { write_timeout: Duration::from_millis(200), ..Settings::default() };
     let server = Server::start(settings).await;
     let mut stream = server.connect(H1).await.expect("a handshake");
-    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    let request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     let asking = async { while stream.write_all(&request).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(30), asking).await.expect("the server closes the connection");
     server.stop().await;

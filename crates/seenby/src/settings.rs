@@ -2,8 +2,9 @@
 //! defaults. Refuses to hold: what the command line says (it wins, command by command) and anything that an
 //! organisation owns (retention lives in the store).
 
-use std::net::SocketAddr;
+use std::net::{AddrParseError, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,6 +24,8 @@ const INGEST_THREADS_MAX: usize = 256;
 /// How old a signing key becomes unless told otherwise, and at most.
 const SIGNING_KEY_DAYS: u32 = 90;
 const SIGNING_KEY_DAYS_MAX: u32 = 3_650;
+/// How far the operator's port lies above the callers'.
+const OPERATOR_PORT_ABOVE: u16 = 1_000;
 
 /// The settings file as written. Every key is optional; one that is not listed here is refused.
 #[derive(Deserialize, Default, Debug)]
@@ -60,10 +63,9 @@ struct ServeConfig {
     /// `--listen`, where whoever types it sees it.
     #[serde(deserialize_with = "listen")]
     listen: SocketAddr,
-    /// Address and port of a listener for the operator's machines, with `/metrics` and the probes in plain HTTP; a loopback
-    /// address, as above (`--metrics-listen` takes any).
-    #[serde(deserialize_with = "listen_or_not")]
-    metrics_listen: Option<SocketAddr>,
+    /// Address and port of the operator's listener, with `/metrics`, the probes and administration in plain HTTP, or `none`; a
+    /// loopback address, as above (`--operator-listen` takes any).
+    operator_listen: OperatorListen,
     /// Every connection begins with a header of the PROXY protocol, version 2, from one of `api.trusted_proxies`.
     proxy_protocol: bool,
 }
@@ -89,16 +91,64 @@ fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::E
     })
 }
 
-/// The same for a key that is `None` when it is left out.
-fn listen_or_not<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    listen(deserializer).map(Some)
+/// Where the operator's machines ask for metrics and administration.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum OperatorListen {
+    /// On loopback, a thousand ports above the callers'.
+    #[default]
+    Beside,
+    /// At an address.
+    At(SocketAddr),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl OperatorListen {
+    /// The address, for callers who come to another. A free port (0) goes with a free port.
+    pub(crate) fn address(self, callers: SocketAddr) -> Option<SocketAddr> {
+        match self {
+            OperatorListen::At(address) => Some(address),
+            OperatorListen::Nowhere => None,
+            OperatorListen::Beside => {
+                let ip = callers.ip();
+                let ip = if ip.is_loopback() { ip } else { Ipv4Addr::LOCALHOST.into() };
+                let port = match callers.port() {
+                    0 => 0,
+                    port => {
+                        port.checked_add(OPERATOR_PORT_ABOVE).unwrap_or_else(|| port - OPERATOR_PORT_ABOVE)
+                    }
+                };
+                Some(SocketAddr::new(ip, port))
+            }
+        }
+    }
+}
+
+impl FromStr for OperatorListen {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<OperatorListen, AddrParseError> {
+        if text == "none" { Ok(OperatorListen::Nowhere) } else { text.parse().map(OperatorListen::At) }
+    }
+}
+
+impl<'de> Deserialize<'de> for OperatorListen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<OperatorListen, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| {
+            D::Error::custom(format!(
+                "'{}' is no address with a port; write it as 127.0.0.1:9787 or [::1]:9787, or write none",
+                sighting::escape(&text)
+            ))
+        })
+    }
 }
 
 impl Default for ServeConfig {
     fn default() -> ServeConfig {
         ServeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
-            metrics_listen: None,
+            operator_listen: OperatorListen::Beside,
             proxy_protocol: false,
         }
     }
@@ -227,8 +277,8 @@ pub(crate) struct Settings {
     pub(crate) signing_key_lifetime: Duration,
     /// Where the server listens unless told otherwise; a loopback address.
     pub(crate) listen: SocketAddr,
-    /// Where the operator's machines ask; a loopback address.
-    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Where the operator's machines ask; a loopback address, if any.
+    pub(crate) operator_listen: OperatorListen,
     /// Connections begin with a proxy's word.
     pub(crate) proxy_protocol: bool,
     /// The certificate with its key, if the file names them.
@@ -294,9 +344,10 @@ impl Settings {
     fn parse(text: &str) -> anyhow::Result<Settings> {
         let config: Config =
             toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))?;
-        let ServeConfig { listen, metrics_listen, proxy_protocol } = config.serve;
+        let ServeConfig { listen, operator_listen, proxy_protocol } = config.serve;
+        let operators = operator_listen.address(listen);
         for (key, flag, address) in
-            [("listen", "--listen", Some(listen)), ("metrics_listen", "--metrics-listen", metrics_listen)]
+            [("listen", "--listen", Some(listen)), ("operator_listen", "--operator-listen", operators)]
         {
             let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
             anyhow::bail!(
@@ -335,7 +386,7 @@ impl Settings {
             key_file: set("SEENBY_KEY_FILE").or(config.key_file),
             signing_key_lifetime: Duration::from_hours(24 * u64::from(days)),
             listen,
-            metrics_listen,
+            operator_listen,
             proxy_protocol,
             tls,
             api: Api::from_config(config.api, config.endpoints)?,
@@ -521,6 +572,26 @@ mod tests {
     }
 
     #[test]
+    fn the_operators_listener_is_beside_the_callers_on_loopback() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        for (written, callers, expected) in [
+            ("", "127.0.0.1:8787", Some("127.0.0.1:9787")),
+            ("", "0.0.0.0:8787", Some("127.0.0.1:9787")),
+            ("", "192.0.2.7:443", Some("127.0.0.1:1443")),
+            ("", "[::1]:8787", Some("[::1]:9787")),
+            ("", "[::]:0", Some("127.0.0.1:0")),
+            ("", "127.0.0.1:65000", Some("127.0.0.1:64000")),
+            ("operator_listen = '[::1]:7'", "127.0.0.1:8787", Some("[::1]:7")),
+            ("operator_listen = 'none'", "127.0.0.1:8787", None),
+        ] {
+            let settings = Settings::parse(&format!("[serve]\n{written}")).expect("good settings");
+            let found = settings.operator_listen.address(address(callers));
+            assert_eq!(found, expected.map(address), "{written} {callers}");
+        }
+        check_refused("[serve]\noperator_listen = 'no'", &["'no' is no address", "or write none", "line 2"]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_a_hint() {
         check_refused(
             "data_dri = 'x'",
@@ -529,8 +600,8 @@ mod tests {
         check_refused("[api]\nunknown_ip = 'nil'", &["`nil`", "`not_found` or `zero`", "line 2"]);
         check_refused("[serve]\nlisten = '0.0.0.0:80'", &["--listen 0.0.0.0:80"]);
         check_refused(
-            "[serve]\nmetrics_listen = '[::]:9100'",
-            &["serve.metrics_listen", "--metrics-listen [::]:9100"],
+            "[serve]\noperator_listen = '[::]:9100'",
+            &["serve.operator_listen", "--operator-listen [::]:9100"],
         );
         check_refused("[serve]\nproxy_protocol = true", &["api.trusted_proxies"]);
         check_refused("[tls]\ncertificate = 'a.pem'", &["[tls]", "write both"]);

@@ -10,7 +10,7 @@ use sighting::{ApplicationId, Uuid};
 use super::Trusted;
 use super::settings::{ApplicationIf, ClaimPath, IssuerKind, OidcIssuer};
 use crate::secret::uuid_of;
-use crate::token::{Client, Delegated, TokenRefusal};
+use crate::token::{Audience, Client, Delegated, TokenRefusal};
 
 /// The longest client id or user id, in bytes.
 const ID_BYTES_MAX: usize = 255;
@@ -24,7 +24,7 @@ type Payload = Map<String, Value>;
 /// What a token says.
 pub(super) struct Said {
     pub(super) client: Client,
-    pub(super) audience: String,
+    pub(super) audience: Audience,
     pub(super) roles: Vec<String>,
     pub(super) delegated: Option<Delegated>,
     pub(super) not_before: u64,
@@ -155,8 +155,8 @@ pub(super) fn application_id(realm: &str, client: &str) -> ApplicationId {
     ApplicationId(uuid_of(format!("{realm}\n{client}").as_bytes()))
 }
 
-/// The first audience that is ours.
-fn audience(payload: &Payload, accepts: impl Fn(&str) -> bool) -> Result<String, TokenRefusal> {
+/// The first audience that is ours, else all of them.
+fn audience(payload: &Payload, accepts: impl Fn(&str) -> bool) -> Result<Audience, TokenRefusal> {
     let listed = match payload.get("aud") {
         Some(Value::String(audience)) => vec![audience.as_str()],
         Some(Value::Array(list)) => {
@@ -164,7 +164,11 @@ fn audience(payload: &Payload, accepts: impl Fn(&str) -> bool) -> Result<String,
         }
         _ => return Err(TokenRefusal::Malformed),
     };
-    listed.into_iter().find(|audience| accepts(audience)).map(str::to_owned).ok_or(TokenRefusal::Audience)
+    let ours = listed.iter().find(|audience| accepts(audience));
+    Ok(ours.map_or_else(
+        || Audience::Another(listed.join(", ")),
+        |audience| Audience::Ours((*audience).to_owned()),
+    ))
 }
 
 /// A moment in whole seconds; JWT lets it have a fraction.

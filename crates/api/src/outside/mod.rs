@@ -250,6 +250,11 @@ impl Issuers {
         }
     }
 
+    /// The resource that an issuer's tokens are to be for, if the settings name one.
+    pub(crate) fn audience(&self, issuer: usize) -> Option<&str> {
+        self.trusted.get(issuer)?.settings.audiences.first().map(String::as_str)
+    }
+
     /// Whether an id may be one of theirs: those are made, see [`claims::application_id`].
     pub(crate) fn may_have(&self, application: ApplicationId) -> bool {
         !self.trusted.is_empty() && application.0.get_version_num() == 8

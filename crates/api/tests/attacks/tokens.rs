@@ -16,6 +16,9 @@ use crate::common::{
 };
 use crate::{Outcome, empty, path, with_token};
 
+/// A resource that this server never has.
+const GRAPH: &str = "https://graph.microsoft.com";
+
 fn with_header(changes: &Value) -> String {
     signed(&changed(good_header(), changes).to_string(), &good_claims().to_string())
 }
@@ -186,10 +189,21 @@ async fn tokens(app: &TestApp) -> Vec<(&'static str, String)> {
         ("exp below zero", forged(&json!({"exp": -1}))),
         ("exp as a float", forged(&json!({"exp": 9_999_999_999.5}))),
         ("no nbf", forged(&json!({"nbf": null}))),
-        ("another audience", forged(&json!({"aud": "https://graph.microsoft.com"}))),
+        ("another audience", forged(&json!({"aud": GRAPH}))),
+        // What is wrong with the audience is told to nobody whose token has another fault: no word of it in these names.
+        ("for another resource and expired", forged(&json!({"aud": GRAPH, "exp": NOW - 301}))),
+        (
+            "for another resource by another issuer",
+            forged(&json!({"aud": GRAPH, "iss": "https://x.example"})),
+        ),
+        ("for another resource and tenant", forged(&json!({"aud": GRAPH, "tid": OTHER.to_string()}))),
+        (
+            "for another resource, of an unknown application",
+            forged(&json!({"aud": GRAPH, "azp": "99999999-0000-4000-8000-000000000009"})),
+        ),
         ("audience with two slashes", forged(&json!({"aud": format!("{RESOURCE}//")}))),
         ("audience as a prefix", forged(&json!({"aud": format!("{RESOURCE}.evil.example")}))),
-        ("a list of audiences", forged(&json!({"aud": [RESOURCE, "https://graph.microsoft.com"]}))),
+        ("a list of audiences", forged(&json!({"aud": [RESOURCE, GRAPH]}))),
         ("no audience", forged(&json!({"aud": null}))),
         ("another issuer", forged(&json!({"iss": format!("https://sts.windows.net/{ACME}/")}))),
         ("an issuer's suffix", forged(&json!({"iss": format!("http://localhost.evil/{ACME}/v2.0")}))),

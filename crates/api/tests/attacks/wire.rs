@@ -374,7 +374,7 @@ async fn frames() -> Vec<Outcome> {
     let tls = Tls::new(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).expect("a pair");
     let main = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = main.local_addr().expect("an address");
-    let listeners = Listeners { main, tls: Some(tls), metrics: None };
+    let listeners = Listeners { main, tls: Some(tls), operators: None };
     let app = TestApp::new().await;
     tokio::spawn(serve(listeners, app.state.clone(), std::future::pending()));
     let mut roots = RootCertStore::empty();

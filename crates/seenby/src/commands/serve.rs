@@ -28,7 +28,7 @@ use crate::issuers::{self, Issuer};
 use crate::outgoing;
 use crate::pair::Pair;
 use crate::sealing;
-use crate::settings::{LogFormat, Settings};
+use crate::settings::{LogFormat, OperatorListen, Settings};
 use crate::store::{AnyDirectory, AnyStore};
 
 /// How often sightings outside retention are freed. No answer depends on it.
@@ -64,9 +64,10 @@ pub(crate) struct ServeArgs {
     /// Speak plain HTTP, whatever certificate there is
     #[arg(long, conflicts_with_all = ["tls_certificate", "tls_key"])]
     no_tls: bool,
-    /// A listener of its own for /metrics, the probes and (on loopback) administration, in plain HTTP; its URL is the second line of standard output
-    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen)]
-    metrics_listen: Option<SocketAddr>,
+    /// The operator's listener: /metrics, the probes and (on loopback) administration, in plain HTTP; 'none' for none. Its URL
+    /// is the second line of standard output [default: on loopback, a thousand ports above --listen: 127.0.0.1:9787]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_operator_listen)]
+    operator_listen: Option<OperatorListen>,
 }
 
 impl ServeArgs {
@@ -89,15 +90,15 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     let path = context.data_dir()?;
     let served = args.pair(&context.settings, &path).map(Pair::open).transpose()?;
     let sealing = sealing::key(&context.settings, &path)?;
-    let metrics = match args.metrics_listen.or(context.settings.metrics_listen) {
-        Some(address) => Some(listen(address, "--metrics-listen").await?),
+    let address = args.listen.unwrap_or(context.settings.listen);
+    let main = listen(address, "--listen").await?;
+    let operators = args.operator_listen.unwrap_or(context.settings.operator_listen);
+    let operators = match operators.address(address) {
+        Some(address) => Some(listen(address, "--operator-listen").await?),
         None => None,
     };
-    let listeners = api::Listeners {
-        main: listen(args.listen.unwrap_or(context.settings.listen), "--listen").await?,
-        tls: served.as_ref().map(|served| served.tls.clone()),
-        metrics,
-    };
+    let tls = served.as_ref().map(|served| served.tls.clone());
+    let listeners = api::Listeners { main, tls, operators };
     let stop = Stop::on_signals()?;
     let opening = async {
         // A journal may have to be replayed first: not on a thread that answers.
@@ -107,9 +108,6 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     };
     let server = Server::new(listeners, &context.settings, sealing)?;
     let (url, metrics_url) = (server.url(), server.metrics_url()?);
-    if metrics_url.is_none() && !server.has_metrics_for_callers() {
-        tracing::info!("/metrics is not served where others come; give it a listener with --metrics-listen");
-    }
     if server.is_in_the_clear() {
         tracing::warn!(
             "secrets and tokens come over the network in plain HTTP; make a certificate with `{}`, or name one with --tls-certificate",
@@ -177,16 +175,11 @@ impl Server {
         format!("{scheme}://{}", self.address)
     }
 
-    /// `http://127.0.0.1:9787/metrics`, if they have a listener of their own.
+    /// `http://127.0.0.1:9787/metrics`, if there is an operator's listener.
     fn metrics_url(&self) -> Result<Option<String>, Failure> {
-        let Some(listener) = &self.listeners.metrics else { return Ok(None) };
+        let Some(listener) = &self.listeners.operators else { return Ok(None) };
         let address = listener.local_addr().context("the listening address is not known")?;
         Ok(Some(format!("http://{address}/metrics")))
-    }
-
-    /// Whether callers' listener has `/metrics` too, when they have no other.
-    fn has_metrics_for_callers(&self) -> bool {
-        self.settings.is_reached_from_here_alone(self.address)
     }
 
     /// Whether callers on other machines talk to it without TLS. Behind proxies that is their business.
@@ -521,6 +514,10 @@ pub(crate) fn start_logging(settings: &Settings, usual: &str) -> Result<(), Fail
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
+}
+
+fn parse_operator_listen(text: &str) -> Result<OperatorListen, String> {
+    text.parse().map_err(|_| "type an address and a port, such as 127.0.0.1:9787, or none".to_owned())
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {

@@ -371,7 +371,7 @@ def readme_block(opening):
 
 def curl_of_readme(server, given):
     """README's own commands, with its values exchanged for ours, as its reader does."""
-    script = "set -euo pipefail\n"
+    script = ""
     for line in readme_block("TENANT=").splitlines():
         for name, value in (
             ("TENANT", given["tenant"]),
@@ -380,16 +380,34 @@ def curl_of_readme(server, given):
         ):
             if line.startswith(f"{name}="):
                 line = f"{name}={value}"
-        script += line.replace("http://127.0.0.1:8787", server.url) + "\n"
+        script += line + "\n"
         # After each way to a token.
         if line.startswith("  | sed"):
             script += 'echo "$TOKEN"\n'
-    environment = dict(server.environment, CURL_CA_BUNDLE=server.ca)
-    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done
-    *tokens, answer = done.stdout.splitlines()
-    assert [claims(token)["ver"] for token in tokens] == ["2.0", "1.0"], done.stdout
+    *tokens, answer = typed_of_readme(server, script).splitlines()
+    assert [claims(token)["ver"] for token in tokens] == ["2.0", "1.0"], tokens
     assert json.loads(answer)["organizationPrevalence"] == DEVICES, answer
+    made = json.loads(typed_of_readme(server, readme_block("seenby app add manager")))
+    script = f"TENANT={made['tenant']}; CLIENT_ID={made['client_id']}; CLIENT_SECRET={made['client_secret']}\n"
+    script += "".join(line + "\n" for line in readme_block("TENANT=").splitlines()[3:9])
+    printed = typed_of_readme(server, script + readme_block("curl -s -H"))
+    # curl puts nothing between two answers.
+    roles, end = json.JSONDecoder().raw_decode(printed)
+    user = json.loads(printed[end:])
+    assert isinstance(roles["value"], list) and user["name"] == "lee@example.org", printed
+
+
+def typed_of_readme(server, script):
+    """What commands print that speak of the usual ports, and of a program that is in the path."""
+    for usual, ours in (("http://127.0.0.1:8787", server.url), ("http://127.0.0.1:9787", server.operators)):
+        script = script.replace(usual, ours)
+    program = os.path.dirname(os.path.abspath(server.program))
+    path = f"{program}:{server.environment['PATH']}"
+    environment = dict(server.environment, CURL_CA_BUNDLE=server.ca, PATH=path)
+    typed = ["bash", "-c", f"set -euo pipefail\n{script}"]
+    done = subprocess.run(typed, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done
+    return done.stdout
 
 
 def set_up(server):

@@ -29,6 +29,7 @@ class Server:
         self.folder = folder
         self.process = None
         self.url = None
+        self.operators = None
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -62,6 +63,8 @@ class Server:
         )
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("https://127.0.0.1:"), (self.url, self.log())
+        self.operators = self.process.stdout.readline().strip().removesuffix("/metrics")
+        assert self.operators.startswith("http://127.0.0.1:"), (self.operators, self.log())
 
     def log(self):
         with open(os.path.join(self.folder, "seenby.log"), encoding="utf-8") as file:

@@ -123,7 +123,7 @@ fn a_server_believes_the_tokens_of_another() {
     let (status, body) = stats(&server, &token);
     assert_eq!(status, 200, "{body}\n{}", log(&place));
     assert!(body.contains("\"organizationPrevalence\":1"), "{body}");
-    let metrics = server.get("/metrics", None).1;
+    let metrics = server.metrics();
     let named = format!("seenby_issuer_keys{{issuer=\"{}/{}/v2.0\"}} 1", issuer.url(), issuer.tenant());
     assert!(metrics.contains(&named), "{metrics}");
     assert!(log(&place).contains(issuer.application["client_id"].as_str().expect("an id")));

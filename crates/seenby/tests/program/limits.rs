@@ -100,7 +100,7 @@ fn a_kill_gives_no_calls_away_but_those_of_the_last_second() {
     assert_eq!([0; 3].map(|_| server.get(PATH, Some(&token)).0), [404; 3]);
     // Within a second it says that a crash would forget nothing.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !server.get("/metrics", None).1.lines().any(|line| line == "seenby_limit_grants_not_kept 0") {
+    while !server.metrics().lines().any(|line| line == "seenby_limit_grants_not_kept 0") {
         assert!(std::time::Instant::now() < deadline, "granted calls are not written down");
     }
     server.kill();

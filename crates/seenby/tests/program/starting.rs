@@ -48,7 +48,8 @@ fn get(port: u16, path: &str) -> (u16, String) {
 /// Its log goes to a file.
 fn serve(place: &Place, port: u16) -> Child {
     let log = File::create(place.root.path().join("log")).expect("a file");
-    let mut command = place.command(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    let listen = format!("127.0.0.1:{port}");
+    let mut command = place.command(["serve", "--listen", &listen, "--operator-listen", "127.0.0.1:0"]);
     command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts")
 }
 
@@ -67,12 +68,15 @@ fn it_says_that_it_is_not_ready_until_its_folder_is_open() {
     assert_eq!(get(port, "/healthz").0, 200);
     drop(holder.stdin.take());
     holder.wait().expect("it ends");
-    let mut first = String::new();
+    let (mut first, mut second) = (String::new(), String::new());
     let mut stdout = BufReader::new(server.stdout.take().expect("piped"));
     stdout.read_line(&mut first).expect("a line");
     assert_eq!(first, format!("http://127.0.0.1:{port}\n"));
     assert_eq!(get(port, "/readyz").0, 200);
-    assert!(get(port, "/metrics").1.contains("seenby_store_stopped 0"));
+    stdout.read_line(&mut second).expect("a line");
+    let operators = second.trim_end().strip_prefix("http://127.0.0.1:").expect("a URL");
+    let operators = operators.strip_suffix("/metrics").and_then(|port| port.parse().ok()).expect("a port");
+    assert!(get(operators, "/metrics").1.contains("seenby_store_stopped 0"));
     tell(&server, rustix::process::Signal::INT);
     assert_eq!(server.wait().expect("it ends").code(), Some(0));
 }

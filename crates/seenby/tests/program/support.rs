@@ -129,35 +129,42 @@ pub(crate) struct Server {
     stdout: BufReader<ChildStdout>,
     /// `127.0.0.1:PORT`.
     pub(crate) host: String,
+    /// The same of the operator's listener.
+    pub(crate) operators: String,
     /// The first lines of standard output.
     pub(crate) lines: Vec<String>,
 }
 
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Server {
-        Server::spawn(command.stderr(Stdio::null()), 1).at("http://")
+        Server::spawn(command.stderr(Stdio::null()), 2).at("http://")
+    }
+
+    /// One without an operator's listener, in plain HTTP.
+    pub(crate) fn start_alone(command: &mut Command) -> Server {
+        let mut server = Server::spawn(command.stderr(Stdio::null()), 1);
+        server.host = server.lines[0].strip_prefix("http://").expect("a URL").to_owned();
+        server
     }
 
     /// One that speaks TLS.
     pub(crate) fn start_tls(command: &mut Command) -> Server {
-        Server::spawn(command.stderr(Stdio::null()), 1).at("https://")
-    }
-
-    /// One that says where its metrics are.
-    pub(crate) fn start_with_metrics(command: &mut Command) -> Server {
-        Server::spawn(command.stderr(Stdio::null()), 2).at("http://")
+        Server::spawn(command.stderr(Stdio::null()), 2).at("https://")
     }
 
     /// One whose log goes to a file.
     pub(crate) fn start_logged(command: &mut Command, log: &Path) -> Server {
         let log = std::fs::File::create(log).expect("a file");
-        Server::spawn(command.stderr(log), 1).at("http")
+        Server::spawn(command.stderr(log), 2).at("http")
     }
 
     fn at(mut self, scheme: &str) -> Server {
         let first = &self.lines[0];
         let host = first.strip_prefix(scheme).unwrap_or_else(|| panic!("{first:?}"));
         self.host = host.trim_start_matches(['s', ':', '/']).to_owned();
+        let second = &self.lines[1];
+        let host = second.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics"));
+        self.operators = host.unwrap_or_else(|| panic!("{second:?}")).to_owned();
         self
     }
 
@@ -175,7 +182,7 @@ impl Server {
             stdout.read_line(&mut line).expect("a line");
             lines.push(line.trim_end().to_owned());
         }
-        Server { child, stdout, host: String::new(), lines }
+        Server { child, stdout, host: String::new(), operators: String::new(), lines }
     }
 
     /// Ends it as a service manager does; its exit code.
@@ -203,6 +210,13 @@ impl Server {
     pub(crate) fn get(&self, path: &str, token: Option<&str>) -> (u16, String) {
         let bearer = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
         self.exchange(&format!("GET {path} HTTP/1.1\r\n{bearer}"), "")
+    }
+
+    /// What the operator's listener says of the server.
+    pub(crate) fn metrics(&self) -> String {
+        let (status, text) = exchange(&self.operators, &self.operators, "GET /metrics HTTP/1.1\r\n", "");
+        assert_eq!(status, 200, "{text}");
+        text
     }
 
     /// A token for the credentials that `app add --json` printed.
@@ -253,14 +267,19 @@ impl Server {
     }
 
     fn exchange_as(&self, host: &str, head: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.host).expect("it listens");
-        write!(stream, "{head}Host: {host}\r\nConnection: close\r\n\r\n{body}").expect("it reads");
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).expect("UTF-8");
-        let (head, body) = reply.split_once("\r\n\r\n").expect("a head");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        (status, body.to_owned())
+        exchange(&self.host, host, head, body)
     }
+}
+
+/// Sends a request to an address by the name of a host: status and body.
+pub(crate) fn exchange(address: &str, host: &str, head: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "{head}Host: {host}\r\nConnection: close\r\n\r\n{body}").expect("it reads");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("UTF-8");
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
 }
 
 impl Drop for Server {

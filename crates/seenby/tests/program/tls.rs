@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, Run, Server, mde, now};
+use crate::support::{Place, Run, Server, exchange, mde, now};
 
 /// Whether a program is here; says so if it is not.
 #[expect(clippy::print_stderr, reason = "a test that does not run says so")]
@@ -123,7 +123,7 @@ fn two_commands_serve_over_tls() {
     let url = server.url("localhost", "/api/");
     let rebound = curl(&ca, &url, &["-w", "%{http_code}", "-H", "Host: rebound.example"]).ends(0).stdout;
     assert!(rebound.ends_with("421"), "{rebound}");
-    let metrics = curl(&ca, &server.url("localhost", "/metrics"), &[]).ends(0).stdout;
+    let metrics = server.metrics();
     let expiry =
         metrics.lines().find_map(|it| it.strip_prefix("seenby_tls_certificate_expiry_timestamp_seconds "));
     let expiry: u32 = expiry.and_then(|seconds| seconds.parse().ok()).expect("a time");
@@ -327,27 +327,36 @@ fn pairs_that_cannot_be_served_are_said_before_anything_is_listened_to() {
 #[test]
 fn metrics_have_a_listener_of_their_own() {
     let place = Place::new();
-    let mut command = place.command(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
-    let mut server = Server::start_with_metrics(&mut command);
-    assert_eq!(server.get("/metrics", None).0, 404);
-    assert_eq!(server.get("/healthz", None).0, 200);
-    let callers = std::mem::take(&mut server.host);
-    let operators = server.lines[1].strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics"));
-    server.host = operators.expect("a URL").to_owned();
-    assert_ne!(callers, server.host);
-    let (status, text) = server.get("/metrics", None);
-    assert!(status == 200 && text.contains("seenby_store_segments 0"), "{text}");
-    assert_eq!(server.get("/api/", None).0, 404);
-    assert_eq!(server.stop(), 0);
+    for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let mut server = Server::start(&mut place.command(["serve", "--listen", listen]));
+        server.host = server.host.replace("0.0.0.0", "127.0.0.1");
+        assert!(server.operators.starts_with("127.0.0.1:") && server.operators != server.host);
+        assert!(server.metrics().contains("seenby_store_segments 0"));
+        for (path, of_callers, of_operators) in [
+            ("/metrics", 404, 200),
+            ("/seenby/v1/roles", 404, 401),
+            ("/api/", 200, 404),
+            ("/readyz", 200, 200),
+        ] {
+            let operators =
+                exchange(&server.operators, &server.operators, &format!("GET {path} HTTP/1.1\r\n"), "");
+            assert_eq!(
+                (server.get(path, None).0, operators.0),
+                (of_callers, of_operators),
+                "{listen} {path}"
+            );
+        }
+        assert_eq!(server.stop(), 0);
+    }
 }
 
 #[test]
-fn metrics_are_not_where_others_come() {
+fn there_may_be_no_listener_for_the_operator() {
     let place = Place::new();
-    let mut server = Server::start(&mut place.command(["serve", "--listen", "0.0.0.0:0"]));
-    server.host = server.host.replace("0.0.0.0", "127.0.0.1");
-    assert_eq!(server.get("/metrics", None).0, 404);
-    assert_eq!(server.get("/readyz", None).0, 200);
+    let mut command = place.command(["serve", "--listen", "127.0.0.1:0", "--operator-listen", "none"]);
+    let server = Server::start_alone(&mut command);
+    assert_eq!((server.get("/metrics", None).0, server.get("/readyz", None).0), (404, 200));
+    assert_eq!(server.stop(), 0);
 }
 
 #[test]

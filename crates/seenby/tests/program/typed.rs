@@ -44,7 +44,7 @@ fn a_wrong_command_line_is_quoted_as_text() {
         &["ingest", "--columns", HOSTILE, "-"],
         &["ingest", "--columns", &columns, "-"],
         &["serve", "--listen", HOSTILE],
-        &["serve", "--metrics-listen", HOSTILE],
+        &["serve", "--operator-listen", HOSTILE],
         &["serve", "--tls-certificate", HOSTILE],
         &["serve", "--tls-certificate", HOSTILE, "--tls-key", HOSTILE],
         &["tls", "init", "--host", HOSTILE],
