@@ -96,15 +96,16 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
 )]
 struct Documents;
 
+/// What `Ip.Read.All` is called for people, in the two languages that it has a name in.
+const IP_READ_ALL: &str = "Read IP address profiles (IP 주소 프로필 읽기)";
+
 /// How callers sign in.
 struct Tokens;
 
 impl Modify for Tokens {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scopes = Scopes::from_iter([
-            ("Ip.Read.All", "Read IP address profiles"),
-            ("Seenby.Manage", "Manage the organisation"),
-        ]);
+        let scopes =
+            Scopes::from_iter([("Ip.Read.All", IP_READ_ALL), ("Seenby.Manage", "Manage the organisation")]);
         let flow = Flow::ClientCredentials(ClientCredentials::new(TOKEN_URL, scopes));
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::OAuth2(OAuth2::new([flow])));
@@ -163,7 +164,7 @@ fn swagger_of(document: &Value, called: &str) -> Value {
             "type": "oauth2",
             "flow": "application",
             "tokenUrl": format!("{called}{TOKEN_URL}"),
-            "scopes": { "Ip.Read.All": "Read IP address profiles" },
+            "scopes": { "Ip.Read.All": IP_READ_ALL },
         } },
         "paths": paths,
         "definitions": older(definitions),

@@ -7,6 +7,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use pem::{EncodeConfig, LineEnding, Pem};
 use sighting::{PrivateKey, hex};
 
 use crate::keys::KeyError;
@@ -16,6 +17,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// What a block of PEM text is called that has an encrypted key in it.
+const SEALED_BLOCK: &str = "SEENBY ENCRYPTED KEY";
+/// What such a block is bound to; signing keys are bound to their ids, which are longer.
+const BOUND_TO: &str = "key of a certificate";
 
 /// The operator's key. Its `Debug` is its name only.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,16 +62,33 @@ impl SealingKey {
         pkcs8: &[u8],
         nonce: [u8; NONCE_LEN],
     ) -> Result<PrivateKey, KeyError> {
-        let cipher = self.cipher().ok_or(KeyError::NotMade)?;
-        let mut text = pkcs8.to_vec();
-        cipher
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(kid.as_bytes()),
-                &mut text,
-            )
-            .map_err(|_| KeyError::NotMade)?;
-        Ok(PrivateKey::Sealed([&nonce, text.as_slice()].concat()))
+        self.sealed(kid, pkcs8, nonce).map(PrivateKey::Sealed).ok_or(KeyError::NotMade)
+    }
+
+    /// The key of a certificate (PEM text) encrypted, as PEM text of a block of our own; `None` if the cipher fails. The nonce
+    /// must be random.
+    pub fn seal_pem(&self, key: &str, nonce: [u8; NONCE_LEN]) -> Option<String> {
+        let block = Pem::new(SEALED_BLOCK, self.sealed(BOUND_TO, key.as_bytes(), nonce)?);
+        Some(pem::encode_config(&block, EncodeConfig::new().set_line_ending(LineEnding::LF)))
+    }
+
+    /// The key of a certificate as it was before [`SealingKey::seal_pem`]; `None` if it is not encrypted under this key.
+    pub fn open_pem(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        let block = pem::parse(sealed).ok().filter(|block| block.tag() == SEALED_BLOCK)?;
+        self.open(BOUND_TO, block.contents())
+    }
+
+    /// Whether a file has an encrypted key in it.
+    pub fn is_sealed_pem(text: &[u8]) -> bool {
+        let begin = format!("-----BEGIN {SEALED_BLOCK}-----");
+        text.windows(begin.len()).any(|window| window == begin.as_bytes())
+    }
+
+    fn sealed(&self, name: &str, plain: &[u8], nonce: [u8; NONCE_LEN]) -> Option<Vec<u8>> {
+        let mut text = plain.to_vec();
+        let unique = Nonce::assume_unique_for_key(nonce);
+        self.cipher()?.seal_in_place_append_tag(unique, Aad::from(name.as_bytes()), &mut text).ok()?;
+        Some([&nonce, text.as_slice()].concat())
     }
 
     fn open(&self, kid: &str, sealed: &[u8]) -> Option<Vec<u8>> {
@@ -115,6 +138,22 @@ mod tests {
         {
             assert_eq!(SealingKey::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_key_of_a_certificate_is_text_before_and_after() {
+        let (ours, other) = (SealingKey::new([1; 32]), SealingKey::new([2; 32]));
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let sealed = ours.seal_pem(key, [7; NONCE_LEN]).expect("sealed");
+        assert!(sealed.starts_with("-----BEGIN SEENBY ENCRYPTED KEY-----\n") && !sealed.contains("AAAA"));
+        assert!(SealingKey::is_sealed_pem(sealed.as_bytes()) && !SealingKey::is_sealed_pem(key.as_bytes()));
+        assert_eq!(ours.open_pem(sealed.as_bytes()).as_deref(), Some(key.as_bytes()));
+        assert_eq!(other.open_pem(sealed.as_bytes()), None);
+        assert_eq!(ours.open_pem(key.as_bytes()), None);
+        assert_eq!(ours.open_pem(&sealed.as_bytes()[..sealed.len() / 2]), None);
+        // One kind is not taken for the other.
+        let signing = ours.sealed("k1", b"private", [7; NONCE_LEN]).expect("sealed");
+        assert_eq!(ours.open(BOUND_TO, &signing), None);
     }
 
     #[test]

@@ -193,6 +193,27 @@ impl<S: Store, D: Directory> State<S, D> {
         let _ = self.open.set(Open { store, directory });
     }
 
+    /// Whether there are a store and a directory.
+    pub fn is_open(&self) -> bool {
+        self.open.get().is_some()
+    }
+
+    /// Fetches the keys of outside issuers that are due, and waits for them; then does what [`State::keep_issuer_keys`] does.
+    /// To be called from the start on, every half a minute or so, and once the directory is open: what failed is tried again
+    /// then.
+    pub async fn refresh_issuer_keys(&self) {
+        self.shared.issuers.refresh(&self.shared.machine, &self.shared.metrics).await;
+        self.keep_issuer_keys().await;
+    }
+
+    /// Keeps fetched keys of outside issuers in the directory, if that is open, and takes those from there whose issuers
+    /// cannot be asked.
+    pub async fn keep_issuer_keys(&self) {
+        if let Some(Open { directory, .. }) = self.open.get() {
+            self.shared.issuers.keep(&**directory, &self.shared.machine).await;
+        }
+    }
+
     /// Takes up the grants that an earlier process kept in a directory. To be called before [`State::set_ready`]: no call
     /// is granted until then.
     pub async fn recall_grants(&self, directory: &D) -> Result<(), DirectoryError> {
@@ -219,12 +240,6 @@ impl<S, D> State<S, D> {
     /// The metrics that `/metrics` shows; more can be registered in them.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
-    }
-
-    /// Fetches the keys of outside issuers that are due, and waits for them. To be called from the start on, every half a
-    /// minute or so: what failed is tried again then.
-    pub async fn refresh_issuer_keys(&self) {
-        self.shared.issuers.refresh(&self.shared.machine, &self.shared.metrics).await;
     }
 
     /// Other keys (a JWK set) for an outside issuer whose keys are given, by its place in the settings: how many of them

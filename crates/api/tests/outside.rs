@@ -14,9 +14,12 @@ use common::outside::{
     entra_key, keycloak, keycloak_key, network, of_keycloak, of_oidc, of_user, oidc, oidc_of, v1, v1_claims,
     v2, v2_claims,
 };
-use common::{ACME, ELSEWHERE, NOW, RESOURCE, SEEN, TestApp, changed};
-use seenby_api::{ApplicationIf, ClaimPath, ClaimPaths, IssuerKind, Limits, OutsideIssuer, Settings};
+use common::{ACME, ELSEWHERE, NOW, RESOURCE, SEEN, TestApp, changed, machine};
+use seenby_api::{
+    ApplicationIf, ClaimPath, ClaimPaths, IssuerKind, Limits, Machine, OutsideIssuer, Settings, State, router,
+};
 use serde_json::{Value, json};
+use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
     CallLimit, CallLimits, Change, Issuer, Member, MemberId, MemberKind, OrganisationId, Role, RoleId,
     RolePermission, Second, Uuid,
@@ -320,8 +323,6 @@ async fn a_new_key_is_found_when_a_token_names_it_and_a_removed_one_counts_no_mo
         signer.sign(&signer.header().to_string(), &String::from_utf8(payload.expect("claims")).expect("text"))
     };
     net.publish(KEYCLOAK, &[keycloak_key(), &new]);
-    assert_eq!(asked(&app, &claims(&new)).await.status, 401, "asked a moment ago");
-    app.pass_ms(30_000);
     for _ in 0..3 {
         assert_eq!(asked(&app, &claims(&new)).await.status, 200);
         assert_eq!(asked(&app, &old).await.status, 200);
@@ -362,24 +363,33 @@ async fn a_new_key_is_found_when_a_token_names_it_and_a_removed_one_counts_no_mo
     assert_eq!(asked(&app, &long(&renewed)).await.status, 200);
 }
 
-/// The fetch at the start and the hourly ones are nobody's doing: a key that changes right after one of them is found at once.
+/// A key that changes right after a fetch that was due, or that brought what a token named, is found at once.
 #[tokio::test]
-async fn a_fetch_that_was_due_keeps_no_token_waiting() {
+async fn a_fetch_that_was_not_in_vain_keeps_no_token_waiting() {
     let net = network();
     let app = app_of(vec![keycloak()], &net).await;
     let claims = json!({"iss": KEYCLOAK, "aud": OWN, "exp": NOW + 100_000, "azp": "a", "idtyp": "app", "realm_access": {"roles": ["Ip.Read.All"]}});
     app.state.refresh_issuer_keys().await;
     let mut fetches = 2;
-    for kid in ["keycloak-2", "keycloak-3"] {
-        let new = Signer::ec(kid);
-        net.publish(KEYCLOAK, &[&new]);
-        assert_eq!(asked(&app, &new.token(&claims)).await.status, 200, "{kid}");
-        // The next one waits for its turn.
-        let newer = Signer::ec("keycloak-9");
-        net.publish(KEYCLOAK, &[&newer]);
-        assert_eq!(asked(&app, &newer.token(&claims)).await.status, 401, "{kid}");
+    for _ in 0..2 {
+        // Five changes of the keys in no time are found. Then the issuer looks like one whose servers disagree.
+        for (number, expected) in [(1, 200), (2, 200), (3, 200), (4, 200), (5, 200), (6, 401)] {
+            let new = Signer::ec(&format!("keycloak-{fetches}-{number}"));
+            net.publish(KEYCLOAK, &[&new]);
+            assert_eq!(asked(&app, &new.token(&claims)).await.status, expected, "{number}");
+        }
+        fetches += 10;
+        assert_eq!(net.fetches(), fetches);
+        app.pass_ms(3_600_000);
+        app.state.refresh_issuer_keys().await;
         fetches += 2;
-        assert_eq!(net.fetches(), fetches, "{kid}");
+        // One in vain keeps the next waiting.
+        assert_eq!(asked(&app, &Signer::ec("nobody's").token(&claims)).await.status, 401);
+        let new = Signer::ec("keycloak-new");
+        net.publish(KEYCLOAK, &[&new]);
+        assert_eq!(asked(&app, &new.token(&claims)).await.status, 401);
+        fetches += 2;
+        assert_eq!(net.fetches(), fetches);
         app.pass_ms(3_600_000);
         app.state.refresh_issuer_keys().await;
         fetches += 2;
@@ -598,6 +608,54 @@ async fn given_keys_need_no_network() {
         (401, 200)
     );
     assert_eq!(net.fetches(), 0);
+}
+
+/// Another process on the same directory, at the same wall clock; the steady one begins anew.
+fn restarted(app: TestApp, net: &Net) -> TestApp {
+    let TestApp { store, directory, now_ms, .. } = app;
+    let steady_ms = Arc::default();
+    let machine = Machine { fetch: net.fetch(), ..machine(&now_ms, &steady_ms) };
+    let settings = Settings { issuers: vec![entra()], ..Settings::default() };
+    let state: State<ModelStore, ModelDirectory> = State::starting(settings, machine);
+    state.set_ready(Arc::clone(&store), Arc::clone(&directory));
+    TestApp { router: router(state.clone()), state, store, directory, now_ms, steady_ms }
+}
+
+#[tokio::test]
+async fn keys_outlive_a_restart_while_their_issuer_is_down() {
+    const HOUR_MS: u64 = 3_600_000;
+    let net = network();
+    let app = app_of(vec![entra()], &net).await;
+    let token = v2(&json!({"exp": NOW + 30 * 86_400}));
+    assert_eq!(asked(&app, &token).await.status, 200);
+    app.state.refresh_issuer_keys().await;
+    net.down();
+    app.pass_ms(HOUR_MS / 2);
+    let app = restarted(app, &net);
+    // Nothing is believed before the issuer was asked.
+    assert_eq!(asked(&app, &token).await.status, 503);
+    app.state.refresh_issuer_keys().await;
+    assert_eq!(asked(&app, &token).await.status, 200);
+    let stranger = Signer::rsa(entra_key().kid());
+    assert_eq!(asked(&app, &stranger.token(&v2_claims())).await.status, 401);
+    // They are as old as they are, however often it starts.
+    app.pass_ms(7 * 24 * HOUR_MS - HOUR_MS);
+    let app = restarted(app, &net);
+    app.state.refresh_issuer_keys().await;
+    assert_eq!(asked(&app, &token).await.status, 200);
+    app.pass_ms(HOUR_MS);
+    app.state.refresh_issuer_keys().await;
+    assert_eq!(asked(&app, &token).await.status, 503);
+    let app = restarted(app, &net);
+    app.state.refresh_issuer_keys().await;
+    assert_eq!(asked(&app, &token).await.status, 503);
+    // An issuer that answers is believed alone: what it has taken back is gone from the first token on.
+    let app = restarted(app_of(vec![entra()], &network()).await, &network());
+    app.state.refresh_issuer_keys().await;
+    let (net, other) = (network(), Signer::rsa("entra-2"));
+    net.publish(&format!("{AUTHORITY}/{TENANT}/v2.0"), &[&other]);
+    let app = restarted(app, &net);
+    assert_eq!(asked(&app, &token).await.status, 401);
 }
 
 #[tokio::test]

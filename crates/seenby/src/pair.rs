@@ -14,6 +14,7 @@ use crate::certificate::Certificate;
 use crate::clock;
 use crate::exit::{Exit, ExitWith as _, Failure};
 use crate::house::shown;
+use crate::sealing;
 
 /// The folder in the data folder that `seenby tls init` writes to.
 pub(crate) const FOLDER: &str = "tls";
@@ -45,23 +46,31 @@ impl Pair {
         (pair.certificate.exists() || pair.key.exists()).then_some(pair)
     }
 
+    /// Whether it is the one of a data folder, with a key that everybody can use who has a copy of the folder.
+    pub(crate) fn lies_open_in(&self, data: &Path) -> bool {
+        let is_sealed = || std::fs::read(&self.key).is_ok_and(|key| api::SealingKey::is_sealed_pem(&key));
+        *self == Pair::in_folder(&data.join(FOLDER)) && !is_sealed()
+    }
+
     /// Reads it, to serve with.
-    pub(crate) fn open(self) -> Result<Served, Failure> {
+    pub(crate) fn open(self, sealing: Option<api::SealingKey>) -> Result<Served, Failure> {
         let state = self.state();
-        let read = self.read().exit_with(Exit::WrongCommandLine)?;
+        let read = self.read(sealing.as_ref()).exit_with(Exit::WrongCommandLine)?;
         let tls = api::Tls::new(&read.certificate, &read.key)
             .with_context(|| format!("no TLS with {} and {}", shown(&self.certificate), shown(&self.key)))
             .exit_with(Exit::WrongCommandLine)?;
-        let mut served = Served { pair: self, tls, state, expires: Gauge::default(), not_after: Second::MAX };
+        let mut served =
+            Served { pair: self, sealing, tls, state, expires: Gauge::default(), not_after: Second::MAX };
         served.describe(&read.certificate);
         Ok(served)
     }
 
-    fn read(&self) -> anyhow::Result<Texts> {
+    fn read(&self, sealing: Option<&api::SealingKey>) -> anyhow::Result<Texts> {
         let read = |what: &str, path: &Path| {
             std::fs::read(path).with_context(|| format!("the TLS {what} {} cannot be read", shown(path)))
         };
-        Ok(Texts { certificate: read("certificate", &self.certificate)?, key: read("key", &self.key)? })
+        let (certificate, key) = (read("certificate", &self.certificate)?, read("key", &self.key)?);
+        Ok(Texts { certificate, key: sealing::opened(key, &self.key, sealing)? })
     }
 
     fn state(&self) -> State {
@@ -91,6 +100,8 @@ pub(crate) fn of_file(path: &Path) -> Option<OfFile> {
 /// A pair that a server speaks TLS with.
 pub(crate) struct Served {
     pair: Pair,
+    /// The operator's key, under which that of the certificate may be encrypted.
+    sealing: Option<api::SealingKey>,
     /// What the listener uses; it is exchanged here.
     pub(crate) tls: api::Tls,
     state: State,
@@ -136,7 +147,7 @@ impl Served {
     }
 
     fn exchange(&mut self) -> anyhow::Result<()> {
-        let read = self.pair.read()?;
+        let read = self.pair.read(self.sealing.as_ref())?;
         self.tls.exchange(&read.certificate, &read.key)?;
         self.describe(&read.certificate);
         Ok(())

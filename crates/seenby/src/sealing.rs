@@ -1,5 +1,5 @@
 //! The file of the key under which private keys are encrypted where they are kept: how it is read and made, what is refused
-//! about it, and whether it fits what is kept. Refuses to hold: encryption (the HTTP room), and the key any longer than needed.
+//! about it, and whether it fits what is kept; and keys of certificates in files, encrypted and not. Refuses to hold: encryption (the HTTP room), and the key any longer than needed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -93,6 +93,33 @@ pub(crate) fn make(path: &Path, data: &Path) -> Result<(), Failure> {
         hint::absolute(path).parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
     write().with_context(|| format!("{} cannot be written", shown(path))).map_err(Failure::from)
+}
+
+/// The key of a certificate as it goes into a file: encrypted if the operator has a key for that.
+pub(crate) fn kept(key: &str, sealing: Option<&SealingKey>) -> Result<String, Failure> {
+    let Some(sealing) = sealing else { return Ok(key.to_owned()) };
+    let mut nonce = [0; 12];
+    fill_random(&mut nonce);
+    sealing.seal_pem(key, nonce).context("the key cannot be encrypted").exit_with(Exit::Unavailable)
+}
+
+/// The key of a certificate as it was read from a file, decrypted if it is encrypted.
+pub(crate) fn opened(read: Vec<u8>, path: &Path, sealing: Option<&SealingKey>) -> anyhow::Result<Vec<u8>> {
+    if !SealingKey::is_sealed_pem(&read) {
+        return Ok(read);
+    }
+    let sealing = sealing.with_context(|| {
+        format!(
+            "the key {} is encrypted under a key file: name that with key_file in the settings or with SEENBY_KEY_FILE",
+            shown(path)
+        )
+    })?;
+    sealing.open_pem(&read).with_context(|| {
+        format!(
+            "the key {} is encrypted under another key file than the one that is named, or damaged",
+            shown(path)
+        )
+    })
 }
 
 /// Whether every signing key can be used with the operator's key; what to do if not.

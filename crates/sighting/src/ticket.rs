@@ -1,6 +1,6 @@
-//! What an issuer must remember for a while over a restart: that an assertion was used, a code that waits to be redeemed,
-//! a refresh token. Refuses to hold: what any of them says (the issuer's own bytes) and the thing itself: it is known by
-//! its SHA-256.
+//! What must be remembered for a while over a restart: that an assertion was used, a code that waits to be redeemed, a
+//! refresh token, the keys of an outside issuer. Refuses to hold: what any of them says (the issuer's own bytes) and the thing
+//! itself: it is known by its SHA-256.
 
 use crate::Second;
 
@@ -19,17 +19,20 @@ pub enum TicketKind {
     RefreshToken,
     /// Everything that came of one sign-in, so that it can end at once.
     Session,
+    /// The keys of an outside issuer, known by its name.
+    IssuerKeys,
 }
 
 impl TicketKind {
     /// Every kind.
-    pub const ALL: [TicketKind; 6] = [
+    pub const ALL: [TicketKind; 7] = [
         TicketKind::Assertion,
         TicketKind::Code,
         TicketKind::DeviceCode,
         TicketKind::UserCode,
         TicketKind::RefreshToken,
         TicketKind::Session,
+        TicketKind::IssuerKeys,
     ];
 
     /// Its name where it is kept.
@@ -41,6 +44,7 @@ impl TicketKind {
             TicketKind::UserCode => "user-code",
             TicketKind::RefreshToken => "refresh-token",
             TicketKind::Session => "session",
+            TicketKind::IssuerKeys => "issuer-keys",
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The keys of one outside issuer: fetched when they are due and when a token names one that is not known, kept through an
 //! outage. Refuses to hold: how documents are fetched (given), what time it is (given), which keys of a set are taken
-//! (`jwk`), and what is in a token.
+//! (`jwk`), where they lie over a restart (`kept`), and what is in a token.
 //!
-//! At most one fetch runs at a time, and tokens begin at most one in [`FETCH_EVERY_MS`], whoever sends them. One that was due and
-//! went well keeps none of them waiting: it is nobody's doing, and a key may change right after it. A fetch runs in a task of
-//! its own, so that a caller who goes away does not end it.
+//! At most one fetch runs at a time, and tokens begin at most one in vain in [`FETCH_EVERY_MS`], whoever sends them. One that was
+//! due and went well, or that brought the key that a token named, keeps none of them waiting: a key may change right after it.
+//! But an issuer whose servers disagree would be asked without end: so no more than [`GOOD_MAX`] of the latter in that time.
+//! A fetch runs in a task of its own, so that a caller who goes away does not end it.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -18,12 +20,14 @@ use super::jwk::{KID_BYTES_MAX, KeySetError, OutsideKey, OutsideKeys};
 use crate::metrics::Metrics;
 use crate::state::{Fetch, FetchRequest, Machine, Millis};
 
-/// The least time from the beginning of one fetch to that of the next, unless the first was due and went well.
+/// The least time from the beginning of one fetch to that of the next, unless the first was not in vain.
 const FETCH_EVERY_MS: u64 = 30_000;
+/// How many fetches that tokens began may be good in that time.
+const GOOD_MAX: usize = 4;
 /// The age at which keys are fetched anew.
 const REFRESH_AFTER_MS: u64 = 3_600_000;
 /// The age at which keys that could not be fetched anew are not believed any more: 7 days, a long weekend and then some.
-const KEEP_FOR_MS: u64 = 7 * 24 * 3_600_000;
+pub(super) const KEEP_FOR_MS: u64 = 7 * 24 * 3_600_000;
 /// The largest discovery document or key set, in bytes. Entra ID's set has about 16 KiB.
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 /// How long one document may take.
@@ -69,17 +73,33 @@ pub(super) struct KeyCache {
 #[derive(Default)]
 struct Held {
     keys: Arc<OutsideKeys>,
-    /// When they were fetched, by the steady clock; `None` is never.
+    /// When this process got them, by the steady clock; `None` is never.
     since: Option<Millis>,
+    /// How old they were then.
+    already_ms: u64,
+    /// The set that they came in, until it is kept elsewhere.
+    unkept: Option<Arc<[u8]>>,
+}
+
+impl Held {
+    fn age_ms(&self, now: Millis) -> Option<u64> {
+        let since = self.since?;
+        Some(self.already_ms.saturating_add(now.0.saturating_sub(since.0)))
+    }
+}
+
+/// What a fetch brings.
+struct Fetched {
+    keys: OutsideKeys,
+    set: Vec<u8>,
 }
 
 /// Why a fetch begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cause {
     /// The keys are old, or there are none.
     Due,
-    /// A token names a key that is not known.
-    Token,
+    /// A token names a key that is not known, this one.
+    Token(String),
 }
 
 #[derive(Default)]
@@ -88,9 +108,25 @@ struct Flights {
     begun: u64,
     /// When the last one began that keeps others waiting.
     last_began: Option<Millis>,
+    /// When those began lately that brought what a token named.
+    good: VecDeque<Millis>,
     is_up: bool,
     /// Whether the last one failed, so that an outage is told once.
     has_failed: bool,
+}
+
+impl Flights {
+    /// Whether one that went well, and began then, keeps others waiting.
+    fn went_well(&mut self, cause: &Cause, keys: &OutsideKeys, began: Millis) {
+        if let Cause::Token(kid) = cause {
+            self.good.retain(|good| began.0.saturating_sub(good.0) < FETCH_EVERY_MS);
+            if keys.get(kid).is_none() || self.good.len() >= GOOD_MAX {
+                return;
+            }
+            self.good.push_back(began);
+        }
+        self.last_began = None;
+    }
 }
 
 impl KeyCache {
@@ -112,8 +148,45 @@ impl KeyCache {
     /// Other keys for a cache of given ones.
     pub(super) fn give(&self, set: &[u8]) -> Result<(), KeySetError> {
         let keys = Arc::new(OutsideKeys::parse(set)?);
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held { keys, since: None };
+        self.hold(Held { keys, ..Held::default() });
         Ok(())
+    }
+
+    fn hold(&self, held: Held) {
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
+    /// The fetched set, unless it is kept already, and how old it is.
+    pub(super) fn to_keep(&self, now: Millis) -> Option<(Arc<[u8]>, u64)> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        Some((Arc::clone(held.unkept.as_ref()?), held.age_ms(now)?))
+    }
+
+    /// A set is kept.
+    pub(super) fn kept(&self, set: &Arc<[u8]>) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if held.unkept.as_ref().is_some_and(|unkept| Arc::ptr_eq(unkept, set)) {
+            held.unkept = None;
+        }
+    }
+
+    /// Whether nothing was ever fetched, and what was tried has failed.
+    pub(super) fn is_in_need(&self) -> bool {
+        let is_empty = self.held.read().unwrap_or_else(PoisonError::into_inner).since.is_none();
+        let flights = self.flights();
+        !self.is_given && is_empty && flights.has_failed && !flights.is_up
+    }
+
+    /// Takes up a set that an earlier process fetched. It is due at once: what is there counts until the issuer answers.
+    pub(super) fn take_up(&self, set: &[u8], age_ms: u64, now: Millis) -> Result<usize, KeySetError> {
+        let keys = Arc::new(OutsideKeys::parse(set)?);
+        let (count, already_ms) = (keys.len(), age_ms.max(REFRESH_AFTER_MS));
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        // What was fetched meanwhile is newer.
+        if held.since.is_none() {
+            *held = Held { keys, since: Some(now), already_ms, unkept: None };
+        }
+        Ok(count)
     }
 
     pub(super) fn is_given(&self) -> bool {
@@ -132,17 +205,13 @@ impl KeyCache {
 
     /// How long ago the keys were fetched, in milliseconds.
     pub(super) fn age_ms(&self, now: Millis) -> Option<u64> {
-        let since = self.held.read().unwrap_or_else(PoisonError::into_inner).since?;
-        Some(now.0.saturating_sub(since.0))
+        self.held.read().unwrap_or_else(PoisonError::into_inner).age_ms(now)
     }
 
     /// The keys, unless there are none or they are too old.
     fn current(&self, now: Millis) -> Option<Arc<OutsideKeys>> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        let is_fresh = match held.since {
-            Some(since) => now.0.saturating_sub(since.0) < KEEP_FOR_MS,
-            None => self.is_given,
-        };
+        let is_fresh = held.age_ms(now).map_or(self.is_given, |age| age < KEEP_FOR_MS);
         is_fresh.then(|| Arc::clone(&held.keys))
     }
 
@@ -165,7 +234,7 @@ impl KeyCache {
         if self.is_given || kid.is_empty() || kid.len() > KID_BYTES_MAX {
             return Err(NoKey::Unknown);
         }
-        if let Some(flight) = self.begin(Cause::Token, machine, metrics) {
+        if let Some(flight) = self.begin(Cause::Token(kid.to_owned()), machine, metrics) {
             self.landing(flight).await;
         }
         let now = (machine.steady)();
@@ -198,12 +267,11 @@ impl KeyCache {
         let (machine, failures) = (machine.clone(), metrics.key_fetch_failures(self.name()));
         tokio::spawn(async move {
             let fetched = flight.cache.fetch(&machine.fetch).await;
-            match (&fetched, cause) {
-                (Err(_), _) => {
+            match &fetched {
+                Ok(Fetched { keys, .. }) => flight.cache.flights().went_well(&cause, keys, now),
+                Err(_) => {
                     failures.inc();
                 }
-                (Ok(_), Cause::Due) => flight.cache.flights().last_began = None,
-                (Ok(_), Cause::Token) => {}
             }
             flight.cache.settle(fetched, (machine.steady)());
         });
@@ -226,7 +294,7 @@ impl KeyCache {
         next.saturating_sub(now.0).div_ceil(1_000).max(1)
     }
 
-    async fn fetch(&self, fetch: &Fetch) -> Result<OutsideKeys, String> {
+    async fn fetch(&self, fetch: &Fetch) -> Result<Fetched, String> {
         let discovery = format!("{}/.well-known/openid-configuration", self.name().trim_end_matches('/'));
         let document = self.document(fetch, discovery).await?;
         let found: Discovery = serde_json::from_slice(&document)
@@ -237,7 +305,9 @@ impl KeyCache {
             return Err(format!("its discovery document is that of {}", found.issuer));
         }
         let set = self.document(fetch, found.jwks_uri).await?;
-        OutsideKeys::parse(&set).map_err(|error| format!("its key set cannot be used: {error}"))
+        let keys =
+            OutsideKeys::parse(&set).map_err(|error| format!("its key set cannot be used: {error}"))?;
+        Ok(Fetched { keys, set })
     }
 
     async fn document(&self, fetch: &Fetch, url: String) -> Result<Vec<u8>, String> {
@@ -261,7 +331,7 @@ impl KeyCache {
     }
 
     /// Takes up what was fetched; tells the beginning and the end of an outage, once each.
-    fn settle(&self, fetched: Result<OutsideKeys, String>, now: Millis) {
+    fn settle(&self, fetched: Result<Fetched, String>, now: Millis) {
         let has_failed = fetched.is_err();
         let had_failed = {
             let mut flights = self.flights();
@@ -269,9 +339,9 @@ impl KeyCache {
         };
         let issuer = self.name();
         match fetched {
-            Ok(keys) => {
+            Ok(Fetched { keys, set }) => {
                 let (count, keys) = (keys.len(), Arc::new(keys));
-                *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held { keys, since: Some(now) };
+                self.hold(Held { keys, since: Some(now), already_ms: 0, unkept: Some(set.into()) });
                 if had_failed {
                     tracing::info!(issuer, keys = count, "the keys of an issuer can be fetched again");
                 } else {

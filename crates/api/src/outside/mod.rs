@@ -9,6 +9,7 @@
 mod cache;
 mod claims;
 mod jwk;
+mod kept;
 mod settings;
 mod strict;
 

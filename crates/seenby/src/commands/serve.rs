@@ -41,6 +41,8 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How often keys of outside issuers that are due are asked for; keys that are there are due after an hour.
 const FETCH_KEYS_EVERY: Duration = Duration::from_secs(15);
+/// Until the data folder is open, in which those of issuers lie that cannot be asked.
+const LOOK_FOR_FOLDER_EVERY: Duration = Duration::from_millis(250);
 
 /// Answer GET /api/ips/{ip}/stats over HTTP
 ///
@@ -88,8 +90,15 @@ impl ServeArgs {
 pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     start_logging(&context.settings, "info")?;
     let path = context.data_dir()?;
-    let served = args.pair(&context.settings, &path).map(Pair::open).transpose()?;
     let sealing = sealing::key(&context.settings, &path)?;
+    let pair = args.pair(&context.settings, &path);
+    if sealing.is_some() && pair.as_ref().is_some_and(|pair| pair.lies_open_in(&path)) {
+        tracing::warn!(
+            "there is a key file, and the key of the certificate lies in the data folder in the clear; `{}` makes another certificate with an encrypted key",
+            hint::run("tls renew").about_none()
+        );
+    }
+    let served = pair.map(|pair| pair.open(sealing.clone())).transpose()?;
     let address = args.listen.unwrap_or(context.settings.listen);
     let main = listen(address, "--listen").await?;
     let operators = args.operator_listen.unwrap_or(context.settings.operator_listen);
@@ -302,6 +311,7 @@ impl Open {
         if let Err(error) = keep_grants_once(&self.state).await {
             tracing::error!(%error, "the last granted calls were not written down");
         }
+        self.state.keep_issuer_keys().await;
         Ok(())
     }
 }
@@ -396,11 +406,10 @@ fn warn_of_unknown_organisations(issuers: &[Issuer], book: &Book) {
 
 /// Asks outside issuers for their keys when they are due, until it is aborted.
 async fn fetch_keys(state: api::State<AnyStore, AnyDirectory>) {
-    let mut turns = tokio::time::interval(FETCH_KEYS_EVERY);
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        turns.tick().await;
+        let was_open = state.is_open();
         state.refresh_issuer_keys().await;
+        tokio::time::sleep(if was_open { FETCH_KEYS_EVERY } else { LOOK_FOR_FOLDER_EVERY }).await;
     }
 }
 

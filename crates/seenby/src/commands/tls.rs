@@ -21,6 +21,7 @@ use crate::hint::{self, quote};
 use crate::house::shown;
 use crate::output::{Output, counted};
 use crate::pair::{FOLDER, Pair};
+use crate::sealing;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -100,6 +101,8 @@ impl Files {
 struct Told {
     certificate: String,
     key: String,
+    /// Whether the key is encrypted under the operator's key file.
+    key_encrypted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     ca: Option<String>,
     /// Where the CA's key lies, if it still is there.
@@ -149,6 +152,7 @@ async fn init(args: InitArgs, mut context: Context) -> Outcome {
             renewing(args.out.as_deref())
         )));
     }
+    let sealing = sealing::key(&context.settings, &context.data_dir()?)?;
     let now = clock::now();
     let name = machine.as_ref().map(ToString::to_string);
     let ca = authority::new_authority(&hosts, name.as_deref(), now, serial()?)
@@ -162,9 +166,9 @@ async fn init(args: InitArgs, mut context: Context) -> Outcome {
         .mode(0o700)
         .create(&folder)
         .with_context(|| format!("the folder {} cannot be made", shown(&folder)))?;
-    write(&files.ca_key, &ca.key)?;
+    write(&files.ca_key, &sealing::kept(&ca.key, sealing.as_ref())?)?;
     write(&files.ca, &ca.certificate)?;
-    write_pair(&files.pair, &leaf)?;
+    write_pair(&files.pair, &leaf, sealing.as_ref())?;
     let told = tell(&files.pair, Some(&files), now)?;
     if context.global.json {
         context.output.json(&told)?;
@@ -207,16 +211,20 @@ fn serving(pair: &Pair) -> hint::Hint {
 fn renew(args: &RenewArgs, mut context: Context) -> Outcome {
     let files = Files::in_folder(&folder(args.out.as_ref(), &context)?);
     let ca_key = args.ca_key.as_ref().unwrap_or(&files.ca_key);
+    let sealing = sealing::key(&context.settings, &context.data_dir()?)?;
+    let ca_certificate = read(&files.ca, "make one with `tls init`")?;
+    let key = read(ca_key, "name the file to which you moved it with --ca-key FILE")?.into_bytes();
+    let key = sealing::opened(key, ca_key, sealing.as_ref()).exit_with(Exit::WrongCommandLine)?;
     let ca = Made {
-        certificate: read(&files.ca, "make one with `tls init`")?,
-        key: read(ca_key, "name the file to which you moved it with --ca-key FILE")?,
+        certificate: ca_certificate,
+        key: String::from_utf8(key).context("the CA's key is no text").exit_with(Exit::WrongCommandLine)?,
     };
     let old = certificate(&files.pair.certificate)?;
     let now = clock::now();
     let leaf = authority::new_leaf(&ca, &old.hosts, now, serial()?)
         .context("the certificate cannot be made")
         .exit_with(Exit::WrongCommandLine)?;
-    write_pair(&files.pair, &leaf)?;
+    write_pair(&files.pair, &leaf, sealing.as_ref())?;
     let told = tell(&files.pair, Some(&files), now)?;
     if context.global.json {
         context.output.json(&told)?;
@@ -322,8 +330,8 @@ fn certificate(path: &Path) -> Result<Certificate, Failure> {
 }
 
 /// The key first: a server that looks in between finds the two at odds, and waits for the other.
-fn write_pair(pair: &Pair, made: &Made) -> Result<(), Failure> {
-    write(&pair.key, &made.key)?;
+fn write_pair(pair: &Pair, made: &Made, sealing: Option<&api::SealingKey>) -> Result<(), Failure> {
+    write(&pair.key, &sealing::kept(&made.key, sealing)?)?;
     write(&pair.certificate, &made.certificate)
 }
 
@@ -353,6 +361,8 @@ fn tell(pair: &Pair, files: Option<&Files>, now: Second) -> Result<Told, Failure
     Ok(Told {
         certificate: full(&pair.certificate),
         key: full(&pair.key),
+        // One that cannot be read is its owner's business.
+        key_encrypted: fs::read(&pair.key).is_ok_and(|key| api::SealingKey::is_sealed_pem(&key)),
         ca: files.map(|files| full(&files.ca)),
         ca_key: files.filter(|files| files.ca_key.exists()).map(|files| full(&files.ca_key)),
         hosts: leaf.hosts.iter().map(ToString::to_string).collect(),
@@ -370,7 +380,8 @@ fn tell(pair: &Pair, files: Option<&Files>, now: Second) -> Result<Told, Failure
 impl Told {
     fn show_files(&self, output: &mut Output) -> Result<(), Failure> {
         output.line(format!("  certificate   {}", sighting::escape(&self.certificate)))?;
-        output.line(format!("  its key       {}", sighting::escape(&self.key)))?;
+        let how = if self.key_encrypted { "   (encrypted under the key file)" } else { "" };
+        output.line(format!("  its key       {}{how}", sighting::escape(&self.key)))?;
         if let Some(ca) = &self.ca {
             output.line(format!("  CA            {}   (for clients)", sighting::escape(ca)))?;
         }

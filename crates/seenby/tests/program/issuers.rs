@@ -142,6 +142,13 @@ fn a_server_believes_the_tokens_of_another() {
         assert_eq!(log(&place).contains("accept_defender_tokens is on"), status == 200, "{}", log(&place));
         assert_eq!(server.stop(), 0);
     }
+    // Its keys are there still when the other is not.
+    let Issuer { place: _certificate, server: other, .. } = issuer;
+    assert_eq!(other.stop(), 0);
+    let server = serve(&place);
+    wait_for(&place, "those of before the start");
+    assert_eq!(stats(&server, &token).0, 200, "{}", log(&place));
+    assert_eq!(server.stop(), 0);
 }
 
 #[test]

@@ -106,6 +106,45 @@ fn a_key_file_is_made_once_and_for_its_owner() {
     assert!(!place.data.exists(), "no data folder is needed for it");
 }
 
+/// Keys of certificates are private keys too.
+#[test]
+fn keys_of_certificates_are_encrypted_as_well() {
+    let place = Place::new();
+    let file = key_file(&place, "seenby.key");
+    let made = Run::of(&mut with_key(place.command(["tls", "init", "--json"]), &file)).ends(0).json();
+    assert_eq!(made["key_encrypted"], true);
+    for name in ["key", "ca_key"] {
+        let text = std::fs::read_to_string(made[name].as_str().expect("a path")).expect("readable");
+        assert!(text.starts_with("-----BEGIN SEENBY ENCRYPTED KEY-----\n"), "{name}: {text:.60}");
+    }
+    let start =
+        || Server::start_tls(&mut with_key(place.command(["serve", "--listen", "127.0.0.1:0"]), &file));
+    assert_eq!(start().stop(), 0);
+    // Nothing is served, and nothing signed, without the key file, or with another.
+    let other = key_file(&place, "other.key");
+    for command in [["serve", "--listen", "127.0.0.1:0"].as_slice(), &["tls", "renew"]] {
+        let refused = place.run(command).ends(2).stderr;
+        assert!(
+            refused.contains("is encrypted under a key file") && refused.contains("SEENBY_KEY_FILE"),
+            "{refused}"
+        );
+        let refused = Run::of(&mut with_key(place.command(command), &other)).ends(2).stderr;
+        assert!(refused.contains("under another key file"), "{refused}");
+    }
+    let renewed = Run::of(&mut with_key(place.command(["tls", "renew", "--json"]), &file)).ends(0).json();
+    assert!(renewed["key_encrypted"] == true && renewed["sha256"] != made["sha256"], "{renewed}");
+    assert_eq!(start().stop(), 0);
+    let shown = place.run(["tls", "show"]).ends(0).stdout;
+    assert!(shown.contains("server.key   (encrypted under the key file)"), "{shown}");
+    // One from before the key file is served, with a warning that says what to do.
+    place.run(["tls", "init", "--force"]).ends(0);
+    let log = place.root.path().join("log");
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    assert_eq!(Server::start_logged(&mut with_key(place.command(serve), &file), &log).stop(), 0);
+    let log = std::fs::read_to_string(log).expect("readable");
+    assert!(log.contains("lies in the data folder in the clear") && log.contains("tls renew"), "{log}");
+}
+
 #[test]
 fn keys_are_encrypted_from_the_first_on() {
     let place = Place::new();
