@@ -165,7 +165,8 @@ async fn code<S: Store, D: Directory>(
     let asked = Asked::for_user(shared, shape, form.resource.as_deref(), form.scope.as_deref())?;
     asked.granted(&application.sign_in.delegated)?;
     // Nothing was proved, and two tickets are written.
-    shared.strangers.give_code(Origin::of(peer.0), shared.steady()).map_err(|no_code| match no_code {
+    let from = Origin::of(peer.0);
+    shared.strangers.give_code(from, application.id, shared.steady()).map_err(|no_code| match no_code {
         NoCode::OfNetwork(seconds) => OAuthError::TooManyCodes(seconds),
         NoCode::OfServer(seconds) => OAuthError::NoRoomForCodes(seconds),
     })?;

@@ -366,6 +366,8 @@ fn seconds_until(then: u64, now: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use proptest::prelude::*;
     use sighting::Uuid;
@@ -485,6 +487,49 @@ mod tests {
         told.sort_unstable();
         assert_eq!(told, (0..100).collect::<Vec<_>>());
         assert!(refused.iter().all(|taken| left(taken) == 0));
+    }
+
+    /// Sixty-four callers that never pause, while the clock goes on for two hours and a half: each call passes 7 ms.
+    #[test]
+    fn sixty_four_callers_while_time_passes_get_what_one_would() {
+        const STEP_MS: u64 = 7;
+        const END_MS: u64 = 9_000_000;
+        let mut naive = Naive::default();
+        // The definition is slow: it is asked once a second, which is often enough to be granted all that there is.
+        for now in (0..END_MS).step_by(1_000) {
+            if naive.would_grant(Limits::default(), now) {
+                naive.0.push(now);
+            }
+        }
+        let (limiter, clock) = (Limiter::default(), AtomicU64::new(0));
+        let call = || {
+            let (mut granted, mut collected) = (0usize, Vec::new());
+            loop {
+                let now = clock.fetch_add(STEP_MS, Ordering::Relaxed);
+                if now >= END_MS {
+                    return (granted, collected);
+                }
+                granted += usize::from(take(&limiter, Limits::default(), now).granted.is_ok());
+                // Long before a grant is forgotten.
+                if now.is_multiple_of(STEP_MS * 10_000) {
+                    collected.extend(limiter.collect_further());
+                }
+            }
+        };
+        let told: Vec<(usize, Collected)> = std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..64).map(|_| scope.spawn(call)).collect();
+            callers.into_iter().map(|caller| caller.join().expect("no panic")).collect()
+        });
+        let granted: usize = told.iter().map(|(granted, _)| granted).sum();
+        let collected =
+            told.into_iter().flat_map(|(_, collected)| collected).chain(limiter.collect_further());
+        let mut grants: Vec<u64> = collected.flat_map(|(_, moments)| moments).collect();
+        grants.sort_unstable();
+        assert_eq!((grants.len(), granted, naive.0.len()), (4_500, 4_500, 4_500));
+        for (at, grant) in grants.iter().enumerate() {
+            let within = |span| grants[at..].iter().take_while(|other| **other < grant + span).count();
+            assert!(within(60_000) <= 100 && within(3_600_000) <= 1_500, "{grant}");
+        }
     }
 
     #[test]

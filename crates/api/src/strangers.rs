@@ -4,10 +4,13 @@
 //!
 //! All of it is counted over a sliding quarter of an hour, as long as a code lives, so what is counted is never less than
 //! what waits on the disk. A flood from many networks fills only the room of networks that nobody knows: those from which
-//! somebody signed in have another.
+//! somebody signed in have another. And with the id of one application, which is no secret, it fills half of that room.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sighting::ApplicationId;
 
 use crate::state::Millis;
 use crate::throttle::Origin;
@@ -18,6 +21,8 @@ const COUNTED_FOR_MS: u64 = 15 * 60_000;
 const CODES_OF_NETWORK_MAX: u32 = 60;
 /// Codes for all networks of a room together. Each is two writes, so a full room is about two a second.
 const CODES_OF_ROOM_MAX: usize = 1_000;
+/// Codes for one application in the room of networks that nobody knows.
+const CODES_OF_APPLICATION_MAX: u32 = 500;
 /// Made-up codes that one network may type. Of 2.6e10 codes hardly one is hit.
 const WRONG_OF_NETWORK_MAX: u32 = 30;
 /// Codes typed that are remembered; a flood of more forgets the oldest and locks nobody out.
@@ -35,14 +40,19 @@ pub(crate) enum NoCode {
     OfServer(u64),
 }
 
-/// What was done lately, the oldest first, and how much of it each network did.
-#[derive(Default)]
-struct Recent {
-    done: VecDeque<(Millis, Origin)>,
-    of_network: HashMap<Origin, u32>,
+/// What was done lately, the oldest first, and how much of it by or for each.
+struct Recent<K> {
+    done: VecDeque<(Millis, K)>,
+    of: HashMap<K, u32>,
 }
 
-impl Recent {
+impl<K> Default for Recent<K> {
+    fn default() -> Recent<K> {
+        Recent { done: VecDeque::new(), of: HashMap::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Recent<K> {
     fn forget_old(&mut self, now: Millis) {
         while self.done.front().is_some_and(|(at, _)| now.0.saturating_sub(at.0) >= COUNTED_FOR_MS) {
             self.forget(0);
@@ -51,25 +61,25 @@ impl Recent {
 
     fn forget(&mut self, place: usize) {
         let Some((_, from)) = self.done.remove(place) else { return };
-        if let Some(count) = self.of_network.get_mut(&from) {
+        if let Some(count) = self.of.get_mut(&from) {
             *count -= 1;
             if *count == 0 {
-                self.of_network.remove(&from);
+                self.of.remove(&from);
             }
         }
     }
 
-    fn of(&self, from: Origin) -> u32 {
-        self.of_network.get(&from).copied().unwrap_or_default()
+    fn of(&self, from: K) -> u32 {
+        self.of.get(&from).copied().unwrap_or_default()
     }
 
-    fn add(&mut self, from: Origin, now: Millis) {
+    fn add(&mut self, from: K, now: Millis) {
         self.done.push_back((now, from));
-        *self.of_network.entry(from).or_default() += 1;
+        *self.of.entry(from).or_default() += 1;
     }
 
-    /// After how many seconds the oldest is forgotten, of a network or of all.
-    fn free_in_s(&self, from: Option<Origin>, now: Millis) -> u64 {
+    /// After how many seconds the oldest is forgotten, of one or of all.
+    fn free_in_s(&self, from: Option<K>, now: Millis) -> u64 {
         let mut done = self.done.iter();
         let oldest = done.find(|(_, other)| from.is_none_or(|from| from == *other));
         let until = oldest.map_or(now.0, |(at, _)| at.0 + COUNTED_FOR_MS);
@@ -80,9 +90,11 @@ impl Recent {
 #[derive(Default)]
 struct Counts {
     /// Codes given to networks that nobody knows, and to those that somebody signed in from.
-    given: [Recent; 2],
+    given: [Recent<Origin>; 2],
+    /// The former, by the application.
+    given_for: Recent<ApplicationId>,
     /// Codes typed that may be made up.
-    typed: Recent,
+    typed: Recent<Origin>,
     known: HashMap<Origin, Millis>,
 }
 
@@ -104,11 +116,19 @@ impl Strangers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a network may be given a code for a device now; it counts as given.
-    pub(crate) fn give_code(&self, from: Origin, now: Millis) -> Result<(), NoCode> {
-        let mut counts = self.counts();
-        let room = usize::from(counts.is_known(from, now));
+    /// Whether a network may be given a code for a device now, for an application; it counts as given.
+    pub(crate) fn give_code(
+        &self,
+        from: Origin,
+        application: ApplicationId,
+        now: Millis,
+    ) -> Result<(), NoCode> {
+        let counts = &mut *self.counts();
+        let is_known = counts.is_known(from, now);
+        // Who is not known may have any number of networks.
+        let (room, from) = (usize::from(is_known), if is_known { from } else { from.site() });
         counts.given.iter_mut().for_each(|given| given.forget_old(now));
+        counts.given_for.forget_old(now);
         let of_network = counts.given.iter().map(|given| given.of(from)).sum::<u32>();
         let wait = counts.given.iter().filter(|given| given.of(from) > 0);
         let wait = wait.map(|given| given.free_in_s(Some(from), now)).min().unwrap_or(1);
@@ -118,6 +138,12 @@ impl Strangers {
         let given = &mut counts.given[room];
         if given.done.len() >= CODES_OF_ROOM_MAX {
             return Err(NoCode::OfServer(given.free_in_s(None, now)));
+        }
+        if !is_known {
+            if counts.given_for.of(application) >= CODES_OF_APPLICATION_MAX {
+                return Err(NoCode::OfServer(counts.given_for.free_in_s(Some(application), now)));
+            }
+            counts.given_for.add(application, now);
         }
         given.add(from, now);
         Ok(())
@@ -150,17 +176,25 @@ impl Strangers {
     pub(crate) fn signed_in(&self, from: Origin, now: Millis) {
         let known = &mut self.counts().known;
         if known.len() >= KNOWN_MAX && !known.contains_key(&from) {
-            known.retain(|_, at| now.0.saturating_sub(at.0) < KNOWN_FOR_MS);
+            forget_oldest(known);
         }
-        if known.len() < KNOWN_MAX || known.contains_key(&from) {
-            known.insert(from, now);
-        }
+        known.insert(from, now);
     }
+}
+
+/// Half of the networks (or more, of the same moment), those from which nobody came for the longest: seldom, because all are looked at.
+fn forget_oldest(known: &mut HashMap<Origin, Millis>) {
+    let mut moments: Vec<Millis> = known.values().copied().collect();
+    let middle = moments.len() / 2;
+    let (_, &mut oldest_kept, _) = moments.select_nth_unstable(middle);
+    known.retain(|_, at| *at > oldest_kept);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use sighting::Uuid;
 
     use super::*;
 
@@ -168,18 +202,22 @@ mod tests {
         Origin::of(Some(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number))))
     }
 
+    fn app(number: u128) -> ApplicationId {
+        ApplicationId(Uuid::from_u128(number))
+    }
+
     #[test]
     fn a_network_has_so_many_in_any_quarter_of_an_hour() {
         let strangers = Strangers::default();
         // One each second, and the sixty-first waits for the first to be forgotten.
         for second in 0..60 {
-            assert_eq!(strangers.give_code(network(1), Millis(second * 1_000)), Ok(()), "{second}");
+            assert_eq!(strangers.give_code(network(1), app(1), Millis(second * 1_000)), Ok(()), "{second}");
         }
-        assert_eq!(strangers.give_code(network(1), Millis(60_000)), Err(NoCode::OfNetwork(840)));
-        assert_eq!(strangers.give_code(network(2), Millis(60_000)), Ok(()), "another network");
-        assert_eq!(strangers.give_code(network(1), Millis(899_999)), Err(NoCode::OfNetwork(1)));
-        assert_eq!(strangers.give_code(network(1), Millis(900_000)), Ok(()));
-        assert_eq!(strangers.give_code(network(1), Millis(900_000)), Err(NoCode::OfNetwork(1)));
+        assert_eq!(strangers.give_code(network(1), app(1), Millis(60_000)), Err(NoCode::OfNetwork(840)));
+        assert_eq!(strangers.give_code(network(2), app(1), Millis(60_000)), Ok(()), "another network");
+        assert_eq!(strangers.give_code(network(1), app(1), Millis(899_999)), Err(NoCode::OfNetwork(1)));
+        assert_eq!(strangers.give_code(network(1), app(1), Millis(900_000)), Ok(()));
+        assert_eq!(strangers.give_code(network(1), app(1), Millis(900_000)), Err(NoCode::OfNetwork(1)));
     }
 
     #[test]
@@ -187,15 +225,38 @@ mod tests {
         let strangers = Strangers::default();
         let now = Millis(1_000);
         strangers.signed_in(network(1), now);
-        let given = (100..5_100).filter(|number| strangers.give_code(network(*number), now).is_ok());
-        assert_eq!(given.count(), CODES_OF_ROOM_MAX);
-        assert_eq!(strangers.give_code(network(2), now), Err(NoCode::OfServer(900)));
-        assert_eq!(strangers.give_code(network(1), now), Ok(()));
-        assert_eq!(strangers.give_code(network(2), Millis(901_000)), Ok(()), "the flood is over");
+        let flood = |application| {
+            let given = (100..5_100)
+                .filter(|number| strangers.give_code(network(*number), app(application), now).is_ok());
+            given.count()
+        };
+        // One application's id is good for half of the room.
+        assert_eq!(flood(1), CODES_OF_APPLICATION_MAX as usize);
+        assert_eq!(strangers.give_code(network(2), app(1), now), Err(NoCode::OfServer(900)));
+        assert_eq!(strangers.give_code(network(2), app(2), now), Ok(()));
+        assert_eq!(flood(3), CODES_OF_ROOM_MAX - CODES_OF_APPLICATION_MAX as usize - 1);
+        assert_eq!(strangers.give_code(network(2), app(2), now), Err(NoCode::OfServer(900)));
+        assert_eq!(strangers.give_code(network(1), app(1), now), Ok(()));
+        assert_eq!(strangers.give_code(network(2), app(2), Millis(901_000)), Ok(()), "the flood is over");
         // Nobody is known for ever.
         let later = Millis(now.0 + KNOWN_FOR_MS);
-        (100..1_100).for_each(|number| assert_eq!(strangers.give_code(network(number), later), Ok(())));
-        assert_eq!(strangers.give_code(network(1), later), Err(NoCode::OfServer(900)));
+        (100..1_100).for_each(|number| {
+            assert_eq!(strangers.give_code(network(number), app(u128::from(number % 2)), later), Ok(()));
+        });
+        assert_eq!(strangers.give_code(network(1), app(2), later), Err(NoCode::OfServer(900)));
+    }
+
+    #[test]
+    fn of_version_6_a_site_counts_as_one_until_somebody_signed_in() {
+        let strangers = Strangers::default();
+        let network =
+            |number: u16| Origin::of(Some(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 7, number, 0, 0, 0, 1))));
+        let given =
+            (0..1_000).filter(|number| strangers.give_code(network(*number), app(1), Millis(0)).is_ok());
+        assert_eq!(given.count(), CODES_OF_NETWORK_MAX as usize);
+        strangers.signed_in(network(5), Millis(0));
+        assert_eq!(strangers.give_code(network(5), app(1), Millis(0)), Ok(()));
+        assert_eq!(strangers.give_code(network(6), app(1), Millis(0)), Err(NoCode::OfNetwork(900)));
     }
 
     #[test]
@@ -221,11 +282,12 @@ mod tests {
         for number in 0..count {
             assert_eq!(strangers.type_code(network(number), Millis(5)), Ok(()));
             strangers.signed_in(network(number), Millis(5));
-            let _ = strangers.give_code(network(number), Millis(5));
+            let _ = strangers.give_code(network(number), app(u128::from(number)), Millis(5));
         }
+        assert!(strangers.counts().is_known(network(count - 1), Millis(5)), "the newest is known");
         let counts = strangers.counts();
-        assert!(counts.typed.done.len() <= TYPED_MAX && counts.typed.of_network.len() <= TYPED_MAX);
+        assert!(counts.typed.done.len() <= TYPED_MAX && counts.typed.of.len() <= TYPED_MAX);
         assert!(counts.known.len() <= KNOWN_MAX);
-        assert!(counts.given.iter().all(|given| given.of_network.len() <= CODES_OF_ROOM_MAX));
+        assert!(counts.given.iter().all(|given| given.of.len() <= CODES_OF_ROOM_MAX));
     }
 }

@@ -45,6 +45,17 @@ impl Origin {
             None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         })
     }
+
+    /// All networks that one owner mostly has: of version 6 a /48, which is given out as a whole.
+    pub(crate) fn site(self) -> Origin {
+        Origin(match self.0 {
+            IpAddr::V6(address) => {
+                let [a, b, c, ..] = address.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+            }
+            address => address,
+        })
+    }
 }
 
 /// Failures of one kind.

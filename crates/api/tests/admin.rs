@@ -161,11 +161,8 @@ async fn a_person_from_their_account_to_their_answer() {
     let change = Change::ChangeApplication {
         application: READER,
         permissions: None,
-        sign_in: Some(SignIn {
-            delegated: [Permission::IpReadAll].into(),
-            password: true,
-            ..SignIn::default()
-        }),
+        sign_in: SignIn { delegated: [Permission::IpReadAll].into(), password: true, ..SignIn::default() }
+            .into(),
     };
     app.commit(change).await;
     let sign_in = |password: &str| {

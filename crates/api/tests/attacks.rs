@@ -176,7 +176,7 @@ async fn app() -> (TestApp, Net) {
     app.commit(Change::AddCertificate(READER, certified().certificate.clone())).await;
     let confidential = SignIn { public: false, ..sign_in() };
     let change =
-        Change::ChangeApplication { application: READER, permissions: None, sign_in: Some(confidential) };
+        Change::ChangeApplication { application: READER, permissions: None, sign_in: confidential.into() };
     app.commit(change).await;
     app.state.refresh_issuer_keys().await;
     (app, net)

@@ -129,7 +129,7 @@ async fn a_user_of_the_built_in_issuer_needs_the_scope_and_a_role() {
     let delegated = |delegated: BTreeSet<Permission>| Change::ChangeApplication {
         application: READER,
         permissions: None,
-        sign_in: Some(SignIn { delegated, ..SignIn::default() }),
+        sign_in: SignIn { delegated, ..SignIn::default() }.into(),
     };
     app.commit(delegated(BTreeSet::new())).await;
     let reply = app.with_token(&token, &path()).await;

@@ -128,7 +128,7 @@ fn changes_of_sign_in(home: OrganisationId, application: ApplicationId) -> Vec<C
         Change::ChangeApplication {
             application,
             permissions: Some([Permission::Manage].into()),
-            sign_in: Some(sign_in),
+            sign_in: sign_in.into(),
         },
         Change::AddApplication(public),
         Change::AddCertificate(application, certificate(7)),

@@ -135,6 +135,54 @@ pub struct SignIn {
     pub public: bool,
 }
 
+/// Another way for people to sign in. `None` leaves a part as it is when the change is made, so that of two changes at the same
+/// moment each has what it asked for.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SignInChange {
+    /// See [`SignIn::delegated`].
+    pub delegated: Option<BTreeSet<Permission>>,
+    /// See [`SignIn::redirect_uris`].
+    pub redirect_uris: Option<BTreeSet<RedirectUri>>,
+    /// See [`SignIn::device_code`].
+    pub device_code: Option<bool>,
+    /// See [`SignIn::password`].
+    pub password: Option<bool>,
+    /// See [`SignIn::public`].
+    pub public: Option<bool>,
+}
+
+impl SignInChange {
+    /// Whether it leaves everything as it is.
+    pub fn is_nothing(&self) -> bool {
+        *self == SignInChange::default()
+    }
+
+    /// What comes of it.
+    #[must_use]
+    pub fn applied_to(&self, was: &SignIn) -> SignIn {
+        SignIn {
+            delegated: self.delegated.as_ref().unwrap_or(&was.delegated).clone(),
+            redirect_uris: self.redirect_uris.as_ref().unwrap_or(&was.redirect_uris).clone(),
+            device_code: self.device_code.unwrap_or(was.device_code),
+            password: self.password.unwrap_or(was.password),
+            public: self.public.unwrap_or(was.public),
+        }
+    }
+}
+
+/// Every part as it is there.
+impl From<SignIn> for SignInChange {
+    fn from(sign_in: SignIn) -> SignInChange {
+        SignInChange {
+            delegated: Some(sign_in.delegated),
+            redirect_uris: Some(sign_in.redirect_uris),
+            device_code: Some(sign_in.device_code),
+            password: Some(sign_in.password),
+            public: Some(sign_in.public),
+        }
+    }
+}
+
 /// Where people are sent back after they signed in: `https`, or a program on their own machine (`http` on loopback, or a
 /// scheme of its own).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     Application, ApplicationId, CallLimit, Certificate, Member, Organisation, OrganisationId, PasswordHash,
     Permission, PrivateKey, RedirectUri, Retention, Role, RoleId, RolePermission, Second, Secret, SignIn,
-    SigningKey, User, UserId, hex, role,
+    SignInChange, SigningKey, User, UserId, hex, role,
 };
 
 /// One change of the book.
@@ -50,7 +50,7 @@ pub enum Change {
         /// All that it may do for itself.
         permissions: Option<BTreeSet<Permission>>,
         /// What people may do through it, and how.
-        sign_in: Option<SignIn>,
+        sign_in: SignInChange,
     },
     /// Another certificate that its assertions may be signed with.
     AddCertificate(ApplicationId, Certificate),
@@ -201,8 +201,8 @@ impl fmt::Display for Change {
                 if let Some(permissions) = permissions {
                     write!(f, ", its permissions to {}", named(permissions))?;
                 }
-                if let Some(sign_in) = sign_in {
-                    write!(f, ", for people to {}", told(sign_in))?;
+                if !sign_in.is_nothing() {
+                    write!(f, ", for people to {}", told_change(sign_in))?;
                 }
                 Ok(())
             }
@@ -256,6 +256,23 @@ impl fmt::Display for Change {
 fn named<'a>(permissions: impl IntoIterator<Item = &'a Permission>) -> String {
     let names: Vec<&str> = permissions.into_iter().map(|permission| permission.name()).collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(" ") }
+}
+
+/// What changes of how people sign in, as a sentence has it.
+fn told_change(change: &SignInChange) -> String {
+    let mut parts: Vec<String> = change.delegated.iter().map(named).collect();
+    if let Some(uris) = &change.redirect_uris {
+        let uris: Vec<&str> = uris.iter().map(RedirectUri::as_str).collect();
+        parts.push(if uris.is_empty() { "no redirect URI".to_owned() } else { uris.join(", ") });
+    }
+    for (is_on, on, off) in [
+        (change.device_code, "device code", "no device code"),
+        (change.password, "password grant", "no password grant"),
+        (change.public, "no secret", "secrets"),
+    ] {
+        parts.extend(is_on.map(|is_on| (if is_on { on } else { off }).to_owned()));
+    }
+    parts.join(", ")
 }
 
 /// How people sign in, as a sentence has it.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Application, ApplicationId, Change, ChangeError, GrantPage, Issuer, Member, MemberId, MemberKind,
-    Organisation, OrganisationId, Permission, Role, RoleId, RolePermission, Second, SignIn, Ticket,
+    Organisation, OrganisationId, Permission, Role, RoleId, RolePermission, Second, SignInChange, Ticket,
     TicketKey, User, UserId,
 };
 
@@ -270,19 +270,17 @@ impl Book {
         &mut self,
         id: ApplicationId,
         permissions: &Option<BTreeSet<Permission>>,
-        sign_in: &Option<SignIn>,
+        sign_in: &SignInChange,
     ) -> Result<(), ChangeError> {
         let application = self.application_mut(id)?;
         let has_credentials = !application.secrets.is_empty() || !application.certificates.is_empty();
-        if has_credentials && sign_in.as_ref().is_some_and(|sign_in| sign_in.public) {
+        if has_credentials && sign_in.public == Some(true) {
             return Err(ChangeError::PublicHasNoSecret);
         }
         if let Some(permissions) = permissions {
             application.permissions = permissions.iter().copied().collect();
         }
-        if let Some(sign_in) = sign_in {
-            application.sign_in = sign_in.clone();
-        }
+        application.sign_in = sign_in.applied_to(&application.sign_in);
         Ok(())
     }
 
@@ -494,7 +492,9 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::{CallLimit, CallLimits, Certificate, PasswordHash, RETENTION_DEFAULT, RedirectUri, Secret};
+    use crate::{
+        CallLimit, CallLimits, Certificate, PasswordHash, RETENTION_DEFAULT, RedirectUri, Secret, SignIn,
+    };
 
     const GUIDS: [&str; 4] = [
         "11111111-2222-4333-8444-555555555555",
@@ -815,7 +815,7 @@ mod tests {
         book.apply(&Change::AddApplication(with_public(3, "a"))).expect("new");
         let rotate = Change::RotateSecret { application: id, secret: secret(), others_until: Second::new(1) };
         let change = |public: bool| {
-            let sign_in = Some(SignIn { public, ..SignIn::default() });
+            let sign_in = SignInChange { public: Some(public), ..SignInChange::default() };
             Change::ChangeApplication { application: id, permissions: None, sign_in }
         };
         assert_eq!(book.apply(&rotate), refused);
@@ -825,6 +825,23 @@ mod tests {
         book.apply(&rotate).expect("not public");
         assert_eq!(book.apply(&change(true)), refused);
         assert!(!book.applications[&id].sign_in.public);
+    }
+
+    /// Two administrators who each saw the application as it was before.
+    #[test]
+    fn of_two_changes_each_has_what_it_asked_for() {
+        let mut book = two_organisations();
+        let id = ApplicationId(Uuid::from_u128(3));
+        book.apply(&Change::AddApplication(application(3, "a"))).expect("new");
+        let change = |sign_in| Change::ChangeApplication { application: id, permissions: None, sign_in };
+        let delegated = BTreeSet::from([Permission::IpReadAll]);
+        let first = SignInChange { delegated: Some(delegated.clone()), ..SignInChange::default() };
+        let second = SignInChange { device_code: Some(true), ..SignInChange::default() };
+        for sign_in in [first, second] {
+            book.apply(&change(sign_in)).expect("a good change");
+        }
+        let expected = SignIn { delegated, device_code: true, ..SignIn::default() };
+        assert_eq!(book.applications[&id].sign_in, expected);
     }
 
     #[test]
@@ -902,12 +919,17 @@ mod tests {
                 ),
             ),
             (
-                change(Some([Permission::Manage].into()), Some(SignIn::default())),
+                change(Some([Permission::Manage].into()), SignIn::default().into()),
                 format!(
-                    "changed application {id}, its permissions to Seenby.Manage, for people to nothing (no way to sign in)"
+                    "changed application {id}, its permissions to Seenby.Manage, for people to nothing, no redirect URI, no \
+                     device code, no password grant, secrets"
                 ),
             ),
-            (change(None, None), format!("changed application {id}")),
+            (
+                change(None, SignInChange { device_code: Some(true), ..SignInChange::default() }),
+                format!("changed application {id}, for people to device code"),
+            ),
+            (change(None, SignInChange::default()), format!("changed application {id}")),
             (
                 Change::AddCertificate(app, certificate(171)),
                 format!("added certificate {} to application {id}", "ab".repeat(32)),

@@ -26,6 +26,7 @@ mod user;
 pub use address::{Address, AddressError, LocalNetworks, Network, Special};
 pub use application::{
     Application, ApplicationId, CallLimit, CallLimits, Certificate, Permission, RedirectUri, Secret, SignIn,
+    SignInChange,
 };
 pub use batch::{Batch, BatchSighting, Carrier, Offset, SourceName};
 pub use change::{Change, ChangeError};

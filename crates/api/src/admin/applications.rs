@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sighting::{
     Application, ApplicationId, Book, CallLimit, CallLimits, Certificate, Change, Directory, OrganisationId,
-    Permission, RedirectUri, RolePermission, SECONDS_PER_HOUR, Secret, SignIn, Store, Uuid, hex,
+    Permission, RedirectUri, RolePermission, SECONDS_PER_HOUR, Secret, SignIn, SignInChange, Store, Uuid,
+    hex,
 };
 use utoipa::ToSchema;
 
@@ -342,14 +343,13 @@ pub(crate) async fn change<S: Store + 'static, D: Directory + 'static>(
     manager.may_act_as(application)?;
     let permissions = wanted.permissions.as_deref().map(permissions).transpose()?;
     manager.may_hand_on_application(permissions.iter().flatten().copied())?;
-    let sign_in = changed(&application.sign_in, &wanted)?;
-    manager.may_hand_on_application(sign_in.delegated.iter().copied())?;
+    let sign_in = sign_in_of(&wanted)?;
+    manager.may_hand_on_application(sign_in.delegated.iter().flatten().copied())?;
     let limits = wanted.limits.as_ref();
     let per_minute = limit(limits.and_then(|limits| limits.per_minute.as_ref()))?;
     let per_hour = limit(limits.and_then(|limits| limits.per_hour.as_ref()))?;
     let id_of = application.id;
-    if permissions.is_some() || sign_in != application.sign_in {
-        let sign_in = Some(sign_in);
+    if permissions.is_some() || sign_in.applied_to(&application.sign_in) != application.sign_in {
         let change = Change::ChangeApplication { application: id_of, permissions, sign_in };
         manager.commit(shared, directory, change).await?;
     }
@@ -360,15 +360,13 @@ pub(crate) async fn change<S: Store + 'static, D: Directory + 'static>(
     as_it_is(directory, &manager, id, None).await
 }
 
-fn changed(was: &SignIn, wanted: &ApplicationChange) -> Result<SignIn, ApiError> {
-    let delegated = wanted.delegated.as_deref().map(permissions).transpose()?;
-    let uris = wanted.redirect_uris.as_deref().map(redirect_uris).transpose()?;
-    Ok(SignIn {
-        delegated: delegated.unwrap_or_else(|| was.delegated.clone()),
-        redirect_uris: uris.unwrap_or_else(|| was.redirect_uris.clone()),
-        device_code: wanted.device_code.unwrap_or(was.device_code),
-        password: wanted.password_grant.unwrap_or(was.password),
-        public: wanted.public.unwrap_or(was.public),
+fn sign_in_of(wanted: &ApplicationChange) -> Result<SignInChange, ApiError> {
+    Ok(SignInChange {
+        delegated: wanted.delegated.as_deref().map(permissions).transpose()?,
+        redirect_uris: wanted.redirect_uris.as_deref().map(redirect_uris).transpose()?,
+        device_code: wanted.device_code,
+        password: wanted.password_grant,
+        public: wanted.public,
     })
 }
 

@@ -44,7 +44,7 @@ async fn tokens_of_applications() -> Vec<Outcome> {
             Change::ChangeApplication {
                 application: READER,
                 permissions: Some(BTreeSet::new()),
-                sign_in: Some(off),
+                sign_in: off.into(),
             },
             403,
         ),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 use sighting::{
     Application, ApplicationId, Book, CallLimit, Certificate, Change, Organisation, Permission, RedirectUri,
-    Second, Secret, SignIn, escape, hex,
+    Second, Secret, SignIn, SignInChange, escape, hex,
 };
 
 use super::app_certificate::{self, CertificateCommand};
@@ -183,22 +183,18 @@ impl ChangeArgs {
         flags.iter().any(|(one, other)| *one || *other)
     }
 
-    /// How people sign in, if that changes.
-    fn sign_in(&self, old: &SignIn) -> Option<SignIn> {
-        let flag = |on: bool, off: bool, old: bool| if on || off { on } else { old };
-        let mut new = SignIn {
-            device_code: flag(self.device_code, self.no_device_code, old.device_code),
-            password: flag(self.password_grant, self.no_password_grant, old.password),
-            public: flag(self.public, self.no_public, old.public),
-            ..old.clone()
-        };
-        if self.no_delegated || !self.delegated.is_empty() {
-            new.delegated = parsed(&self.delegated);
+    /// What changes of how people sign in.
+    fn sign_in(&self) -> SignInChange {
+        let flag = |on: bool, off: bool| (on || off).then_some(on);
+        let has_delegated = self.no_delegated || !self.delegated.is_empty();
+        let has_uris = self.no_redirect_uris || !self.redirect_uris.is_empty();
+        SignInChange {
+            delegated: has_delegated.then(|| parsed(&self.delegated)),
+            redirect_uris: has_uris.then(|| self.redirect_uris.iter().cloned().collect()),
+            device_code: flag(self.device_code, self.no_device_code),
+            password: flag(self.password_grant, self.no_password_grant),
+            public: flag(self.public, self.no_public),
         }
-        if self.no_redirect_uris || !self.redirect_uris.is_empty() {
-            new.redirect_uris = self.redirect_uris.iter().cloned().collect();
-        }
-        (new != *old).then_some(new)
     }
 }
 
@@ -412,15 +408,15 @@ async fn change(
             hint::run("app add NAME --public")
         )));
     }
-    let (permissions, sign_in) = (args.permissions(), args.sign_in(&application.sign_in));
-    if permissions.is_none() && sign_in.is_none() && !args.says_anything() {
+    let (permissions, sign_in) = (args.permissions(), args.sign_in());
+    if !args.says_anything() {
         return Err(Failure::usage(format!(
             "say what changes: --permission, --delegated, --redirect-uri, --device-code, --password-grant, --public, or --no-… \
              of these; `{}` shows all",
             hint::run("app change --help").about_none()
         )));
     }
-    if permissions.is_some() || sign_in.is_some() {
+    if permissions.is_some() || sign_in.applied_to(&application.sign_in) != application.sign_in {
         house.commit(Change::ChangeApplication { application: id, permissions, sign_in }).await?;
     }
     let application = find(&*house.book().await?, organisation, &id.to_string())?;

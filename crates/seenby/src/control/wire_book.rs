@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use sighting::{
     Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Certificate, Change, Issuer, Member,
     MemberId, MemberKind, Organisation, PasswordHash, PrivateKey, Retention, Role, RoleId, RolePermission,
-    Second, Secret, SignIn, SigningKey, User, UserId,
+    Second, Secret, SigningKey, User, UserId,
 };
 
 use super::wire::{Wire128, WireError};
-use super::wire_sign_in::{WireCertificate, WireSignIn, WireUser, permission_names, permissions_of};
+use super::wire_sign_in::{
+    WireCertificate, WireSignIn, WireSignInChange, WireUser, permission_names, permissions_of,
+};
 
 /// Hours, or nothing for ever.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug)]
@@ -313,7 +315,7 @@ pub(super) enum WireChange {
     AddApplication(WireApplication),
     RotateSecret { application: Wire128, secret: WireSecret, others_until: u32 },
     SetLimits { application: Wire128, per_minute: Option<WireLimit>, per_hour: Option<WireLimit> },
-    ChangeApplication { application: Wire128, permissions: Option<Vec<String>>, sign_in: Option<WireSignIn> },
+    ChangeApplication { application: Wire128, permissions: Option<Vec<String>>, sign_in: WireSignInChange },
     AddCertificate(Wire128, WireCertificate),
     RemoveCertificate(Wire128, [u8; 32]),
     RemoveApplication(Wire128),
@@ -357,7 +359,7 @@ impl TryFrom<&Change> for WireChange {
                 WireChange::ChangeApplication {
                     application: Wire128(application.0),
                     permissions: permissions.as_ref().map(permission_names),
-                    sign_in: sign_in.as_ref().map(WireSignIn::from),
+                    sign_in: sign_in.into(),
                 }
             }
             Change::AddCertificate(id, certificate) => {
@@ -411,7 +413,7 @@ impl TryFrom<WireChange> for Change {
                 Change::ChangeApplication {
                     application: ApplicationId(application.0),
                     permissions: permissions.as_deref().map(permissions_of).transpose()?,
-                    sign_in: sign_in.map(SignIn::try_from).transpose()?,
+                    sign_in: sign_in.try_into()?,
                 }
             }
             WireChange::AddCertificate(id, certificate) => {
@@ -466,7 +468,7 @@ impl From<WireAudit> for AuditEntry {
 mod tests {
     use std::num::NonZeroU32;
 
-    use sighting::{OrganisationId, Permission, RedirectUri, Uuid};
+    use sighting::{OrganisationId, Permission, RedirectUri, SignIn, SignInChange, Uuid};
 
     use super::*;
 
@@ -591,9 +593,13 @@ mod tests {
             Change::ChangeApplication {
                 application: ApplicationId(id.0),
                 permissions: Some([Permission::Manage].into()),
-                sign_in: Some(sign_in()),
+                sign_in: sign_in().into(),
             },
-            Change::ChangeApplication { application: ApplicationId(id.0), permissions: None, sign_in: None },
+            Change::ChangeApplication {
+                application: ApplicationId(id.0),
+                permissions: None,
+                sign_in: SignInChange::default(),
+            },
             Change::AddCertificate(ApplicationId(id.0), certificate()),
             Change::RemoveCertificate(ApplicationId(id.0), [7; 32]),
             Change::RemoveApplication(ApplicationId(id.0)),

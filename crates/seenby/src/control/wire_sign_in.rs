@@ -1,8 +1,12 @@
 //! How people and applications sign in, as JSON for the control socket: mirrors of the domain's types. Refuses to hold:
 //! passwords as they are kept, on the way to a command (no command needs them).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
-use sighting::{Certificate, PasswordHash, Permission, RedirectUri, Second, SignIn, User, UserId};
+use sighting::{
+    Certificate, PasswordHash, Permission, RedirectUri, Second, SignIn, SignInChange, User, UserId,
+};
 
 use super::wire::{Wire128, WireError};
 
@@ -19,7 +23,7 @@ impl From<&SignIn> for WireSignIn {
     fn from(sign_in: &SignIn) -> WireSignIn {
         WireSignIn {
             delegated: permission_names(&sign_in.delegated),
-            redirect_uris: sign_in.redirect_uris.iter().map(RedirectUri::to_string).collect(),
+            redirect_uris: uri_texts(&sign_in.redirect_uris),
             device_code: sign_in.device_code,
             password: sign_in.password,
             public: sign_in.public,
@@ -31,15 +35,57 @@ impl TryFrom<WireSignIn> for SignIn {
     type Error = WireError;
 
     fn try_from(wire: WireSignIn) -> Result<SignIn, WireError> {
-        let uri = |text: &String| RedirectUri::new(text).map_err(|_| WireError("redirect URI"));
         Ok(SignIn {
             delegated: permissions_of(&wire.delegated)?,
-            redirect_uris: wire.redirect_uris.iter().map(uri).collect::<Result<_, _>>()?,
+            redirect_uris: uris_of(&wire.redirect_uris)?,
             device_code: wire.device_code,
             password: wire.password,
             public: wire.public,
         })
     }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireSignInChange {
+    delegated: Option<Vec<String>>,
+    redirect_uris: Option<Vec<String>>,
+    device_code: Option<bool>,
+    password: Option<bool>,
+    public: Option<bool>,
+}
+
+impl From<&SignInChange> for WireSignInChange {
+    fn from(change: &SignInChange) -> WireSignInChange {
+        WireSignInChange {
+            delegated: change.delegated.as_ref().map(permission_names),
+            redirect_uris: change.redirect_uris.as_ref().map(uri_texts),
+            device_code: change.device_code,
+            password: change.password,
+            public: change.public,
+        }
+    }
+}
+
+impl TryFrom<WireSignInChange> for SignInChange {
+    type Error = WireError;
+
+    fn try_from(wire: WireSignInChange) -> Result<SignInChange, WireError> {
+        Ok(SignInChange {
+            delegated: wire.delegated.as_deref().map(permissions_of).transpose()?,
+            redirect_uris: wire.redirect_uris.as_deref().map(uris_of).transpose()?,
+            device_code: wire.device_code,
+            password: wire.password,
+            public: wire.public,
+        })
+    }
+}
+
+fn uri_texts(uris: &BTreeSet<RedirectUri>) -> Vec<String> {
+    uris.iter().map(RedirectUri::to_string).collect()
+}
+
+fn uris_of(texts: &[String]) -> Result<BTreeSet<RedirectUri>, WireError> {
+    texts.iter().map(|text| RedirectUri::new(text).map_err(|_| WireError("redirect URI"))).collect()
 }
 
 /// The names of permissions.
