@@ -139,7 +139,11 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     });
     let ready = || {
         context.output.line(url)?;
-        metrics_url.map_or(Ok(()), |url| context.output.line(url))
+        if let Some(url) = metrics_url {
+            // Whoever reads the first line and hangs up has what they want: that ends no server.
+            let _ = context.output.line(url);
+        }
+        Ok(())
     };
     server.run(opening, stop, ready).await?;
     if let Some(following) = following {

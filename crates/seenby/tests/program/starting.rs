@@ -45,6 +45,9 @@ fn get(port: u16, path: &str) -> (u16, String) {
     (status, reply.split_once("\r\n\r\n").expect("a head").1.to_owned())
 }
 
+/// What a pipe holds on Linux.
+const PIPE_BYTES: usize = 65_536;
+
 /// Its log goes to a file.
 fn serve(place: &Place, port: u16) -> Child {
     let log = File::create(place.root.path().join("log")).expect("a file");
@@ -79,6 +82,33 @@ fn it_says_that_it_is_not_ready_until_its_folder_is_open() {
     assert!(get(operators, "/metrics").1.contains("seenby_store_stopped 0"));
     tell(&server, rustix::process::Signal::INT);
     assert_eq!(server.wait().expect("it ends").code(), Some(0));
+}
+
+/// A program that starts a server reads where it is, and hangs up before it hears the rest. Here the pipe has room for the first
+/// line alone, so that the second waits until that happens.
+#[test]
+fn whoever_reads_the_first_line_alone_ends_nothing() {
+    let place = Place::new();
+    let port = free_port();
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let first = format!("http://127.0.0.1:{port}\n");
+    writer.write_all(&vec![b'x'; PIPE_BYTES - first.len()]).expect("it fits");
+    let listen = format!("127.0.0.1:{port}");
+    let mut command = place.command(["serve", "--listen", &listen, "--operator-listen", "127.0.0.1:0"]);
+    let log = place.root.path().join("log");
+    command.stderr(File::create(&log).expect("a file"));
+    let mut server = command.stdout(writer).spawn().expect("the binary starts");
+    // The command has its copy of the writing end as long as it is there.
+    drop(command);
+    while rustix::io::ioctl_fionread(&reader).expect("a pipe") < PIPE_BYTES as u64 {
+        std::thread::yield_now();
+    }
+    drop(reader);
+    assert!((0..100).all(|_| get(port, "/readyz").0 == 200));
+    tell(&server, rustix::process::Signal::TERM);
+    assert_eq!(server.wait().expect("it ends").code(), Some(0));
+    let log = std::fs::read_to_string(log).expect("readable");
+    assert!(log.contains("SIGTERM") && log.contains("stopped"), "{log}");
 }
 
 #[test]
