@@ -22,18 +22,21 @@ pub(crate) fn measure(work: &Path, scale: &Scale, results: &mut Results) -> anyh
     results.say("look-ups: an address of 50,000 devices on 30 days among 1.5 million rare ones");
     // In two halves, so that segments and memory both hold part of the newest days.
     let newest = set.last_day.first().minus(86_400);
-    hot_store::fill(&store, ORGANISATION, set.sightings().filter(|(_, _, second)| *second < newest))?;
-    store.flush()?;
-    hot_store::fill(&store, ORGANISATION, set.sightings().filter(|(_, _, second)| *second >= newest))?;
+    // It is noon: nothing is told before it happens.
     let until = set.last_day.at(43_200);
+    let told = || set.sightings().filter(|(_, _, second)| *second <= until);
+    hot_store::fill(&store, ORGANISATION, told().filter(|(_, _, second)| *second < newest))?;
+    store.flush()?;
+    hot_store::fill(&store, ORGANISATION, told().filter(|(_, _, second)| *second >= newest))?;
     // Windows of all lengths, so that nothing is the same question twice.
     let mut hot = times(scale.questions / 100, |number| {
         let hours = 1 + number * 337 % 720;
-        ask(&store, set.hot(), until, hours).map(|answer| matches!(answer, Answer::Seen(_)))
+        ask(&store, set.hot(), until.plus(u64::from(number % 60)), hours)
+            .map(|answer| matches!(answer, Answer::Seen(_)))
     })?;
     let mut whole = times(scale.questions / 100, |number| {
         // Another second each time: one and a half days at the ends of the window are always judged fact by fact.
-        ask(&store, set.hot(), until.minus(u64::from(number % 3_600)), 720)
+        ask(&store, set.hot(), until.plus(u64::from(number % 3_600)), 720)
             .map(|answer| matches!(answer, Answer::Seen(_)))
     })?;
     let mut rare = times(scale.questions, |number| {

@@ -2,7 +2,7 @@
 //!
 //! Holds: the order of the measurements and how large each is. What they are made of is a [`corpus`] by the fleet
 //! simulator, the real [`program`] in processes of its own, the store in this process for [`look_up`]s, and the service in
-//! this process for [`token`]s. `ONLY=token` measures those alone and writes nothing.
+//! this process for [`token`]s. `ONLY=token` or `ONLY=look-up` measures those alone and writes nothing.
 //!
 //! Refuses to hold: verdicts. Machines differ and are shared; a figure stands beside a promise or beside what the
 //! machine can do at all, measured in the same run, and the reader judges the ratio.
@@ -67,18 +67,24 @@ const QUICK: Scale = Scale {
 fn main() -> anyhow::Result<()> {
     let is_quick = std::env::var("QUICK").is_ok_and(|quick| !quick.is_empty() && quick != "0");
     let scale = if is_quick { QUICK } else { FULL };
-    if std::env::var("ONLY").is_ok_and(|only| only == "token") {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    if only == "token" {
         let mut results = Results::default();
         token::measure(&scale, &mut results)?;
         results.show();
         return Ok(());
     }
     let target = target_folder()?;
-    let program = Program::find()?;
     std::fs::create_dir_all(target.join("bench")).context("the folder for results cannot be made")?;
     // Beside the results, where there is room; many systems keep /tmp in memory.
     let work = tempfile::tempdir_in(target.join("bench")).context("the folder for work cannot be made")?;
     let mut results = Results::default();
+    if only == "look-up" {
+        look_up::measure(work.path(), &scale, &mut results)?;
+        results.show();
+        return Ok(());
+    }
+    let program = Program::find()?;
     load::measure(&program, work.path(), &scale, &mut results)?;
     look_up::measure(work.path(), &scale, &mut results)?;
     token::measure(&scale, &mut results)?;

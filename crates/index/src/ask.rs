@@ -28,10 +28,32 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The question of the product.
-pub(crate) fn stats(view: &OrganisationView, question: &Question) -> Result<Answer, IndexError> {
+/// The question of the product, and how many identities were seen inside its window.
+pub(crate) fn stats(view: &OrganisationView, question: &Question) -> Result<(Answer, usize), IndexError> {
     SCRATCH.with_borrow_mut(|scratch| {
         Asking { view, scratch, key: Key::of_address(question.address) }.answer(question)
+    })
+}
+
+/// The same where it is known already what the window holds, which is something, and the first of all that is kept.
+pub(crate) fn answer_of(
+    view: &OrganisationView,
+    question: &Question,
+    gathered: Gathered,
+    first_kept: Option<Second>,
+) -> Result<Answer, IndexError> {
+    let (Some(window), Some((first, last))) = (question.window.clipped(question.kept_since), gathered.span)
+    else {
+        return Ok(Answer::Unknown);
+    };
+    let first = match question.first_seen {
+        FirstSeen::InWindow => first,
+        FirstSeen::InKept => first_kept.unwrap_or(first),
+    };
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut asking = Asking { view, scratch, key: Key::of_address(question.address) };
+        let prevalence = asking.prevalence(gathered.identities, window)?;
+        Ok(Answer::Seen(Stats { prevalence, first, last }))
     })
 }
 
@@ -43,9 +65,9 @@ struct Asking<'a> {
 
 /// What a window holds of one address.
 #[derive(Default)]
-struct Gathered {
-    identities: IdSet,
-    span: Option<(Second, Second)>,
+pub(crate) struct Gathered {
+    pub(crate) identities: IdSet,
+    pub(crate) span: Option<(Second, Second)>,
 }
 
 impl Gathered {
@@ -55,23 +77,31 @@ impl Gathered {
 }
 
 impl Asking<'_> {
-    fn answer(mut self, question: &Question) -> Result<Answer, IndexError> {
+    fn answer(mut self, question: &Question) -> Result<(Answer, usize), IndexError> {
         let Some(kept) = Window::new(question.kept_since, question.window.until()) else {
-            return Ok(Answer::Unknown);
+            return Ok((Answer::Unknown, 0));
         };
-        let Some(window) = question.window.clipped(question.kept_since) else { return Ok(Answer::Unknown) };
+        let Some(window) = question.window.clipped(question.kept_since) else {
+            return Ok((Answer::Unknown, 0));
+        };
         let gathered = self.gather(window)?;
         let Some((first, last)) = gathered.span else {
             let seen_before = self.first_in(kept)?.is_some();
-            return Ok(if seen_before { Answer::Quiet } else { Answer::Unknown });
+            return Ok((if seen_before { Answer::Quiet } else { Answer::Unknown }, 0));
         };
-        let devices = self.devices(gathered.identities, window)?;
-        let prevalence = u32::try_from(devices).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let identities = gathered.identities.len();
+        let prevalence = self.prevalence(gathered.identities, window)?;
         let first = match question.first_seen {
             FirstSeen::InWindow => first,
             FirstSeen::InKept => self.first_in(kept)?.unwrap_or(first),
         };
-        Ok(Answer::Seen(Stats { prevalence, first, last }))
+        Ok((Answer::Seen(Stats { prevalence, first, last }), identities))
+    }
+
+    /// How many devices a set of identities is that is not empty.
+    fn prevalence(&mut self, identities: IdSet, window: Window) -> Result<NonZeroU32, IndexError> {
+        let devices = self.devices(identities, window)?;
+        Ok(u32::try_from(devices).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN))
     }
 
     fn gather(&mut self, window: Window) -> Result<Gathered, IndexError> {

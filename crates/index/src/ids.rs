@@ -15,6 +15,17 @@ pub(crate) struct IdSet {
 }
 
 impl IdSet {
+    /// The set of a bitmap given as words, the first of which holds the numbers from 0 on.
+    pub(crate) fn from_words(words: impl Iterator<Item = u64>) -> IdSet {
+        let mut set = IdSet::default();
+        for (index, word) in words.enumerate() {
+            if word != 0 {
+                set.insert_word(index as u32, word);
+            }
+        }
+        set
+    }
+
     pub(crate) fn insert(&mut self, id: u32) {
         if self.chunks.is_empty() {
             if self.small.contains(&id) {
@@ -96,8 +107,12 @@ impl IdSet {
 
     /// The numbers that are in `other` too.
     pub(crate) fn common(&self, other: &IdSet) -> Vec<u32> {
-        if self.chunks.is_empty() || other.chunks.is_empty() {
-            return self.iter().filter(|id| other.contains(*id)).collect();
+        // The smaller one is gone through: most organisations have no joins at all.
+        if other.chunks.is_empty() {
+            return other.small.iter().copied().filter(|id| self.contains(*id)).collect();
+        }
+        if self.chunks.is_empty() {
+            return self.small.iter().copied().filter(|id| other.contains(*id)).collect();
         }
         let pairs = self.chunks.iter().zip(&other.chunks).enumerate();
         let pairs = pairs.filter_map(|(number, (a, b))| Some((number as u32, a.as_ref()?, b.as_ref()?)));

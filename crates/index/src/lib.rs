@@ -12,6 +12,7 @@ pub mod codec;
 mod directory;
 mod error;
 mod folder;
+mod hot;
 mod ids;
 mod joins;
 mod journal;

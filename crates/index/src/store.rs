@@ -21,6 +21,7 @@ use sighting::{
 
 use crate::ask;
 use crate::error::IndexError;
+use crate::hot::Hot;
 use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::names::{Entry, Names};
@@ -42,12 +43,23 @@ pub struct Options {
     pub background: bool,
     /// Files of segments that are open at once; further ones are opened when they are asked.
     pub open_files_max: usize,
+    /// From how many identities of one answer on an address is hot: what answers need of it stays in memory.
+    pub hot_identities_min: usize,
+    /// The most bytes that all hot addresses take together.
+    pub hot_bytes_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
         // 6 M rows are 144 MB: with as many waiting and room to sort, far below the 1.5 GB of the promise.
-        Options { live_rows_max: 6_000_000, background: true, open_files_max: 512 }
+        // A hot address of 50,000 devices on 30 days takes half a megabyte.
+        Options {
+            live_rows_max: 6_000_000,
+            background: true,
+            open_files_max: 512,
+            hot_identities_min: 2_048,
+            hot_bytes_max: 64 << 20,
+        }
     }
 }
 
@@ -63,6 +75,7 @@ pub(crate) struct Shared {
     pub(crate) handles: Arc<Handles>,
     pub(crate) options: Options,
     view: ArcSwap<View>,
+    hot: Hot,
     /// Held while a new view is made of the old one.
     publishing: Mutex<()>,
     gate: RwLock<Active>,
@@ -132,6 +145,7 @@ impl Shared {
         Shared {
             storage,
             handles,
+            hot: Hot::new(&options),
             options,
             view: ArcSwap::from_pointee(view),
             publishing: Mutex::new(()),
@@ -158,7 +172,11 @@ impl Shared {
 
     /// Replaces the view by a copy with one organisation changed, its joins brought up to date; nothing happens to one
     /// that was removed.
-    fn publish_of(&self, organisation: OrganisationId, change: impl FnOnce(&mut OrganisationView)) {
+    pub(crate) fn publish_of(
+        &self,
+        organisation: OrganisationId,
+        change: impl FnOnce(&mut OrganisationView),
+    ) {
         self.publish(|view| {
             if let Some(view) = view.organisations.get_mut(&organisation) {
                 let view = Arc::make_mut(view);
@@ -370,10 +388,14 @@ impl IndexStore {
 
     /// [`Store::stats`], on the caller's thread.
     pub fn stats_now(&self, question: &Question) -> Result<Answer, IndexError> {
-        match self.shared.view.load().organisations.get(&question.organisation) {
-            Some(view) => ask::stats(view, question),
-            None => Ok(Answer::Unknown),
+        if let Some(answer) = self.shared.hot.answer(&self.shared, question) {
+            return answer;
         }
+        let view = self.shared.view.load();
+        let Some(view) = view.organisations.get(&question.organisation) else { return Ok(Answer::Unknown) };
+        let (answer, identities) = ask::stats(view, question)?;
+        self.shared.hot.note(question, identities);
+        Ok(answer)
     }
 
     /// Writes everything in memory into segments, now.

@@ -295,9 +295,14 @@ pub(crate) fn retain(
             // The journal would bring it back.
             empty_memory(shared, manifest)?;
         }
+        let before = manifest.segments.clone();
         drop_old_days(shared, manifest, organisation, kept_since.day())?;
         fold_old_carriers(shared, manifest, organisation, kept_since.day())?;
-        cut_first_day(shared, manifest, organisation, kept_since)
+        cut_first_day(shared, manifest, organisation, kept_since)?;
+        if manifest.segments != before {
+            shared.publish_of(organisation, |view| view.cuts += 1);
+        }
+        Ok(())
     })
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct OrganisationView {
     tables: [BTreeMap<Day, Arc<CellView>>; Table::ALL.len()],
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) joins: Arc<Joins>,
+    /// How often retention took something away: facts only grow but for that.
+    pub(crate) cuts: u64,
 }
 
 /// One cell, at one moment.

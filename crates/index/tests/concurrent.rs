@@ -91,7 +91,13 @@ fn disturb(store: &IndexStore, is_done: &AtomicBool) {
 #[test]
 fn a_removal_meets_batches_under_way() {
     let root = tempfile::tempdir().expect("a folder");
-    let options = Options { live_rows_max: 300, background: true, open_files_max: 3 };
+    let options = Options {
+        live_rows_max: 300,
+        background: true,
+        open_files_max: 3,
+        hot_identities_min: 1,
+        ..Options::default()
+    };
     let folder = DataFolder::open(root.path(), options.clone()).expect("opens");
     let store = folder.store();
     let whose = organisation(5);
@@ -140,7 +146,13 @@ fn check(store: &IndexStore) {
 #[test]
 fn many_hands_at_once() {
     let root = tempfile::tempdir().expect("a folder");
-    let options = Options { live_rows_max: 1_500, background: true, open_files_max: 3 };
+    let options = Options {
+        live_rows_max: 1_500,
+        background: true,
+        open_files_max: 3,
+        hot_identities_min: 1,
+        ..Options::default()
+    };
     let folder = DataFolder::open(root.path(), options.clone()).expect("opens");
     let store = folder.store();
     let (done, is_done) = (AtomicU32::new(0), AtomicBool::new(false));

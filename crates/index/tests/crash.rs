@@ -15,7 +15,13 @@ use sighting::{RegistryChange, Second, Store, StoreError};
 fn open(disk: &Sim) -> Result<IndexStore, seenby_index::IndexError> {
     IndexStore::open(
         Arc::new(disk.clone()),
-        Options { live_rows_max: 30, background: false, open_files_max: 2 },
+        Options {
+            live_rows_max: 30,
+            background: false,
+            open_files_max: 2,
+            hot_identities_min: 1,
+            ..Options::default()
+        },
     )
 }
 

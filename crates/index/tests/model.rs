@@ -42,11 +42,21 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn open(disk: &Sim) -> IndexStore {
-    let options = Options { live_rows_max: 60, background: false, open_files_max: 2 };
+    let options = Options {
+        live_rows_max: 60,
+        background: false,
+        open_files_max: 2,
+        hot_identities_min: 1,
+        // Room for some of the addresses that are asked for.
+        hot_bytes_max: 150_000,
+        ..Options::default()
+    };
     IndexStore::open(Arc::new(disk.clone()), options).expect("the folder opens")
 }
 
-fn check(steps: &[Step]) {
+/// With `asks_between`, every question is asked after every step too: what the store keeps in memory of what was asked is then of
+/// before the next step.
+fn check(steps: &[Step], asks_between: bool) {
     let disk = Sim::default();
     let mut store = open(&disk);
     let model = ModelStore::new();
@@ -90,6 +100,10 @@ fn check(steps: &[Step]) {
                 now(store.remove(organisation(*whose))).expect("the store removes");
             }
         }
+        if asks_between {
+            assert_eq!(difference(&store, &model, kept_since), None);
+            assert_eq!(difference(&store, &model, Second::MIN), None);
+        }
     }
     assert_eq!(difference(&store, &model, kept_since), None);
     // What retention deleted is gone for good, to whomever asks.
@@ -119,8 +133,8 @@ fn check(steps: &[Step]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn equals_the_model(steps in vec(step(), 1..25)) {
-        check(&steps);
+    fn equals_the_model(steps in vec(step(), 1..25), asks_between: bool) {
+        check(&steps, asks_between);
     }
 }
 
@@ -130,14 +144,22 @@ fn every_question_after_each_kind_of_step() {
         .map(|n| Line { who: n % 6, whither: n / 6 % 6, day: n % 4, place: n / 10, carried: Some(n % 3) })
         .collect();
     let append = || Step::Append { whose: 0, source: 0, lines: lines.clone() };
-    check(&[
-        append(),
-        Step::Flush,
-        append(),
-        Step::Reopen,
-        Step::Merge { whose: 0, from: 0, into: 1 },
-        append(),
-    ]);
-    check(&[append(), Step::Flush, Step::Retain { day: 2, place: 2 }, Step::Reopen, append()]);
-    check(&[append(), Step::Remove { whose: 0 }, Step::Reopen, append(), Step::Flush, Step::Reopen]);
+    let all: [&[Step]; 3] = [
+        &[
+            append(),
+            Step::Flush,
+            Step::Merge { whose: 0, from: 1, into: 2 },
+            append(),
+            Step::Flush,
+            Step::Reopen,
+            Step::Domain { whose: 0, known: true },
+            append(),
+        ],
+        &[append(), Step::Flush, Step::Retain { day: 2, place: 2 }, Step::Reopen, append()],
+        &[append(), Step::Remove { whose: 0 }, Step::Reopen, append(), Step::Flush, Step::Reopen],
+    ];
+    for steps in all {
+        check(steps, false);
+        check(steps, true);
+    }
 }
