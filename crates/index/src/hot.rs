@@ -25,12 +25,15 @@ use crate::view::{CellView, OrganisationView};
 
 /// An address of an organisation.
 type Place = (OrganisationId, Key);
+type Entries = HashMap<Place, Arc<Entry>, FixedState>;
 
+/// Addresses that are noted at once, read or not.
+const ENTRIES_MAX: usize = 4_096;
 const WORDS_OF_DAY: usize = (SECONDS_PER_DAY as usize).div_ceil(64);
 
 /// The hot addresses of a store.
 pub(crate) struct Hot {
-    entries: ArcSwap<HashMap<Place, Arc<Entry>, FixedState>>,
+    entries: ArcSwap<Entries>,
     /// Held while the map changes.
     changing: Mutex<()>,
     /// Counts questions, so that the one that was not asked for the longest is known.
@@ -101,6 +104,9 @@ impl Hot {
         }
         let used_at = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
         self.change(|entries| {
+            if entries.len() >= ENTRIES_MAX {
+                forget_oldest(entries);
+            }
             entries.entry(place).or_insert_with(|| Arc::new(Entry { used_at, ..Entry::default() }));
         });
     }
@@ -114,19 +120,25 @@ impl Hot {
         self.change(|entries| {
             let mut bytes: usize = entries.values().map(bytes_of).sum();
             while bytes > self.bytes_max {
-                let oldest = entries.iter().min_by_key(|(_, entry)| entry.used_at.load(Ordering::Relaxed));
-                let Some(place) = oldest.map(|(place, _)| *place) else { return };
-                bytes -= entries.remove(&place).map_or(0, |entry| bytes_of(&entry));
+                let Some(forgotten) = forget_oldest(entries) else { return };
+                bytes -= bytes_of(&forgotten);
             }
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut HashMap<Place, Arc<Entry>, FixedState>)) {
+    fn change(&self, change: impl FnOnce(&mut Entries)) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entries = HashMap::clone(&self.entries.load());
         change(&mut entries);
         self.entries.store(Arc::new(entries));
     }
+}
+
+/// Forgets the one that was not asked for the longest.
+fn forget_oldest(entries: &mut Entries) -> Option<Arc<Entry>> {
+    let oldest = entries.iter().min_by_key(|(_, entry)| entry.used_at.load(Ordering::Relaxed));
+    let place = oldest.map(|(place, _)| *place)?;
+    entries.remove(&place)
 }
 
 /// The answer where nothing has happened since the last question; `None` where something has.

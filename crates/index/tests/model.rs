@@ -49,7 +49,6 @@ fn open(disk: &Sim) -> IndexStore {
         hot_identities_min: 1,
         // Room for some of the addresses that are asked for.
         hot_bytes_max: 150_000,
-        ..Options::default()
     };
     IndexStore::open(Arc::new(disk.clone()), options).expect("the folder opens")
 }
