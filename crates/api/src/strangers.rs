@@ -60,28 +60,28 @@ impl<K: Copy + Eq + Hash> Recent<K> {
     }
 
     fn forget(&mut self, place: usize) {
-        let Some((_, from)) = self.done.remove(place) else { return };
-        if let Some(count) = self.of.get_mut(&from) {
+        let Some((_, whose)) = self.done.remove(place) else { return };
+        if let Some(count) = self.of.get_mut(&whose) {
             *count -= 1;
             if *count == 0 {
-                self.of.remove(&from);
+                self.of.remove(&whose);
             }
         }
     }
 
-    fn of(&self, from: K) -> u32 {
-        self.of.get(&from).copied().unwrap_or_default()
+    fn of(&self, whose: K) -> u32 {
+        self.of.get(&whose).copied().unwrap_or_default()
     }
 
-    fn add(&mut self, from: K, now: Millis) {
-        self.done.push_back((now, from));
-        *self.of.entry(from).or_default() += 1;
+    fn add(&mut self, whose: K, now: Millis) {
+        self.done.push_back((now, whose));
+        *self.of.entry(whose).or_default() += 1;
     }
 
     /// After how many seconds the oldest is forgotten, of one or of all.
-    fn free_in_s(&self, from: Option<K>, now: Millis) -> u64 {
+    fn free_in_s(&self, whose: Option<K>, now: Millis) -> u64 {
         let mut done = self.done.iter();
-        let oldest = done.find(|(_, other)| from.is_none_or(|from| from == *other));
+        let oldest = done.find(|(_, other)| whose.is_none_or(|whose| whose == *other));
         let until = oldest.map_or(now.0, |(at, _)| at.0 + COUNTED_FOR_MS);
         until.saturating_sub(now.0).div_ceil(1_000).max(1)
     }

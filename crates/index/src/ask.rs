@@ -11,8 +11,8 @@ use std::num::NonZeroU32;
 
 use foldhash::fast::FixedState;
 use sighting::{
-    Answer, Coverage, Day, DeviceEntry, DeviceKey, FirstSeen, Identity, Question, Retained, SECONDS_PER_DAY,
-    Second, Stats, Window,
+    Address, Answer, Coverage, Day, DeviceEntry, DeviceKey, FirstSeen, Identity, Question, Retained,
+    SECONDS_PER_DAY, Second, Stats, Window,
 };
 
 use crate::error::IndexError;
@@ -35,24 +35,17 @@ pub(crate) fn stats(view: &OrganisationView, question: &Question) -> Result<(Ans
     })
 }
 
-/// The same where it is known already what the window holds, which is something, and the first of all that is kept.
-pub(crate) fn answer_of(
+/// The answer where it is known already whom the window holds, and the first and last that are told.
+pub(crate) fn seen(
     view: &OrganisationView,
-    question: &Question,
-    gathered: Gathered,
-    first_kept: Option<Second>,
+    address: Address,
+    window: Window,
+    identities: IdSet,
+    (first, last): (Second, Second),
 ) -> Result<Answer, IndexError> {
-    let (Some(window), Some((first, last))) = (question.window.clipped(question.kept_since), gathered.span)
-    else {
-        return Ok(Answer::Unknown);
-    };
-    let first = match question.first_seen {
-        FirstSeen::InWindow => first,
-        FirstSeen::InKept => first_kept.unwrap_or(first),
-    };
     SCRATCH.with_borrow_mut(|scratch| {
-        let mut asking = Asking { view, scratch, key: Key::of_address(question.address) };
-        let prevalence = asking.prevalence(gathered.identities, window)?;
+        let mut asking = Asking { view, scratch, key: Key::of_address(address) };
+        let prevalence = asking.prevalence(identities, window)?;
         Ok(Answer::Seen(Stats { prevalence, first, last }))
     })
 }
@@ -65,9 +58,9 @@ struct Asking<'a> {
 
 /// What a window holds of one address.
 #[derive(Default)]
-pub(crate) struct Gathered {
-    pub(crate) identities: IdSet,
-    pub(crate) span: Option<(Second, Second)>,
+struct Gathered {
+    identities: IdSet,
+    span: Option<(Second, Second)>,
 }
 
 impl Gathered {

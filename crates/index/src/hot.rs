@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
-use sighting::{Answer, Day, OrganisationId, Question, SECONDS_PER_DAY, Second};
+use sighting::{Answer, Day, FirstSeen, OrganisationId, Question, SECONDS_PER_DAY, Second};
 
-use crate::ask::{self, Gathered};
+use crate::ask;
 use crate::error::IndexError;
 use crate::ids::IdSet;
 use crate::names::Names;
@@ -165,20 +165,12 @@ struct Known {
     segments: HashSet<u64, FixedState>,
     /// By address, which nobody else has as long as there is a pointer to it.
     runs: HashMap<usize, Weak<Run>, FixedState>,
-    /// By identity: one more than the Unix second of its latest sighting; 0 for none.
-    latest: Vec<u32>,
-    /// The greatest of these.
-    newest: u32,
-    /// By day: one bit a second.
-    active: BTreeMap<Day, Box<[u64; WORDS_OF_DAY]>>,
+    times: Times,
 }
 
 impl Known {
     fn bytes(&self) -> usize {
-        self.latest.capacity() * size_of::<u32>()
-            + self.active.len() * WORDS_OF_DAY * size_of::<u64>()
-            + self.segments.len() * 16
-            + self.runs.len() * 32
+        self.times.bytes() + self.segments.len() * 16 + self.runs.len() * 32
     }
 
     fn is_of(&self, view: &Arc<OrganisationView>) -> bool {
@@ -211,54 +203,82 @@ impl Known {
     ) -> Result<(), IndexError> {
         for run in cell.runs.iter().filter(|run| !self.runs.contains_key(&address(run))) {
             for row in run.of_key(key) {
-                add(
-                    &mut self.latest,
-                    &mut self.newest,
-                    &mut self.active,
-                    day,
-                    (row.identity(), row.of_day()),
-                );
+                self.times.add(day, row.identity(), row.of_day());
             }
         }
         for segment in cell.segments.iter().filter(|segment| !self.segments.contains(&segment.number)) {
-            let Known { latest, newest, active, .. } = self;
-            segment.facts_of(key, scratch, &mut |identity, of_day| {
-                add(latest, newest, active, day, (identity, of_day));
-            })?;
+            let times = &mut self.times;
+            segment.facts_of(key, scratch, &mut |identity, of_day| times.add(day, identity, of_day))?;
         }
         Ok(())
     }
 
     fn answer(&self, view: &OrganisationView, question: &Question) -> Option<Result<Answer, IndexError>> {
         let window = question.window.clipped(question.kept_since)?;
-        let newest = Second::new(self.newest.checked_sub(1)?);
-        if !window.contains(newest) {
-            return None;
+        let last = self.times.newest().filter(|newest| window.contains(*newest))?;
+        let first = self.times.first_from(match question.first_seen {
+            FirstSeen::InWindow => window.since(),
+            FirstSeen::InKept => question.kept_since,
+        })?;
+        let identities = self.times.seen_from(window.since());
+        Some(ask::seen(view, question.address, window, identities, (first, last)))
+    }
+}
+
+/// When an address was reached, and by whom last.
+#[derive(Default)]
+struct Times {
+    /// By identity: one more than the Unix second of its latest sighting; 0 for none.
+    latest: Vec<u32>,
+    /// The greatest of these.
+    newest: u32,
+    /// By day: one bit a second.
+    active: BTreeMap<Day, Box<[u64; WORDS_OF_DAY]>>,
+}
+
+impl Times {
+    fn add(&mut self, day: Day, identity: u32, of_day: u32) {
+        let moment = day.at(of_day).unix().saturating_add(1);
+        let identity = identity as usize;
+        if self.latest.len() <= identity {
+            self.latest.resize(identity + 1, 0);
         }
-        let since = window.since().unix().saturating_add(1);
-        let identities = IdSet::from_words(self.latest.chunks(64).map(|chunk| at_least(chunk, since)));
-        let span = Some((self.first_from(window.since())?, newest));
-        let first_kept = self.first_from(question.kept_since);
-        Some(ask::answer_of(view, question, Gathered { identities, span }, first_kept))
+        self.latest[identity] = self.latest[identity].max(moment);
+        self.newest = self.newest.max(moment);
+        let words = self.active.entry(day).or_insert_with(|| Box::new([0; WORDS_OF_DAY]));
+        words[of_day as usize / 64] |= 1 << (of_day % 64);
+    }
+
+    fn bytes(&self) -> usize {
+        self.latest.capacity() * size_of::<u32>() + self.active.len() * WORDS_OF_DAY * size_of::<u64>()
+    }
+
+    /// The newest sighting.
+    fn newest(&self) -> Option<Second> {
+        self.newest.checked_sub(1).map(Second::new)
+    }
+
+    /// Every identity whose latest sighting is at a moment or after it.
+    fn seen_from(&self, since: Second) -> IdSet {
+        let since = since.unix().saturating_add(1);
+        IdSet::from_words(self.latest.chunks(64).map(|chunk| at_least(chunk, since)))
     }
 
     /// The first active second from a moment on.
     fn first_from(&self, since: Second) -> Option<Second> {
         self.active.range(since.day()..).find_map(|(day, words)| {
             let from = if *day == since.day() { since.of_day() as usize } else { 0 };
-            let masked = |index: usize| match index.cmp(&(from / 64)) {
-                std::cmp::Ordering::Less => 0,
-                std::cmp::Ordering::Equal => words[index] & (u64::MAX << (from % 64)),
-                std::cmp::Ordering::Greater => words[index],
-            };
-            let index = (from / 64..WORDS_OF_DAY).find(|index| masked(*index) != 0)?;
-            Some(day.at(index as u32 * 64 + masked(index).trailing_zeros()))
+            let first = words[from / 64] & (u64::MAX << (from % 64));
+            let rest = words[from / 64 + 1..].iter().copied();
+            let mut words = (from / 64..).zip(std::iter::once(first).chain(rest));
+            let (index, word) = words.find(|(_, word)| *word != 0)?;
+            Some(day.at(index as u32 * 64 + word.trailing_zeros()))
         })
     }
 }
 
-/// One bit for each of up to 64 numbers that is no less than another. Without a branch and without a shift for each, so that
-/// the compiler compares many at a time: the pass over 50,000 takes a tenth of what one bit after the other does.
+/// One bit for each of up to 64 numbers that is no less than another: without a branch and without a shift for each, so that the
+/// compiler compares many at a time.
 fn at_least(numbers: &[u32], least: u32) -> u64 {
     let mut is_so = [0u8; 64];
     for (is_so, number) in is_so.iter_mut().zip(numbers) {
@@ -272,24 +292,6 @@ fn at_least(numbers: &[u32], least: u32) -> u64 {
 
 fn address(run: &Arc<Run>) -> usize {
     Arc::as_ptr(run).addr()
-}
-
-fn add(
-    latest: &mut Vec<u32>,
-    newest: &mut u32,
-    active: &mut BTreeMap<Day, Box<[u64; WORDS_OF_DAY]>>,
-    day: Day,
-    (identity, of_day): (u32, u32),
-) {
-    let moment = day.at(of_day).unix().saturating_add(1);
-    let identity = identity as usize;
-    if latest.len() <= identity {
-        latest.resize(identity + 1, 0);
-    }
-    latest[identity] = latest[identity].max(moment);
-    *newest = (*newest).max(moment);
-    let words = active.entry(day).or_insert_with(|| Box::new([0; WORDS_OF_DAY]));
-    words[of_day as usize / 64] |= 1 << (of_day % 64);
 }
 
 #[cfg(test)]

@@ -86,18 +86,22 @@ fn disturb(store: &IndexStore, is_done: &AtomicBool) {
     }
 }
 
+fn options(live_rows_max: u64) -> Options {
+    Options {
+        live_rows_max,
+        background: true,
+        open_files_max: 3,
+        hot_identities_min: 1,
+        ..Options::default()
+    }
+}
+
 /// Batches of an organisation that is removed in the middle: whoever gets a receipt after the removal began a new one, and
 /// what the removal met is gone or refused, never half there.
 #[test]
 fn a_removal_meets_batches_under_way() {
     let root = tempfile::tempdir().expect("a folder");
-    let options = Options {
-        live_rows_max: 300,
-        background: true,
-        open_files_max: 3,
-        hot_identities_min: 1,
-        ..Options::default()
-    };
+    let options = options(300);
     let folder = DataFolder::open(root.path(), options.clone()).expect("opens");
     let store = folder.store();
     let whose = organisation(5);
@@ -146,13 +150,7 @@ fn check(store: &IndexStore) {
 #[test]
 fn many_hands_at_once() {
     let root = tempfile::tempdir().expect("a folder");
-    let options = Options {
-        live_rows_max: 1_500,
-        background: true,
-        open_files_max: 3,
-        hot_identities_min: 1,
-        ..Options::default()
-    };
+    let options = options(1_500);
     let folder = DataFolder::open(root.path(), options.clone()).expect("opens");
     let store = folder.store();
     let (done, is_done) = (AtomicU32::new(0), AtomicBool::new(false));

@@ -353,4 +353,14 @@ mod tests {
             check("https://soar.example/a", asked, false);
         }
     }
+
+    #[test]
+    fn limits_as_text() {
+        for text in ["default", "off", "1", "4294967295"] {
+            assert_eq!(CallLimit::parse(text).map(|limit| limit.to_string()).as_deref(), Some(text));
+        }
+        for text in ["", "0", "-1", "+1", "Off", "4294967296", "1.0", " 1"] {
+            assert_eq!(CallLimit::parse(text), None, "{text}");
+        }
+    }
 }

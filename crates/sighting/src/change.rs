@@ -288,3 +288,71 @@ fn told(sign_in: &SignIn) -> String {
     let ways = if ways.is_empty() { "no way to sign in".to_owned() } else { ways.join(", ") };
     format!("{} ({ways})", named(&sign_in.delegated))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::tests::{application, certificate, user};
+
+    #[test]
+    fn changes_of_sign_in_as_sentences() {
+        let id = Uuid::from_u128(3);
+        let (app, kim) = (ApplicationId(id), UserId(id));
+        let uri = RedirectUri::new("http://localhost").expect("a URI");
+        let sign_in = SignIn {
+            delegated: [Permission::IpReadAll].into(),
+            redirect_uris: [uri].into(),
+            device_code: true,
+            password: true,
+            public: true,
+        };
+        let added = Application { sign_in: sign_in.clone(), ..application(3, "hunting") };
+        let change =
+            |permissions, sign_in| Change::ChangeApplication { application: app, permissions, sign_in };
+        let (key, kid) = (PrivateKey::Sealed(vec![255]), "k1".to_owned());
+        let password = PasswordHash("$argon2id$secret".to_owned());
+        let organisation = Uuid::from_u128(1);
+        for (change, sentence) in [
+            (
+                Change::AddApplication(added),
+                format!(
+                    "added application {id} 'hunting' of organisation {organisation} with nothing, for people Ip.Read.All \
+                     (http://localhost, device code, password grant, no secret)"
+                ),
+            ),
+            (
+                change(Some([Permission::Manage].into()), SignIn::default().into()),
+                format!(
+                    "changed application {id}, its permissions to Seenby.Manage, for people to nothing, no redirect URI, no \
+                     device code, no password grant, secrets"
+                ),
+            ),
+            (
+                change(None, SignInChange { device_code: Some(true), ..SignInChange::default() }),
+                format!("changed application {id}, for people to device code"),
+            ),
+            (change(None, SignInChange::default()), format!("changed application {id}")),
+            (
+                Change::AddCertificate(app, certificate(171)),
+                format!("added certificate {} to application {id}", "ab".repeat(32)),
+            ),
+            (
+                Change::RemoveCertificate(app, [171; 32]),
+                format!("removed certificate {} from application {id}", "ab".repeat(32)),
+            ),
+            (
+                Change::AddUser(user(3, 1, "kim")),
+                format!("added user {id} 'kim' of organisation {organisation}"),
+            ),
+            (
+                Change::SetPassword { user: kim, password, at: Second::new(1) },
+                format!("set the password of user {id}"),
+            ),
+            (Change::RemoveUser(kim), format!("removed user {id}")),
+            (Change::KeepSigningKey(kid.clone(), key), "encrypted signing key k1".to_owned()),
+            (Change::RemoveSigningKey(kid), "removed signing key k1".to_owned()),
+        ] {
+            assert_eq!(change.to_string(), sentence);
+        }
+    }
+}

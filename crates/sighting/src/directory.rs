@@ -488,13 +488,11 @@ pub trait Directory: Send + Sync {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::{
-        CallLimit, CallLimits, Certificate, PasswordHash, RETENTION_DEFAULT, RedirectUri, Secret, SignIn,
-    };
+    use crate::{CallLimit, CallLimits, Certificate, PasswordHash, RETENTION_DEFAULT, Secret, SignIn};
 
     const GUIDS: [&str; 4] = [
         "11111111-2222-4333-8444-555555555555",
@@ -512,7 +510,7 @@ mod tests {
         }
     }
 
-    fn application(number: u128, name: &str) -> Application {
+    pub(crate) fn application(number: u128, name: &str) -> Application {
         Application {
             id: ApplicationId(Uuid::from_u128(number)),
             organisation: OrganisationId(Uuid::from_u128(1)),
@@ -569,16 +567,6 @@ mod tests {
         let nobody = ApplicationId(Uuid::from_u128(4));
         let change = Change::SetLimits { application: nobody, per_minute: minute, per_hour: hour };
         assert_eq!(book.apply(&change), Err(ChangeError::NoApplication(nobody)));
-    }
-
-    #[test]
-    fn limits_as_text() {
-        for text in ["default", "off", "1", "4294967295"] {
-            assert_eq!(CallLimit::parse(text).map(|limit| limit.to_string()).as_deref(), Some(text));
-        }
-        for text in ["", "0", "-1", "+1", "Off", "4294967296", "1.0", " 1"] {
-            assert_eq!(CallLimit::parse(text), None, "{text}");
-        }
     }
 
     fn member(issuer: Issuer, kind: MemberKind, id: &str) -> Member {
@@ -713,7 +701,7 @@ mod tests {
         }
     }
 
-    fn user(number: u128, organisation: u128, name: &str) -> User {
+    pub(crate) fn user(number: u128, organisation: u128, name: &str) -> User {
         User {
             id: UserId(Uuid::from_u128(number)),
             organisation: OrganisationId(Uuid::from_u128(organisation)),
@@ -784,7 +772,7 @@ mod tests {
         }
     }
 
-    fn certificate(byte: u8) -> Certificate {
+    pub(crate) fn certificate(byte: u8) -> Certificate {
         Certificate {
             sha256: [byte; 32],
             sha1: [byte; 20],
@@ -890,67 +878,5 @@ mod tests {
             assert_eq!(book.apply(&change), expected, "{change}");
         }
         assert_eq!(book.signing_keys, [key("b", 5)]);
-    }
-
-    #[test]
-    fn changes_of_sign_in_as_sentences() {
-        let id = Uuid::from_u128(3);
-        let (app, kim) = (ApplicationId(id), UserId(id));
-        let uri = RedirectUri::new("http://localhost").expect("a URI");
-        let sign_in = SignIn {
-            delegated: [Permission::IpReadAll].into(),
-            redirect_uris: [uri].into(),
-            device_code: true,
-            password: true,
-            public: true,
-        };
-        let added = Application { sign_in: sign_in.clone(), ..application(3, "hunting") };
-        let change =
-            |permissions, sign_in| Change::ChangeApplication { application: app, permissions, sign_in };
-        let (key, kid) = (PrivateKey::Sealed(vec![255]), "k1".to_owned());
-        let password = PasswordHash("$argon2id$secret".to_owned());
-        let organisation = Uuid::from_u128(1);
-        for (change, sentence) in [
-            (
-                Change::AddApplication(added),
-                format!(
-                    "added application {id} 'hunting' of organisation {organisation} with nothing, for people Ip.Read.All \
-                     (http://localhost, device code, password grant, no secret)"
-                ),
-            ),
-            (
-                change(Some([Permission::Manage].into()), SignIn::default().into()),
-                format!(
-                    "changed application {id}, its permissions to Seenby.Manage, for people to nothing, no redirect URI, no \
-                     device code, no password grant, secrets"
-                ),
-            ),
-            (
-                change(None, SignInChange { device_code: Some(true), ..SignInChange::default() }),
-                format!("changed application {id}, for people to device code"),
-            ),
-            (change(None, SignInChange::default()), format!("changed application {id}")),
-            (
-                Change::AddCertificate(app, certificate(171)),
-                format!("added certificate {} to application {id}", "ab".repeat(32)),
-            ),
-            (
-                Change::RemoveCertificate(app, [171; 32]),
-                format!("removed certificate {} from application {id}", "ab".repeat(32)),
-            ),
-            (
-                Change::AddUser(user(3, 1, "kim")),
-                format!("added user {id} 'kim' of organisation {organisation}"),
-            ),
-            (
-                Change::SetPassword { user: kim, password, at: Second::new(1) },
-                format!("set the password of user {id}"),
-            ),
-            (Change::RemoveUser(kim), format!("removed user {id}")),
-            (Change::KeepSigningKey(kid.clone(), key), "encrypted signing key k1".to_owned()),
-            (Change::RemoveSigningKey(kid), "removed signing key k1".to_owned()),
-        ] {
-            assert_eq!(change.to_string(), sentence);
-        }
     }
 }

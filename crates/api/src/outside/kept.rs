@@ -16,9 +16,10 @@ impl Issuers {
     pub(crate) async fn keep<D: Directory>(&self, directory: &D, machine: &Machine) {
         for trusted in &self.trusted {
             let cache = &*trusted.keys;
-            let done = match cache.is_in_need() {
-                true => take_up(cache, directory, machine).await,
-                false => keep(cache, directory, machine).await,
+            let done = if cache.is_in_need() {
+                take_up(cache, directory, machine).await
+            } else {
+                keep(cache, directory, machine).await
             };
             if let Err(error) = done {
                 tracing::warn!(issuer = cache.name(), %error, "the keys of an issuer are not kept for a restart");
