@@ -198,16 +198,19 @@ impl<S: Store, D: Directory> State<S, D> {
         self.open.get().is_some()
     }
 
-    /// Fetches the keys of outside issuers that are due, and waits for them; then does what [`State::keep_issuer_keys`] does.
+    /// Fetches the keys of outside issuers that are due, and waits for them; if the directory is open, takes those from there
+    /// whose issuers cannot be asked, and does what [`State::keep_issuer_keys`] does.
     /// To be called from the start on, every half a minute or so, and once the directory is open: what failed is tried again
     /// then.
     pub async fn refresh_issuer_keys(&self) {
         self.shared.issuers.refresh(&self.shared.machine, &self.shared.metrics).await;
+        if let Some(Open { directory, .. }) = self.open.get() {
+            self.shared.issuers.take_up(&**directory, &self.shared.machine).await;
+        }
         self.keep_issuer_keys().await;
     }
 
-    /// Keeps fetched keys of outside issuers in the directory, if that is open, and takes those from there whose issuers
-    /// cannot be asked.
+    /// Keeps fetched keys of outside issuers in the directory, if that is open.
     pub async fn keep_issuer_keys(&self) {
         if let Some(Open { directory, .. }) = self.open.get() {
             self.shared.issuers.keep(&**directory, &self.shared.machine).await;

@@ -257,6 +257,13 @@ mod tests {
         strangers.signed_in(network(5), Millis(0));
         assert_eq!(strangers.give_code(network(5), app(1), Millis(0)), Ok(()));
         assert_eq!(strangers.give_code(network(6), app(1), Millis(0)), Err(NoCode::OfNetwork(900)));
+        // The first network of a site is not the site.
+        strangers.signed_in(network(0), Millis(0));
+        for _ in 0..CODES_OF_NETWORK_MAX {
+            assert_eq!(strangers.give_code(network(0), app(1), Millis(0)), Ok(()));
+        }
+        assert_eq!(strangers.give_code(network(0), app(1), Millis(0)), Err(NoCode::OfNetwork(900)));
+        assert_eq!(strangers.give_code(network(6), app(1), Millis(900_000)), Ok(()));
     }
 
     #[test]

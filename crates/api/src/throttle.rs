@@ -46,12 +46,13 @@ impl Origin {
         })
     }
 
-    /// All networks that one owner mostly has: of version 6 a /48, which is given out as a whole.
+    /// All networks that one owner mostly has: of version 6 a /48, which is given out as a whole. It is none of its networks.
     pub(crate) fn site(self) -> Origin {
         Origin(match self.0 {
             IpAddr::V6(address) => {
                 let [a, b, c, ..] = address.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+                // The host bits of a network are zero.
+                IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 1))
             }
             address => address,
         })

@@ -18,6 +18,8 @@ use crate::sealing;
 
 /// The folder in the data folder that `seenby tls init` writes to.
 pub(crate) const FOLDER: &str = "tls";
+/// The CA's key in it, until somebody moves that off.
+pub(crate) const CA_KEY: &str = "ca.key";
 /// How often the files are looked at. A change is taken up once it has held still from one look to the next, because
 /// two files are never replaced at once.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -46,12 +48,6 @@ impl Pair {
         (pair.certificate.exists() || pair.key.exists()).then_some(pair)
     }
 
-    /// Whether it is the one of a data folder, with a key that everybody can use who has a copy of the folder.
-    pub(crate) fn lies_open_in(&self, data: &Path) -> bool {
-        let is_sealed = || std::fs::read(&self.key).is_ok_and(|key| api::SealingKey::is_sealed_pem(&key));
-        *self == Pair::in_folder(&data.join(FOLDER)) && !is_sealed()
-    }
-
     /// Reads it, to serve with.
     pub(crate) fn open(self, sealing: Option<api::SealingKey>) -> Result<Served, Failure> {
         let state = self.state();
@@ -76,6 +72,12 @@ impl Pair {
     fn state(&self) -> State {
         State(of_file(&self.certificate), of_file(&self.key))
     }
+}
+
+/// The private keys of a data folder that everybody can use who has a copy of the folder.
+pub(crate) fn open_keys_of(data: &Path) -> impl Iterator<Item = PathBuf> {
+    let folder = data.join(FOLDER);
+    [Pair::in_folder(&folder).key, folder.join(CA_KEY)].into_iter().filter(|key| sealing::lies_open(key))
 }
 
 /// The texts of two PEM files.

@@ -103,6 +103,12 @@ pub(crate) fn kept(key: &str, sealing: Option<&SealingKey>) -> Result<String, Fa
     sealing.seal_pem(key, nonce).context("the key cannot be encrypted").exit_with(Exit::Unavailable)
 }
 
+/// Whether a file is one with a key in the clear; a link is not, which leads to where its owner keeps it.
+pub(crate) fn lies_open(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|it| it.is_file())
+        && fs::read(path).is_ok_and(|key| !SealingKey::is_sealed_pem(&key))
+}
+
 /// The key of a certificate as it was read from a file, decrypted if it is encrypted.
 pub(crate) fn opened(read: Vec<u8>, path: &Path, sealing: Option<&SealingKey>) -> anyhow::Result<Vec<u8>> {
     if !SealingKey::is_sealed_pem(&read) {

@@ -2,7 +2,7 @@
 //! defaults. Refuses to hold: what the command line says (it wins, command by command) and anything that an
 //! organisation owns (retention lives in the store).
 
-use std::net::{AddrParseError, Ipv4Addr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -26,6 +26,11 @@ const SIGNING_KEY_DAYS: u32 = 90;
 const SIGNING_KEY_DAYS_MAX: u32 = 3_650;
 /// How far the operator's port lies above the callers'.
 const OPERATOR_PORT_ABOVE: u16 = 1_000;
+/// Where callers come unless another address is named.
+pub(crate) const USUAL_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+/// Where the operator's machines come then.
+pub(crate) const USUAL_OPERATOR_LISTEN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), USUAL_LISTEN.port() + OPERATOR_PORT_ABOVE);
 
 /// The settings file as written. Every key is optional; one that is not listed here is refused.
 #[derive(Deserialize, Default, Debug)]
@@ -146,11 +151,7 @@ impl<'de> Deserialize<'de> for OperatorListen {
 
 impl Default for ServeConfig {
     fn default() -> ServeConfig {
-        ServeConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
-            operator_listen: OperatorListen::Beside,
-            proxy_protocol: false,
-        }
+        ServeConfig { listen: USUAL_LISTEN, operator_listen: OperatorListen::Beside, proxy_protocol: false }
     }
 }
 

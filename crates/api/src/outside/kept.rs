@@ -11,20 +11,26 @@ use crate::session::key;
 use crate::state::{Machine, Millis};
 
 impl Issuers {
-    /// Keeps what was fetched since the last time, and takes up what is kept of issuers that cannot be asked. What a directory
-    /// does not do is tried again by the next call.
+    /// Keeps what was fetched since the last time. What a directory does not do is tried again by the next call.
     pub(crate) async fn keep<D: Directory>(&self, directory: &D, machine: &Machine) {
-        for trusted in &self.trusted {
-            let cache = &*trusted.keys;
-            let done = if cache.is_in_need() {
-                take_up(cache, directory, machine).await
-            } else {
-                keep(cache, directory, machine).await
-            };
-            if let Err(error) = done {
+        for cache in self.caches() {
+            if let Err(error) = keep(cache, directory, machine).await {
                 tracing::warn!(issuer = cache.name(), %error, "the keys of an issuer are not kept for a restart");
             }
         }
+    }
+
+    /// Takes up what is kept of issuers that cannot be asked.
+    pub(crate) async fn take_up<D: Directory>(&self, directory: &D, machine: &Machine) {
+        for cache in self.caches().filter(|cache| cache.is_in_need()) {
+            if let Err(error) = take_up(cache, directory, machine).await {
+                tracing::warn!(issuer = cache.name(), %error, "the kept keys of an issuer that cannot be asked cannot be read");
+            }
+        }
+    }
+
+    fn caches(&self) -> impl Iterator<Item = &KeyCache> {
+        self.trusted.iter().map(|trusted| &*trusted.keys)
     }
 }
 

@@ -26,9 +26,9 @@ use crate::hint;
 use crate::house::{House, random_uuid, shown};
 use crate::issuers::{self, Issuer};
 use crate::outgoing;
-use crate::pair::Pair;
+use crate::pair::{self, Pair};
 use crate::sealing;
-use crate::settings::{LogFormat, OperatorListen, Settings};
+use crate::settings::{LogFormat, OperatorListen, Settings, USUAL_LISTEN, USUAL_OPERATOR_LISTEN};
 use crate::store::{AnyDirectory, AnyStore};
 
 /// How often sightings outside retention are freed. No answer depends on it.
@@ -91,21 +91,15 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     start_logging(&context.settings, "info")?;
     let path = context.data_dir()?;
     let sealing = sealing::key(&context.settings, &path)?;
-    let pair = args.pair(&context.settings, &path);
-    if sealing.is_some() && pair.as_ref().is_some_and(|pair| pair.lies_open_in(&path)) {
-        tracing::warn!(
-            "there is a key file, and the key of the certificate lies in the data folder in the clear; `{}` makes another certificate with an encrypted key",
-            hint::run("tls renew").about_none()
-        );
+    if sealing.is_some() {
+        warn_of_open_keys(&path);
     }
+    let pair = args.pair(&context.settings, &path);
     let served = pair.map(|pair| pair.open(sealing.clone())).transpose()?;
     let address = args.listen.unwrap_or(context.settings.listen);
-    let main = listen(address, "--listen").await?;
+    let main = listen(address, "--listen", USUAL_LISTEN).await?;
     let operators = args.operator_listen.unwrap_or(context.settings.operator_listen);
-    let operators = match operators.address(address) {
-        Some(address) => Some(listen(address, "--operator-listen").await?),
-        None => None,
-    };
+    let operators = listen_for_operators(operators, address).await?;
     let tls = served.as_ref().map(|served| served.tls.clone());
     let listeners = api::Listeners { main, tls, operators };
     let stop = Stop::on_signals()?;
@@ -150,6 +144,34 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
         following.abort();
     }
     Ok(Exit::Done)
+}
+
+/// Private keys that a copy of the data folder gives away, although the operator has a key file against that.
+fn warn_of_open_keys(data: &Path) {
+    for key in pair::open_keys_of(data) {
+        tracing::warn!(
+            "there is a key file, and {} lies in the data folder in the clear; `{}` ends that",
+            shown(&key),
+            hint::run("tls renew").about_none()
+        );
+    }
+}
+
+/// The operator's listener. One that nobody asked for is done without where it cannot be had: two servers on one machine, each
+/// with an address of its own, would have it at the same place.
+async fn listen_for_operators(
+    wanted: OperatorListen,
+    callers: SocketAddr,
+) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = wanted.address(callers) else { return Ok(None) };
+    match listen(address, "--operator-listen", USUAL_OPERATOR_LISTEN).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(failure) if wanted == OperatorListen::Beside => {
+            tracing::warn!("there are no /metrics and no administration over HTTP: {:#}", failure.cause);
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// What serves: it listens from the start, and says that it is not ready until its data folder is open.
@@ -349,13 +371,23 @@ impl Stop {
     }
 }
 
-/// Binds, or says what to do with which option.
-pub(crate) async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener, Failure> {
+/// Binds, or says what to do with which option, and what it usually is.
+pub(crate) async fn listen(
+    address: SocketAddr,
+    option: &str,
+    usual: SocketAddr,
+) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => format!("another program listens there: stop it, or take a free port with {option} 127.0.0.1:0"),
-            io::ErrorKind::PermissionDenied => format!("ports below 1024 are root's: take a higher one, such as {option} 127.0.0.1:8787"),
-            io::ErrorKind::AddrNotAvailable => format!("this machine does not have that address: take one that it has, such as {option} 127.0.0.1:8787"),
+            io::ErrorKind::AddrInUse => format!(
+                "another program listens there: stop it, or take a free port with {option} 127.0.0.1:0"
+            ),
+            io::ErrorKind::PermissionDenied => {
+                format!("ports below 1024 are root's: take a higher one, such as {option} {usual}")
+            }
+            io::ErrorKind::AddrNotAvailable => format!(
+                "this machine does not have that address: take one that it has, such as {option} {usual}"
+            ),
             _ => format!("take another address with {option}"),
         };
         Failure::unavailable(format!("cannot listen on {address} ({error}); {advice}"))

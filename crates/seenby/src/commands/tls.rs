@@ -20,7 +20,7 @@ use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
 use crate::hint::{self, quote};
 use crate::house::shown;
 use crate::output::{Output, counted};
-use crate::pair::{FOLDER, Pair};
+use crate::pair::{CA_KEY, FOLDER, Pair};
 use crate::sealing;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -60,7 +60,8 @@ pub(crate) struct InitArgs {
 
 /// Make a new certificate for the same hosts, with the CA's key
 ///
-/// A running server takes it up by itself; clients need to be told nothing.
+/// A running server takes it up by itself; clients need to be told nothing. With a key file, the CA's key is encrypted under it too,
+/// if it lies beside the certificate in the clear.
 #[derive(Args, Debug)]
 pub(crate) struct RenewArgs {
     /// The CA's key, wherever it is kept [default: ca.key beside the certificate]
@@ -88,7 +89,7 @@ struct Files {
 
 impl Files {
     fn in_folder(folder: &Path) -> Files {
-        Files { ca: folder.join("ca.pem"), ca_key: folder.join("ca.key"), pair: Pair::in_folder(folder) }
+        Files { ca: folder.join("ca.pem"), ca_key: folder.join(CA_KEY), pair: Pair::in_folder(folder) }
     }
 
     fn all(&self) -> [&Path; 4] {
@@ -108,6 +109,8 @@ struct Told {
     /// Where the CA's key lies, if it still is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     ca_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_key_encrypted: Option<bool>,
     hosts: Vec<String>,
     subject: String,
     issuer: String,
@@ -225,6 +228,7 @@ fn renew(args: &RenewArgs, mut context: Context) -> Outcome {
         .context("the certificate cannot be made")
         .exit_with(Exit::WrongCommandLine)?;
     write_pair(&files.pair, &leaf, sealing.as_ref())?;
+    let is_hidden = hide(&files.ca_key, sealing.as_ref())?;
     let told = tell(&files.pair, Some(&files), now)?;
     if context.global.json {
         context.output.json(&told)?;
@@ -238,6 +242,11 @@ fn renew(args: &RenewArgs, mut context: Context) -> Outcome {
     context
         .output
         .line("A running server takes it up within a few seconds; clients need to be told nothing.")?;
+    if is_hidden {
+        context
+            .output
+            .line("The CA's key, which lay there in the clear, is encrypted under the key file now.")?;
+    }
     if told.ca_key.is_some() {
         context.output.line(format!("The CA's key is still in {}; move it off.", shown(&files.ca_key)))?;
     }
@@ -335,6 +344,16 @@ fn write_pair(pair: &Pair, made: &Made, sealing: Option<&api::SealingKey>) -> Re
     write(&pair.certificate, &made.certificate)
 }
 
+/// Encrypts a CA's key from before there was a key file; whether it did.
+fn hide(ca_key: &Path, sealing: Option<&api::SealingKey>) -> Result<bool, Failure> {
+    if sealing.is_none() || !sealing::lies_open(ca_key) {
+        return Ok(false);
+    }
+    let key = read(ca_key, "it is left as it is")?;
+    write(ca_key, &sealing::kept(&key, sealing)?)?;
+    Ok(true)
+}
+
 /// Replaces a file as a whole, for its user alone.
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let mut new = path.as_os_str().to_owned();
@@ -358,13 +377,16 @@ fn tell(pair: &Pair, files: Option<&Files>, now: Second) -> Result<Told, Failure
     let leaf = certificate(&pair.certificate)?;
     let ca = files.map(|files| certificate(&files.ca)).transpose()?;
     let full = |path: &Path| hint::absolute(path).display().to_string();
+    // One that cannot be read is its owner's business.
+    let is_sealed = |path: &Path| fs::read(path).is_ok_and(|key| api::SealingKey::is_sealed_pem(&key));
+    let ca_key = files.map(|files| &*files.ca_key).filter(|path| path.exists());
     Ok(Told {
         certificate: full(&pair.certificate),
         key: full(&pair.key),
-        // One that cannot be read is its owner's business.
-        key_encrypted: fs::read(&pair.key).is_ok_and(|key| api::SealingKey::is_sealed_pem(&key)),
+        key_encrypted: is_sealed(&pair.key),
         ca: files.map(|files| full(&files.ca)),
-        ca_key: files.filter(|files| files.ca_key.exists()).map(|files| full(&files.ca_key)),
+        ca_key: ca_key.map(full),
+        ca_key_encrypted: ca_key.map(is_sealed),
         hosts: leaf.hosts.iter().map(ToString::to_string).collect(),
         days_left: leaf.days_left(now),
         not_before: leaf.not_before.to_string(),
@@ -387,7 +409,9 @@ impl Told {
         }
         match (&self.ca, &self.ca_key) {
             (_, Some(key)) => {
-                output.line(format!("  CA's key      {}   (move it off)", sighting::escape(key)))
+                let how =
+                    if self.ca_key_encrypted == Some(true) { "encrypted under the key file; " } else { "" };
+                output.line(format!("  CA's key      {}   ({how}move it off)", sighting::escape(key)))
             }
             (Some(_), None) => output.line("  CA's key      not here, as it should be"),
             (None, None) => Ok(()),

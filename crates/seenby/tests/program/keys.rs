@@ -136,13 +136,59 @@ fn keys_of_certificates_are_encrypted_as_well() {
     assert_eq!(start().stop(), 0);
     let shown = place.run(["tls", "show"]).ends(0).stdout;
     assert!(shown.contains("server.key   (encrypted under the key file)"), "{shown}");
-    // One from before the key file is served, with a warning that says what to do.
-    place.run(["tls", "init", "--force"]).ends(0);
-    let log = place.root.path().join("log");
-    let serve = ["serve", "--listen", "127.0.0.1:0"];
-    assert_eq!(Server::start_logged(&mut with_key(place.command(serve), &file), &log).stop(), 0);
-    let log = std::fs::read_to_string(log).expect("readable");
-    assert!(log.contains("lies in the data folder in the clear") && log.contains("tls renew"), "{log}");
+}
+
+/// Keys from before the key file are served with, and warned about until they are encrypted: that of the CA too, which can sign
+/// for every host of the certificate.
+#[test]
+fn keys_of_certificates_from_before_the_key_file_are_encrypted_by_a_renewal() {
+    let place = Place::new();
+    let file = key_file(&place, "seenby.key");
+    let made = place.run(["tls", "init", "--json"]).ends(0).json();
+    assert_eq!((&made["key_encrypted"], &made["ca_key_encrypted"]), (&json!(false), &json!(false)));
+    let [key, ca_key] = ["key", "ca_key"].map(|name| PathBuf::from(made[name].as_str().expect("a path")));
+    let plain = std::fs::read(&ca_key).expect("readable");
+    let logged = || {
+        let log = place.root.path().join("log");
+        let serve = ["serve", "--listen", "127.0.0.1:0"];
+        assert_eq!(Server::start_logged(&mut with_key(place.command(serve), &file), &log).stop(), 0);
+        std::fs::read_to_string(log).expect("readable")
+    };
+    let warned =
+        |log: &str, name: &str| log.contains(&format!("tls/{name} lies in the data folder in the clear"));
+    let log = logged();
+    assert!(warned(&log, "server.key") && warned(&log, "ca.key") && log.contains("tls renew"), "{log}");
+    let renew = |arguments: &[&str]| {
+        let command = ["tls", "renew", "--json"].iter().chain(arguments);
+        Run::of(&mut with_key(place.command(command), &file)).ends(0).json()
+    };
+    let renewed = renew(&[]);
+    assert_eq!((&renewed["key_encrypted"], &renewed["ca_key_encrypted"]), (&json!(true), &json!(true)));
+    for path in [&key, &ca_key] {
+        assert!(holds(path, "BEGIN SEENBY ENCRYPTED KEY") && !holds(path, "BEGIN PRIVATE KEY"), "{path:?}");
+        assert_eq!(path.metadata().expect("there").permissions().mode() & 0o777, 0o600);
+    }
+    let log = logged();
+    assert!(!log.contains("in the clear"), "{log}");
+    let shown = place.run(["tls", "show"]).ends(0).stdout;
+    assert!(shown.contains("ca.key   (encrypted under the key file; move it off)"), "{shown}");
+    // The CA is the same one, and its key still signs.
+    assert_eq!(renew(&[])["ca_sha256"], made["ca_sha256"]);
+    // One that lies elsewhere is left as it is: it is another program's or another medium's business.
+    let elsewhere = place.write("ca.key", &plain);
+    std::fs::remove_file(&ca_key).expect("ours");
+    std::os::unix::fs::symlink(&elsewhere, &ca_key).expect("made");
+    let renewed = renew(&[]);
+    assert_eq!(renewed["ca_key_encrypted"], false);
+    assert_eq!(std::fs::read(&elsewhere).expect("readable"), plain);
+    std::fs::remove_file(&ca_key).expect("ours");
+    let renewed = renew(&["--ca-key", elsewhere.to_str().expect("UTF-8")]);
+    assert!(renewed.get("ca_key").is_none() && renewed.get("ca_key_encrypted").is_none(), "{renewed}");
+    assert_eq!(std::fs::read(&elsewhere).expect("readable"), plain);
+    // What is no key is nothing to keep in secret: it is refused, and not hidden.
+    std::fs::write(&ca_key, "no key").expect("ours");
+    Run::of(&mut with_key(place.command(["tls", "renew"]), &file)).ends(2);
+    assert_eq!(std::fs::read(&ca_key).expect("readable"), b"no key");
 }
 
 #[test]

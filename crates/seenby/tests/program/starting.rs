@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
-use crate::support::Place;
+use crate::support::{Place, Server};
 
 /// A command that holds the folder until its standard input ends.
 fn hold(place: &Place) -> Child {
@@ -109,6 +109,36 @@ fn whoever_reads_the_first_line_alone_ends_nothing() {
     assert_eq!(server.wait().expect("it ends").code(), Some(0));
     let log = std::fs::read_to_string(log).expect("readable");
     assert!(log.contains("SIGTERM") && log.contains("stopped"), "{log}");
+}
+
+/// Two servers on one machine, on two of its addresses and one port: both operators' listeners would be at one place.
+#[test]
+fn an_operators_listener_that_nobody_asked_for_ends_no_server() {
+    let place = Place::new();
+    // One that is free, beneath one that is not.
+    let (port, _other) = std::iter::repeat_with(|| {
+        let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = other.local_addr().expect("bound").port() - 1_000;
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some((port, other))
+    })
+    .flatten()
+    .next()
+    .expect("without end");
+    let log = place.root.path().join("log");
+    let listen = format!("127.0.0.1:{port}");
+    let mut command = place.command(["serve", "--listen", &listen]);
+    let server = Server::start_alone(command.stderr(File::create(&log).expect("a file")));
+    assert_eq!((server.get("/readyz", None).0, server.get("/metrics", None).0), (200, 404));
+    assert_eq!(server.stop(), 0);
+    let log = std::fs::read_to_string(log).expect("readable");
+    let operators = format!("127.0.0.1:{}", port + 1_000);
+    assert!(log.contains("WARN") && log.contains(&operators) && log.contains("--operator-listen"), "{log}");
+    // One that was asked for does, and it is said what else there is.
+    let refused = place.run(["serve", "--listen", &listen, "--operator-listen", &operators]).ends(3).stderr;
+    assert!(refused.contains(&operators) && refused.contains("--operator-listen 127.0.0.1:0"), "{refused}");
+    let refused =
+        place.run(["serve", "--listen", &listen, "--operator-listen", "192.0.2.1:9787"]).ends(3).stderr;
+    assert!(refused.contains("--operator-listen 127.0.0.1:9787"), "{refused}");
 }
 
 #[test]

@@ -140,9 +140,9 @@ impl Server {
         Server::spawn(command.stderr(Stdio::null()), 2).at("http://")
     }
 
-    /// One without an operator's listener, in plain HTTP.
+    /// One without an operator's listener, in plain HTTP. Its log goes where the command says.
     pub(crate) fn start_alone(command: &mut Command) -> Server {
-        let mut server = Server::spawn(command.stderr(Stdio::null()), 1);
+        let mut server = Server::spawn(command, 1);
         server.host = server.lines[0].strip_prefix("http://").expect("a URL").to_owned();
         server
     }

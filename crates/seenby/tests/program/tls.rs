@@ -354,7 +354,7 @@ fn metrics_have_a_listener_of_their_own() {
 fn there_may_be_no_listener_for_the_operator() {
     let place = Place::new();
     let mut command = place.command(["serve", "--listen", "127.0.0.1:0", "--operator-listen", "none"]);
-    let server = Server::start_alone(&mut command);
+    let server = Server::start_alone(command.stderr(Stdio::null()));
     assert_eq!((server.get("/metrics", None).0, server.get("/readyz", None).0), (404, 200));
     assert_eq!(server.stop(), 0);
 }
