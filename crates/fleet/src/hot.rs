@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use sighting::{Address, Day, SECONDS_PER_DAY, Second};
 
 use crate::draw::Draw;
-use crate::{DeviceNumber, Settings};
+use crate::{Delivery, DeviceNumber, Event, Kind, Sensor, Settings};
 
 /// One hot address and many rare ones; see [`hot_set`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +26,8 @@ pub struct HotSet {
 
 /// Devices that reach the hot address on a day, in 1/1000: 60-100 % of a fleet reach what everyone reaches.
 const HOT_PERMILLE: u32 = 900;
+/// From a connection to its line's arrival.
+const LAG_MICROS: u64 = 20_000_000;
 
 /// One address with exactly `devices` devices over `days` whole UTC days, and one rare address for every
 /// device and day.
@@ -60,6 +62,25 @@ impl HotSet {
     pub fn sightings(self) -> impl Iterator<Item = (Address, DeviceNumber, Second)> {
         (0..self.days).flat_map(move |day| {
             (0..self.devices).flat_map(move |device| self.of_device_day(DeviceNumber(device), day))
+        })
+    }
+
+    /// The events of which [`HotSet::sightings`] are what counts, as Defender reports them in rows of so many bytes.
+    pub fn events(self, row_bytes: u16) -> impl Iterator<Item = Event> {
+        self.sightings().zip(0..).map(move |((remote, device, second), number)| {
+            let draw = Draw::root(self.seed).of(u64::MAX).of(number);
+            Event {
+                remote,
+                second,
+                micros: draw.below(1_000_000),
+                device,
+                sensor: Sensor::Mde,
+                kind: Kind::Opened,
+                delivery: Delivery::First,
+                row_bytes,
+                lag_micros: LAG_MICROS,
+                noise: draw.bits(),
+            }
         })
     }
 
@@ -99,5 +120,11 @@ mod tests {
         assert!(
             devices.contains_key(&set.rare(DeviceNumber(17), 3, 2)) && !devices.contains_key(&set.unseen())
         );
+    }
+
+    #[test]
+    fn events_are_the_sightings() {
+        let set = hot_set(1, 50, 3);
+        assert!(set.sightings().eq(set.events(600).map(|event| (event.remote, event.device, event.second))));
     }
 }

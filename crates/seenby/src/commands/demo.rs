@@ -24,7 +24,6 @@ use crate::house::{House, shown};
 use crate::ingest::{Input, Plan};
 use crate::output::{Output, counted, grouped, note};
 use crate::sealing;
-use crate::settings::USUAL_LISTEN;
 
 /// See it work: a simulated fleet of 1,000 devices, its logs, the server and a question to paste
 #[derive(Args, Debug)]
@@ -124,7 +123,7 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
     let credentials = credentials(&house).await?;
     start_logging(&context.settings, if args.exit { "warn" } else { "info" })?;
     let stop = Stop::on_signals()?;
-    let listener = listen(([127, 0, 0, 1], 0).into(), "--listen", USUAL_LISTEN).await?;
+    let listener = listen(([127, 0, 0, 1], 0).into()).await?;
     // It asks itself, without a proxy, and knows nobody's tokens but its own.
     context.settings.proxy_protocol = false;
     context.settings.issuers.clear();

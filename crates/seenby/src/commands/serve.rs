@@ -97,7 +97,7 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     let pair = args.pair(&context.settings, &path);
     let served = pair.map(|pair| pair.open(sealing.clone())).transpose()?;
     let address = args.listen.unwrap_or(context.settings.listen);
-    let main = listen(address, "--listen", USUAL_LISTEN).await?;
+    let main = listen(address).await?;
     let operators = args.operator_listen.unwrap_or(context.settings.operator_listen);
     let operators = listen_for_operators(operators, address).await?;
     let tls = served.as_ref().map(|served| served.tls.clone());
@@ -150,27 +150,32 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
 fn warn_of_open_keys(data: &Path) {
     for key in pair::open_keys_of(data) {
         tracing::warn!(
-            "there is a key file, and {} lies in the data folder in the clear; `{}` ends that",
+            "there is a key file, and {} lies in the data folder in the clear; `{}` encrypts it if `tls init` made it, another one belongs elsewhere",
             shown(&key),
             hint::run("tls renew").about_none()
         );
     }
 }
 
-/// The operator's listener. One that nobody asked for is done without where it cannot be had: two servers on one machine, each
-/// with an address of its own, would have it at the same place.
+/// The operator's listener. One that nobody asked for is done without where another program has its place: two servers on one machine,
+/// each with an address of its own, would have it at the same one.
 async fn listen_for_operators(
     wanted: OperatorListen,
     callers: SocketAddr,
 ) -> Result<Option<TcpListener>, Failure> {
     let Some(address) = wanted.address(callers) else { return Ok(None) };
-    match listen(address, "--operator-listen", USUAL_OPERATOR_LISTEN).await {
+    let failure =
+        |error: &io::Error| cannot_listen(address, "--operator-listen", USUAL_OPERATOR_LISTEN, error);
+    match TcpListener::bind(address).await {
         Ok(listener) => Ok(Some(listener)),
-        Err(failure) if wanted == OperatorListen::Beside => {
-            tracing::warn!("there are no /metrics and no administration over HTTP: {:#}", failure.cause);
+        Err(error) if wanted == OperatorListen::Beside && error.kind() == io::ErrorKind::AddrInUse => {
+            tracing::warn!(
+                "there are no /metrics and no administration over HTTP: {}",
+                failure(&error).cause
+            );
             Ok(None)
         }
-        Err(failure) => Err(failure),
+        Err(error) => Err(failure(&error)),
     }
 }
 
@@ -371,27 +376,27 @@ impl Stop {
     }
 }
 
-/// Binds, or says what to do with which option, and what it usually is.
-pub(crate) async fn listen(
-    address: SocketAddr,
-    option: &str,
-    usual: SocketAddr,
-) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => format!(
-                "another program listens there: stop it, or take a free port with {option} 127.0.0.1:0"
-            ),
-            io::ErrorKind::PermissionDenied => {
-                format!("ports below 1024 are root's: take a higher one, such as {option} {usual}")
-            }
-            io::ErrorKind::AddrNotAvailable => format!(
-                "this machine does not have that address: take one that it has, such as {option} {usual}"
-            ),
-            _ => format!("take another address with {option}"),
-        };
-        Failure::unavailable(format!("cannot listen on {address} ({error}); {advice}"))
-    })
+/// Binds where callers come.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| cannot_listen(address, "--listen", USUAL_LISTEN, &error))
+}
+
+/// Says what to do with which option, and what it usually is.
+fn cannot_listen(address: SocketAddr, option: &str, usual: SocketAddr, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("another program listens there: stop it, or take a free port with {option} 127.0.0.1:0")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 are root's: take a higher one, such as {option} {usual}")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("this machine does not have that address: take one that it has, such as {option} {usual}")
+        }
+        _ => format!("take another address with {option}"),
+    };
+    Failure::unavailable(format!("cannot listen on {address} ({error}); {advice}"))
 }
 
 /// Unpredictable bytes from the system.

@@ -227,8 +227,9 @@ fn renew(args: &RenewArgs, mut context: Context) -> Outcome {
     let leaf = authority::new_leaf(&ca, &old.hosts, now, serial()?)
         .context("the certificate cannot be made")
         .exit_with(Exit::WrongCommandLine)?;
+    // Only what has just signed: another file of that name is none of ours.
+    let is_hidden = args.ca_key.is_none() && hide(&files.ca_key, &ca.key, sealing.as_ref())?;
     write_pair(&files.pair, &leaf, sealing.as_ref())?;
-    let is_hidden = hide(&files.ca_key, sealing.as_ref())?;
     let told = tell(&files.pair, Some(&files), now)?;
     if context.global.json {
         context.output.json(&told)?;
@@ -246,6 +247,7 @@ fn renew(args: &RenewArgs, mut context: Context) -> Outcome {
         context
             .output
             .line("The CA's key, which lay there in the clear, is encrypted under the key file now.")?;
+        context.output.line("Copies of the folder from before still have it in the clear.")?;
     }
     if told.ca_key.is_some() {
         context.output.line(format!("The CA's key is still in {}; move it off.", shown(&files.ca_key)))?;
@@ -345,12 +347,11 @@ fn write_pair(pair: &Pair, made: &Made, sealing: Option<&api::SealingKey>) -> Re
 }
 
 /// Encrypts a CA's key from before there was a key file; whether it did.
-fn hide(ca_key: &Path, sealing: Option<&api::SealingKey>) -> Result<bool, Failure> {
+fn hide(ca_key: &Path, key: &str, sealing: Option<&api::SealingKey>) -> Result<bool, Failure> {
     if sealing.is_none() || !sealing::lies_open(ca_key) {
         return Ok(false);
     }
-    let key = read(ca_key, "it is left as it is")?;
-    write(ca_key, &sealing::kept(&key, sealing)?)?;
+    write(ca_key, &sealing::kept(key, sealing)?)?;
     Ok(true)
 }
 

@@ -184,9 +184,11 @@ fn keys_of_certificates_from_before_the_key_file_are_encrypted_by_a_renewal() {
     std::fs::remove_file(&ca_key).expect("ours");
     let renewed = renew(&["--ca-key", elsewhere.to_str().expect("UTF-8")]);
     assert!(renewed.get("ca_key").is_none() && renewed.get("ca_key_encrypted").is_none(), "{renewed}");
-    assert_eq!(std::fs::read(&elsewhere).expect("readable"), plain);
-    // What is no key is nothing to keep in secret: it is refused, and not hidden.
+    // Nor is a file of that name hidden that is not what has signed.
     std::fs::write(&ca_key, "no key").expect("ours");
+    assert_eq!(renew(&["--ca-key", elsewhere.to_str().expect("UTF-8")])["ca_key_encrypted"], false);
+    assert_eq!(std::fs::read(&ca_key).expect("readable"), b"no key");
+    assert_eq!(std::fs::read(&elsewhere).expect("readable"), plain);
     Run::of(&mut with_key(place.command(["tls", "renew"]), &file)).ends(2);
     assert_eq!(std::fs::read(&ca_key).expect("readable"), b"no key");
 }
