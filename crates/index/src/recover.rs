@@ -97,7 +97,7 @@ fn load_view(storage: &dyn Storage, handles: &Arc<Handles>, manifest: &Manifest)
     for named in &manifest.segments {
         let path = upkeep::path(named.number);
         let file = storage.open(&path).map_err(|cause| IndexError::absent(&path, cause))?;
-        let segment = Segment::open(handles, file, path.clone(), named.number)?;
+        let segment = Segment::open(handles, file, path.clone(), named.number, Vec::new())?;
         if segment.cell != named.cell || segment.rows != named.rows {
             return Err(IndexError::corrupt(&path, 0, "the manifest says something else of this segment"));
         }

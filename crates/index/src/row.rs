@@ -2,6 +2,7 @@
 //! table and UTC day. Refuses to hold: files, days and organisations (the cell says those) and names (numbers only).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sighting::{Address, SECONDS_PER_DAY};
 
@@ -94,10 +95,23 @@ impl Row {
     }
 }
 
+/// The numbers of segments count up from 1 and never get so far.
+const RUN_NUMBERS: u64 = 1 << 63;
+
+fn next_number() -> u64 {
+    // Only that no two are the same matters: no answer depends on which they are.
+    static NEXT: AtomicU64 = AtomicU64::new(RUN_NUMBERS);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Rows in rising order without repeats, immutable.
 #[derive(Debug)]
 pub(crate) struct Run {
     rows: Box<[Row]>,
+    /// Unique in the process, and the number of no segment.
+    pub(crate) number: u64,
+    /// The runs that it was made of, if that is so: it says no more than they did.
+    pub(crate) made_of: Vec<u64>,
     /// Which journal holds it: runs up to a generation leave memory when that generation is in segments.
     pub(crate) generation: u64,
 }
@@ -106,7 +120,7 @@ impl Run {
     /// From rows that are sorted and without repeats already.
     pub(crate) fn from_sorted(rows: Vec<Row>, generation: u64) -> Run {
         debug_assert!(rows.is_sorted_by(|a, b| a < b));
-        Run { rows: rows.into_boxed_slice(), generation }
+        Run { rows: rows.into_boxed_slice(), number: next_number(), made_of: Vec::new(), generation }
     }
 
     /// Several runs as one; it belongs to the newest generation among them.
@@ -120,6 +134,8 @@ impl Run {
         rows.dedup();
         Run {
             rows: rows.into_boxed_slice(),
+            number: next_number(),
+            made_of: runs.iter().map(|run| run.number).collect(),
             generation: runs.iter().map(|run| run.generation).max().unwrap_or_default(),
         }
     }

@@ -38,13 +38,15 @@ pub struct Options {
     /// Rows in memory (24 bytes each) at which they are handed to segments. As many again may wait while the
     /// segments are written. The journal is bounded by the same number, and with it the time to open the folder.
     pub live_rows_max: u64,
-    /// Whether a thread of its own writes segments. Without it the append that fills memory does, which tests
-    /// use to have one order of events.
+    /// Whether threads of its own write segments and read hot addresses. Without them the append that fills memory and the
+    /// question that is one of many do, which tests use to have one order of events.
     pub background: bool,
     /// Files of segments that are open at once; further ones are opened when they are asked.
     pub open_files_max: usize,
     /// From how many identities of one answer on an address is hot: what answers need of it stays in memory.
     pub hot_identities_min: usize,
+    /// So many such answers later all of it is read: reading it costs as much as many questions.
+    pub hot_asked_min: u32,
     /// The most bytes that all hot addresses take together.
     pub hot_bytes_max: usize,
 }
@@ -58,24 +60,25 @@ impl Default for Options {
             background: true,
             open_files_max: 512,
             hot_identities_min: 2_048,
+            hot_asked_min: 16,
             hot_bytes_max: 64 << 20,
         }
     }
 }
 
-/// The embedded store. Dropping it stops its thread; nothing needs to be closed.
+/// The embedded store. Dropping it stops its threads; nothing needs to be closed.
 pub struct IndexStore {
-    shared: Arc<Shared>,
-    worker: Option<JoinHandle<()>>,
+    pub(crate) shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
 }
 
-/// What the store and its thread share.
+/// What the store and its threads share.
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) handles: Arc<Handles>,
     pub(crate) options: Options,
     view: ArcSwap<View>,
-    hot: Hot,
+    pub(crate) hot: Hot,
     /// Held while a new view is made of the old one.
     publishing: Mutex<()>,
     gate: RwLock<Active>,
@@ -282,7 +285,7 @@ impl Shared {
     }
 }
 
-/// The life of the store's thread.
+/// The life of the thread that writes segments.
 fn work(shared: &Shared) {
     let mut signals = shared.signals();
     loop {
@@ -307,12 +310,17 @@ fn work(shared: &Shared) {
 impl IndexStore {
     pub(crate) fn start(shared: Shared) -> IndexStore {
         let shared = Arc::new(shared);
-        let worker = shared.options.background.then(|| {
+        let spawn = |name: &str, work: fn(&Shared)| {
             let shared = Arc::clone(&shared);
-            let thread = std::thread::Builder::new().name("seenby-segments".to_owned());
+            let thread = std::thread::Builder::new().name(name.to_owned());
             thread.spawn(move || work(&shared)).expect("the system can start one more thread")
-        });
-        let store = IndexStore { shared, worker };
+        };
+        let workers = if shared.options.background {
+            vec![spawn("seenby-segments", work), spawn("seenby-hot", |shared| shared.hot.work(shared))]
+        } else {
+            Vec::new()
+        };
+        let store = IndexStore { shared, workers };
         if store.shared.is_full() {
             store.shared.request_spill();
         }
@@ -394,7 +402,7 @@ impl IndexStore {
         let view = self.shared.view.load();
         let Some(view) = view.organisations.get(&question.organisation) else { return Ok(Answer::Unknown) };
         let (answer, identities) = ask::stats(view, question)?;
-        self.shared.hot.note(question, identities);
+        self.shared.hot.note(&self.shared, question, identities);
         Ok(answer)
     }
 
@@ -411,7 +419,10 @@ impl IndexStore {
     /// Figures for metrics.
     pub fn figures(&self) -> Figures {
         let view = self.shared.view();
+        let (hot_addresses, hot_bytes) = self.shared.hot.figures();
         let mut figures = Figures {
+            hot_addresses,
+            hot_bytes,
             appended: self.shared.appended.load(Ordering::Relaxed),
             organisations: view.organisations.len() as u64,
             is_stopped: self.shared.check().is_err(),
@@ -485,8 +496,9 @@ impl Drop for IndexStore {
     fn drop(&mut self) {
         self.shared.signals().stop = true;
         self.shared.signalled.notify_all();
-        if let Some(worker) = self.worker.take() {
-            // A panic in the thread was caught and reported there.
+        self.shared.hot.stop();
+        for worker in self.workers.drain(..) {
+            // A panic was reported there.
             let _ = worker.join();
         }
     }
@@ -508,6 +520,10 @@ pub struct Figures {
     pub segment_rows: u64,
     /// Bytes of filters and page indexes in memory.
     pub index_bytes: u64,
+    /// Hot addresses that are held in memory.
+    pub hot_addresses: u64,
+    /// The bytes that they take.
+    pub hot_bytes: u64,
     /// Whether a failure stopped all writing; questions are answered all the same.
     pub is_stopped: bool,
 }

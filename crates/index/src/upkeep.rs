@@ -64,7 +64,8 @@ fn empty_memory(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexErr
             continue;
         }
         let run = Run::merged(&runs);
-        let segment = write_segment(shared, &mut next, cell, run.rows().iter().map(|row| Ok(*row)))?;
+        let rows = run.rows().iter().map(|row| Ok(*row));
+        let segment = write_segment(shared, &mut next, cell, run.made_of.clone(), rows)?;
         written.push((cell, segment));
     }
     if !written.is_empty() {
@@ -134,6 +135,7 @@ fn write_segment(
     shared: &Shared,
     manifest: &mut Manifest,
     cell: Cell,
+    made_of: Vec<u64>,
     rows: impl Iterator<Item = Result<Row, IndexError>>,
 ) -> Result<Arc<Segment>, IndexError> {
     let number = take_number(manifest);
@@ -145,7 +147,7 @@ fn write_segment(
     }
     let rows = writer.finish()?;
     manifest.segments.push(Named { number, cell, rows });
-    Ok(Arc::new(Segment::open(&shared.handles, file, path, number)?))
+    Ok(Arc::new(Segment::open(&shared.handles, file, path, number, made_of)?))
 }
 
 fn sync_segment_names(shared: &Shared) -> Result<(), IndexError> {
@@ -172,7 +174,7 @@ fn merge_segments(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexE
             return Ok(());
         }
         for (cell, segments) in candidates {
-            replace(shared, manifest, cell, &segments, |rows| rows)?;
+            replace(shared, manifest, cell, (&segments, Taken::Nothing), |rows| rows)?;
         }
     }
 }
@@ -186,18 +188,25 @@ fn similar(segments: &[Arc<Segment>]) -> Option<Vec<Arc<Segment>>> {
     classes.into_values().find(|class| class.len() >= MERGED_MIN)
 }
 
+/// Whether sightings are gone afterwards.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Nothing,
+    Sightings,
+}
+
 /// Replaces segments of one cell by one, made of their rows in order after `change`.
 fn replace<I: Iterator<Item = Result<Row, IndexError>>>(
     shared: &Shared,
     manifest: &mut Manifest,
     cell: Cell,
-    segments: &[Arc<Segment>],
+    (segments, taken): (&[Arc<Segment>], Taken),
     change: impl FnOnce(Merge) -> I,
 ) -> Result<(), IndexError> {
     let mut next = manifest.clone();
-    let merged = write_segment(shared, &mut next, cell, change(Merge::new(segments)?))?;
-    sync_segment_names(shared)?;
     let gone: Vec<u64> = segments.iter().map(|segment| segment.number).collect();
+    let merged = write_segment(shared, &mut next, cell, gone.clone(), change(Merge::new(segments)?))?;
+    sync_segment_names(shared)?;
     next.segments.retain(|named| !gone.contains(&named.number));
     next.store(&*shared.storage)?;
     *manifest = next;
@@ -209,6 +218,7 @@ fn replace<I: Iterator<Item = Result<Row, IndexError>>>(
         }
         let view = view.organisation_mut(cell.organisation);
         view.cell_mut(cell.table, cell.day).segments.push(Arc::clone(&merged));
+        view.cuts += u64::from(taken == Taken::Sightings);
         view.drop_empty();
     });
     unlink(shared, &gone)
@@ -295,12 +305,14 @@ pub(crate) fn retain(
             // The journal would bring it back.
             empty_memory(shared, manifest)?;
         }
-        let before = manifest.segments.clone();
+        let cuts = || shared.view().organisations.get(&organisation).map(|view| view.cuts);
+        let before = cuts();
         drop_old_days(shared, manifest, organisation, kept_since.day())?;
         fold_old_carriers(shared, manifest, organisation, kept_since.day())?;
         cut_first_day(shared, manifest, organisation, kept_since)?;
-        if manifest.segments != before {
-            shared.publish_of(organisation, |view| view.cuts += 1);
+        if cuts() != before {
+            // It would be read anew by the next question; what is gone does not stay until then.
+            shared.hot.forget(organisation);
         }
         Ok(())
     })
@@ -338,7 +350,8 @@ fn drop_old_days(
             for table in [Table::Sightings, Table::Reporters] {
                 for day in view.table(table).range(..first_kept).map(|(day, _)| *day).collect::<Vec<_>>() {
                     // What came meanwhile stays in memory, as it does in the journal, until the next time.
-                    view.cell_mut(table, day).segments.clear();
+                    let segments = std::mem::take(&mut view.cell_mut(table, day).segments);
+                    view.cuts += u64::from(table == Table::Sightings && !segments.is_empty());
                 }
             }
             view.drop_empty();
@@ -373,6 +386,7 @@ fn cut_first_day(
             |view| {
                 let view = view.organisation_mut(organisation);
                 view.cell_mut(cell.table, cell.day).segments.retain(|segment| !is_gone(segment.number));
+                view.cuts += 1;
                 view.drop_empty();
             },
         )?;
@@ -380,7 +394,7 @@ fn cut_first_day(
     if cut.is_empty() {
         return Ok(());
     }
-    replace(shared, manifest, cell, &cut, |rows| {
+    replace(shared, manifest, cell, (&cut, Taken::Sightings), |rows| {
         rows.filter(move |row| row.as_ref().map_or(true, |row| row.of_day() >= first))
     })
 }
@@ -455,7 +469,7 @@ fn fold_old_carriers(
     rows.sort_unstable();
     let segments: Vec<Arc<Segment>> = old.into_iter().map(|(_, segment)| segment).collect();
     let cell = Cell { organisation, table: Table::Carriers, day: base };
-    replace(shared, manifest, cell, &segments, |_| rows.into_iter().map(Ok))
+    replace(shared, manifest, cell, (&segments, Taken::Nothing), |_| rows.into_iter().map(Ok))
 }
 
 fn keep_newest(newest: &mut BTreeMap<crate::row::Key, (Second, Vec<u32>)>, row: Row, day: Day) {
@@ -479,6 +493,7 @@ pub(crate) fn remove(shared: &Shared, organisation: OrganisationId) -> Result<()
             .inspect_err(|error| shared.fail(&error.to_string()))?;
         // Batches may go on from here; what is left is nobody's any more.
         drop(active);
+        shared.hot.forget(organisation);
         unlink(shared, &numbers)?;
         names_file::remove(&*shared.storage, organisation)
     })

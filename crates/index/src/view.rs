@@ -23,7 +23,7 @@ pub(crate) struct OrganisationView {
     tables: [BTreeMap<Day, Arc<CellView>>; Table::ALL.len()],
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) joins: Arc<Joins>,
-    /// How often retention took something away: facts only grow but for that.
+    /// How often retention took sightings away: they only grow but for that.
     pub(crate) cuts: u64,
 }
 

@@ -92,6 +92,7 @@ fn options(live_rows_max: u64) -> Options {
         background: true,
         open_files_max: 3,
         hot_identities_min: 1,
+        hot_asked_min: 1,
         ..Options::default()
     }
 }

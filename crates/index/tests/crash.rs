@@ -10,7 +10,7 @@ use common::sim::{Dice, Sim};
 use common::{Line, batch, difference, identity, now, organisation, second};
 use seenby_index::{IndexStore, Options};
 use sighting::model::ModelStore;
-use sighting::{RegistryChange, Second, Store, StoreError};
+use sighting::{Answer, Question, RegistryChange, Second, Store, StoreError, Window};
 
 fn open(disk: &Sim) -> Result<IndexStore, seenby_index::IndexError> {
     IndexStore::open(
@@ -20,6 +20,7 @@ fn open(disk: &Sim) -> Result<IndexStore, seenby_index::IndexError> {
             background: false,
             open_files_max: 2,
             hot_identities_min: 1,
+            hot_asked_min: 1,
             ..Options::default()
         },
     )
@@ -245,4 +246,46 @@ fn a_flipped_bit_is_an_error_or_nothing_never_another_answer() {
         }
     }
     assert!(refused > 300, "only {refused} of 600 flipped bits were noticed");
+}
+
+/// Damage is the business of questions that meet it: one about another day is answered however often it is asked, though a hot
+/// address is read as a whole then.
+#[test]
+fn damage_on_one_day_is_nothing_to_a_question_about_another() {
+    let whole = Sim::default();
+    let store = open(&whole).expect("opens");
+    let line = |who, day| Line { who, whither: 0, day, place: 4, carried: None };
+    let lines: Vec<Line> = (0..6).flat_map(|who| [line(who, 1), line(who, 3)]).collect();
+    let _ = now(store.append(batch(0, 0, &lines))).expect("taken");
+    store.flush().expect("flushed");
+    drop(store);
+    let questions = common::questions(0, second(3, 0));
+    let of_day_3 = questions
+        .into_iter()
+        .rfind(|question| question.address == common::address(0) && question.window.since() >= second(3, 0));
+    let question = of_day_3.expect("one of them");
+    let whole_answer = now(open(&whole).expect("opens").stats(question)).expect("answered");
+    assert!(matches!(whole_answer, Answer::Seen(_)));
+    let (mut answered, mut damaged) = (0, 0);
+    for path in whole.paths().iter().filter(|path| path.ends_with(".segment")) {
+        for byte in 0..whole.len_of(path) {
+            let disk = whole.after_power_cut(&mut Dice(0));
+            disk.flip(path, byte, 3);
+            let Ok(store) = open(&disk) else { continue };
+            if now(store.stats(question)) != Ok(whole_answer) {
+                continue;
+            }
+            answered += 1;
+            for _ in 0..3 {
+                assert_eq!(now(store.stats(question)), Ok(whole_answer), "{path}, byte {byte}");
+            }
+            let window = Window::new(Second::MIN, Second::MAX).expect("a window");
+            let all = Question { window, kept_since: Second::MIN, ..question };
+            damaged += u32::from(now(store.stats(all)).is_err());
+        }
+    }
+    assert!(
+        answered > 100 && damaged > 10,
+        "{answered} answered, to whom {damaged} times a longer window was not"
+    );
 }

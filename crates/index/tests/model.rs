@@ -47,6 +47,7 @@ fn open(disk: &Sim, hot_bytes_max: usize) -> IndexStore {
         background: false,
         open_files_max: 2,
         hot_identities_min: 1,
+        hot_asked_min: 1,
         hot_bytes_max,
     };
     IndexStore::open(Arc::new(disk.clone()), options).expect("the folder opens")

@@ -49,6 +49,13 @@ impl Collector for StoreFigures {
                 figures.index_bytes,
             ),
             (
+                "seenby_store_hot_addresses",
+                "Addresses of many devices that are held in memory because they are asked often",
+                None,
+                figures.hot_addresses,
+            ),
+            ("seenby_store_hot", "Memory that they take", Some(&Unit::Bytes), figures.hot_bytes),
+            (
                 "seenby_store_stopped",
                 "1 if a failure stopped all writing: mend its cause and start the server again",
                 None,

@@ -19,6 +19,8 @@ pub(crate) struct Segment {
     path: String,
     /// Its number: part of its file name, unique in the folder for ever.
     pub(crate) number: u64,
+    /// The runs or segments that it was made of in this process: it says no more than they did.
+    pub(crate) made_of: Vec<u64>,
     pub(crate) cell: Cell,
     pub(crate) rows: u64,
     /// The least and the greatest second of the day over all rows.
@@ -40,6 +42,7 @@ impl Segment {
         file: Arc<dyn File>,
         path: String,
         number: u64,
+        made_of: Vec<u64>,
     ) -> Result<Segment, IndexError> {
         let len = file.len().map_err(IndexError::io(&path))?;
         if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
@@ -58,7 +61,17 @@ impl Segment {
         let entries =
             parse_index(&index).map_err(|error| IndexError::corrupt(&path, trailer.index.offset, error.0))?;
         let handle = handles.handle(number, path.clone(), file);
-        Ok(Segment { handle, path, number, cell, rows: trailer.rows, span: trailer.span, filter, entries })
+        Ok(Segment {
+            handle,
+            path,
+            number,
+            made_of,
+            cell,
+            rows: trailer.rows,
+            span: trailer.span,
+            filter,
+            entries,
+        })
     }
 
     /// Bytes held in memory for it.
