@@ -42,7 +42,7 @@ test-clients: ## real clients and an OpenID provider with a server, its document
 test-az: ## the Azure CLI with a server; downloads 100 MB and unpacks 730, so it is no part of `make test`
 	crates/seenby/tests/clients/run azure-cli
 
-bench: ## measure this machine (QUICK=1: in a few minutes; ONLY=token, ONLY=look-up: those alone)
+bench: ## measure this machine (QUICK=1: in a few minutes; ONLY=token,load: those parts alone)
 	cargo build --release --locked -p seenby
 	cargo run --release --locked -p seenby-bench
 

@@ -1,35 +1,22 @@
 //! From a log file to the durable store by the real binary, beside a decode loop on the same file. Refuses to hold:
 //! either of the two.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::corpus::Log;
-use crate::program::Program;
 use crate::results::{Better, Results};
-use crate::{Scale, decode_loop};
+use crate::{Given, decode_loop};
 
 /// Measures every log.
-pub(crate) fn measure(
-    program: &Program,
-    work: &Path,
-    scale: &Scale,
-    results: &mut Results,
-) -> anyhow::Result<()> {
+pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
     for (log, promise) in [(Log::Mde600, 1_000_000.0), (Log::ZeekTsv, 1_500_000.0)] {
-        measure_log(program, work, scale, results, log, promise)?;
+        measure_log(given, results, log, promise)?;
     }
     Ok(())
 }
 
-fn measure_log(
-    program: &Program,
-    work: &Path,
-    scale: &Scale,
-    results: &mut Results,
-    log: Log,
-    promise: f64,
-) -> anyhow::Result<()> {
+fn measure_log(given: &Given<'_>, results: &mut Results, log: Log, promise: f64) -> anyhow::Result<()> {
+    let Given { program, work, scale } = given;
     let (records, name) = (scale.file_records, log.name());
     results.say(&format!("{name}: {records} records to a file, then {} times each", scale.file_runs));
     let path = log.file(work, records)?;

@@ -1,7 +1,6 @@
 //! Look-ups in this process: the hot address, rare ones, one that nobody reached, each in its distribution. Refuses to
 //! hold: the way over HTTP.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fleet::DeviceNumber;
@@ -9,12 +8,13 @@ use index::IndexStore;
 use sighting::{Address, Answer, FirstSeen, OrganisationId, Question, Second, Uuid, Window};
 
 use crate::results::{Better, Results};
-use crate::{Scale, hot_store};
+use crate::{Given, hot_store};
 
 const ORGANISATION: OrganisationId = OrganisationId(Uuid::from_u128(1));
 
 /// Measures all three on 30 days of segments with some of the newest facts still in memory.
-pub(crate) fn measure(work: &Path, scale: &Scale, results: &mut Results) -> anyhow::Result<()> {
+pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
+    let Given { work, scale, .. } = given;
     let root = tempfile::tempdir_in(work)?;
     let folder = hot_store::open(&root.path().join("data"))?;
     let store = folder.store();
@@ -66,7 +66,10 @@ pub(crate) fn measure(work: &Path, scale: &Scale, results: &mut Results) -> anyh
 fn warm_up(store: &IndexStore, hot: Address, until: Second) -> anyhow::Result<()> {
     let begun_at = Instant::now();
     while store.figures().hot_addresses == 0 {
-        anyhow::ensure!(begun_at.elapsed() < Duration::from_secs(60), "the hot address is not held in memory");
+        anyhow::ensure!(
+            begun_at.elapsed() < Duration::from_secs(60),
+            "the hot address is not held in memory"
+        );
         ask(store, hot, until, 720)?;
     }
     Ok(())

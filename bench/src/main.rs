@@ -2,7 +2,7 @@
 //!
 //! Holds: the order of the measurements and how large each is. What they are made of is a [`corpus`] by the fleet
 //! simulator, the real [`program`] in processes of its own, the store in this process for [`look_up`]s, and the service in
-//! this process for [`token`]s. `ONLY=token` or `ONLY=look-up` measures those alone and writes nothing.
+//! this process for [`token`]s. `ONLY=token,load` measures those parts alone and writes nothing.
 //!
 //! Refuses to hold: verdicts. Machines differ and are shared; a figure stands beside a promise or beside what the
 //! machine can do at all, measured in the same run, and the reader judges the ratio.
@@ -18,7 +18,7 @@ mod restart;
 mod results;
 mod token;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -64,35 +64,48 @@ const QUICK: Scale = Scale {
     tokens: 2_000,
 };
 
+/// What every part is given.
+pub(crate) struct Given<'a> {
+    program: Program,
+    work: &'a Path,
+    scale: &'a Scale,
+}
+
+type Part = fn(&Given<'_>, &mut Results) -> anyhow::Result<()>;
+
+/// Every part, in order.
+const PARTS: [(&str, Part); 5] = [
+    ("load", load::measure),
+    ("look-up", look_up::measure),
+    ("token", token::measure),
+    ("restart", restart::measure),
+    ("memory", memory::measure),
+];
+
 fn main() -> anyhow::Result<()> {
     let is_quick = std::env::var("QUICK").is_ok_and(|quick| !quick.is_empty() && quick != "0");
     let scale = if is_quick { QUICK } else { FULL };
     let only = std::env::var("ONLY").unwrap_or_default();
-    if only == "token" {
-        let mut results = Results::default();
-        token::measure(&scale, &mut results)?;
-        results.show();
-        return Ok(());
-    }
     let target = target_folder()?;
     std::fs::create_dir_all(target.join("bench")).context("the folder for results cannot be made")?;
     // Beside the results, where there is room; many systems keep /tmp in memory.
     let work = tempfile::tempdir_in(target.join("bench")).context("the folder for work cannot be made")?;
+    let given = Given { program: Program::find()?, work: work.path(), scale: &scale };
     let mut results = Results::default();
-    if only == "look-up" {
-        look_up::measure(work.path(), &scale, &mut results)?;
-        results.show();
-        return Ok(());
+    let mut measured = 0;
+    for (name, measure) in PARTS {
+        if only.is_empty() || only.split(',').any(|one| one == name) {
+            measure(&given, &mut results)?;
+            measured += 1;
+        }
     }
-    let program = Program::find()?;
-    load::measure(&program, work.path(), &scale, &mut results)?;
-    look_up::measure(work.path(), &scale, &mut results)?;
-    token::measure(&scale, &mut results)?;
-    restart::measure(&program, work.path(), &scale, &mut results)?;
-    restart::measure_small_batches(&program, work.path(), &scale, &mut results)?;
-    memory::measure(&program, work.path(), &scale, &mut results)?;
+    let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+    anyhow::ensure!(measured > 0, "ONLY={only} is none of {}", names.join(", "));
     results.show();
-    results.write(&target.join("bench/results.json"))
+    if only.is_empty() {
+        results.write(&target.join("bench/results.json"))?;
+    }
+    Ok(())
 }
 
 /// `target`, where cargo put this program.

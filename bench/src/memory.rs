@@ -3,20 +3,15 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::Scale;
+use crate::Given;
 use crate::corpus::Log;
-use crate::program::Program;
 use crate::results::{Better, Results};
 
 const GIGABYTE: f64 = 1e9;
 
 /// Feeds Defender records through standard input. The rate is said too, but the writer of the stream needs a core.
-pub(crate) fn measure(
-    program: &Program,
-    work: &Path,
-    scale: &Scale,
-    results: &mut Results,
-) -> anyhow::Result<()> {
+pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
+    let Given { program, work, scale } = given;
     let records = scale.memory_records;
     results.say(&format!("{records} records through standard input"));
     let store = tempfile::tempdir_in(work)?;

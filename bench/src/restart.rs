@@ -7,15 +7,17 @@ use index::Options;
 
 use crate::program::Program;
 use crate::results::{Better, Results};
-use crate::{Scale, hot_store};
+use crate::{Given, hot_store};
+
+/// Measures both.
+pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
+    of_segments_and_journal(given, results)?;
+    of_small_batches(given, results)
+}
 
 /// Fills a store, leaves it as a crash would, and starts a server on it.
-pub(crate) fn measure(
-    program: &Program,
-    work: &Path,
-    scale: &Scale,
-    results: &mut Results,
-) -> anyhow::Result<()> {
+fn of_segments_and_journal(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
+    let Given { program, work, scale } = given;
     let root = tempfile::tempdir_in(work)?;
     let data_dir = root.path().join("data");
     let organisation = program.init(&data_dir)?;
@@ -46,12 +48,8 @@ pub(crate) fn measure(
 }
 
 /// Many receipts for a few sightings each, all of them only in the journal.
-pub(crate) fn measure_small_batches(
-    program: &Program,
-    work: &Path,
-    scale: &Scale,
-    results: &mut Results,
-) -> anyhow::Result<()> {
+fn of_small_batches(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
+    let Given { program, work, scale } = given;
     let root = tempfile::tempdir_in(work)?;
     let data_dir = root.path().join("data");
     let organisation = program.init(&data_dir)?;

@@ -22,7 +22,7 @@ use sighting::{
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
-use crate::Scale;
+use crate::Given;
 use crate::results::{Better, Results};
 
 const ORGANISATION: OrganisationId = OrganisationId(Uuid::from_u128(1));
@@ -43,7 +43,8 @@ const CHECKED_US: f64 = 2.0;
 const NEW_US: f64 = 60.0;
 
 /// Measures a token that was checked before and one that was not, for each kind; the dearest kind is the figure.
-pub(crate) fn measure(scale: &Scale, results: &mut Results) -> anyhow::Result<()> {
+pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
+    let scale = given.scale;
     results.say("tokens: what the check of one costs a request");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bench = Bench::new(runtime)?;

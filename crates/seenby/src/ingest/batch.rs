@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use formats::{Ignored, Mentions, Opened, Passed, Refusal, Sink, Warning};
 use sighting::{
-    Batch, Book, IdentityKind, Organisation, OrganisationId, Receipt, Retention, Second, SourceName, Uuid,
+    Batch, Book, IdentityKind, Mention, Organisation, OrganisationId, Receipt, Retention, Second, SourceName,
+    Uuid,
 };
 
 use super::Reading;
@@ -172,12 +173,10 @@ impl<'a> Filler<'a> {
         batch.sighted(record.remote, strongest, record.second);
         batch.reported(strongest, record.second);
         if kind == IdentityKind::AgentId {
-            for mention in record.device.iter() {
+            for mention in device_names(&record.device) {
                 let Some(index) = batch.mention(mention) else { continue };
-                if matches!(
-                    batch.identities()[index as usize].kind(),
-                    IdentityKind::Fqdn | IdentityKind::HostName
-                ) {
+                // What is written as a name may be an address.
+                if is_name(batch.identities()[index as usize].kind()) {
                     batch.carried(index, strongest, record.second);
                 }
             }
@@ -186,8 +185,22 @@ impl<'a> Filler<'a> {
     }
 }
 
+/// What is written as a name: hardly any record needs more of its mentions than the agent and these.
+fn device_names<'m>(device: &'m Mentions<'m>) -> impl Iterator<Item = Mention<'m>> {
+    device.iter().filter(|mention| is_name(mention.kind))
+}
+
+fn is_name(kind: IdentityKind) -> bool {
+    matches!(kind, IdentityKind::Fqdn | IdentityKind::HostName)
+}
+
 /// The strongest identity of a record, as its index in the batch; the first of several of one kind.
 fn strongest(batch: &mut Batch, device: &Mentions<'_>) -> Option<(u32, IdentityKind)> {
+    // Nothing is stronger than an agent, and nothing else becomes one: the others need no look.
+    let mut agents = device.iter().filter(|mention| mention.kind == IdentityKind::AgentId);
+    if let Some(agent) = agents.find_map(|mention| batch.mention(mention)) {
+        return Some((agent, IdentityKind::AgentId));
+    }
     let mut strongest: Option<(u32, IdentityKind)> = None;
     for mention in device.iter() {
         let Some(index) = batch.mention(mention) else { continue };
@@ -262,7 +275,7 @@ impl Sink for Filler<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sighting::{Address, Change, Mention, RETENTION_DEFAULT};
+    use sighting::{Address, Change, RETENTION_DEFAULT};
 
     fn organisation(id: u128, source_tenants: &[u128]) -> Organisation {
         Organisation {

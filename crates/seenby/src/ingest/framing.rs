@@ -93,7 +93,7 @@ fn read(
     };
     let mut take = |came: Came<'_>| match came {
         Came::Bytes(bytes) => {
-            lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
             framer.push(bytes, &mut |chunk| emit(chunk, None));
         }
         Came::Nothing => framer.flush(&mut |chunk| emit(chunk, None)),
