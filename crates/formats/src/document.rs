@@ -151,6 +151,11 @@ impl Document {
         Document { in_array: true, in_wrapper, array_line: 1, has_elements: true, ..Document::new() }
     }
 
+    /// The line at which it stands.
+    pub(crate) fn line(&self) -> u64 {
+        self.line
+    }
+
     /// Takes more of the document.
     pub(crate) fn push(&mut self, bytes: &[u8], found: &mut impl FnMut(Found<'_>)) {
         let (mut bytes, mut at) = (bytes, 0);

@@ -95,6 +95,15 @@ impl Framer {
         }
     }
 
+    /// The line at which the input stands: one more than the line ends that were pushed. Cost: what is not given out is read.
+    pub fn line(&self) -> u64 {
+        let line = match &self.frames {
+            Frames::JsonDocument(elements) => elements.document.line(),
+            _ => self.line,
+        };
+        line + memchr_iter(b'\n', &self.pending).count() as u64
+    }
+
     /// Gives out the whole records so far, for inputs that pause. What comes out in the end is the same.
     pub fn flush(&mut self, out: &mut impl FnMut(Chunk)) {
         match &mut self.frames {

@@ -58,6 +58,21 @@ proptest! {
     }
 
     #[test]
+    fn it_knows_its_line(
+        text in "([{}\\[\\]\":,a \\\\]{0,9}\r?\n?){0,30}",
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        for opening in openings(text.as_bytes()) {
+            let (mut framer, mut pushed) = (Framer::new(opening, &ColumnMap::default()), 0);
+            for piece in pieces(text.as_bytes(), &cuts) {
+                framer.push(piece, &mut |_| {});
+                pushed += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+                prop_assert_eq!(framer.line(), 1 + pushed, "{:?}", opening);
+            }
+        }
+    }
+
+    #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         for opening in openings(&bytes) {
             let _ = read_pieces(opening, &Settings::default(), [bytes.as_slice()]);

@@ -79,7 +79,6 @@ fn read(
     };
     let reading = Arc::new(Reading::new(index, input, missing_columns(&head, plan)));
     let mut framer = Framer::new(head.opening, &plan.formats.columns);
-    let mut lines = 0;
     // A record that tells the format may come late; what was refused before it is of no source.
     let mut format = head.opening.format();
     let mut emit = |chunk: Chunk, damage| {
@@ -92,10 +91,7 @@ fn read(
         super::send(sender, Work { reading: Arc::clone(&reading), source, chunk, damage });
     };
     let mut take = |came: Came<'_>| match came {
-        Came::Bytes(bytes) => {
-            lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
-            framer.push(bytes, &mut |chunk| emit(chunk, None));
-        }
+        Came::Bytes(bytes) => framer.push(bytes, &mut |chunk| emit(chunk, None)),
         Came::Nothing => framer.flush(&mut |chunk| emit(chunk, None)),
     };
     take(Came::Bytes(&head.bytes));
@@ -105,7 +101,7 @@ fn read(
     };
     let damage = ended.as_ref().err().map(|error| {
         let code = stream.compression.map_or(UNREADABLE, |compression| compression.damage(error));
-        reading.damage(code, lines + 1, error.to_string());
+        reading.damage(code, framer.line(), error.to_string());
         code
     });
     let mut emit = |chunk| emit(chunk, damage);
