@@ -14,6 +14,7 @@ INSTA_VERSION := 1.49.0
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 TOOLS ?= $(CACHE)/seenby-ci/tools
+PEERS ?= $(CACHE)/seenby-ci/peers
 export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 
 RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -43,8 +44,9 @@ test-az: ## the Azure CLI with a server; downloads 100 MB and unpacks 730, so it
 	crates/seenby/tests/clients/run azure-cli
 
 bench: ## measure this machine (QUICK=1: in a few minutes; ONLY=token,load: those parts alone)
-	cargo build --release --locked -p seenby
-	cargo run --release --locked -p seenby-bench
+	cargo build --release --locked -p seenby -p seenby-bench
+	PEERS="$(PEERS)" bench/peers/install
+	PEERS="$(PEERS)" cargo run --release --locked -p seenby-bench
 
 bless: ## rewrite expected test output; read the difference before you commit it
 	BLESS=1 cargo test --locked -p seenby-formats --test testdata

@@ -6,7 +6,21 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use fleet::{Fleet, Settings, zeek_header};
+use fleet::{Fleet, HotSet, Settings, zeek_header};
+
+/// Writes a hot set as Defender's storage NDJSON in rows of about 600 bytes.
+pub(crate) fn hot_file(folder: &Path, set: HotSet) -> anyhow::Result<PathBuf> {
+    let path = folder.join("hot.json");
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).context("the log cannot be made")?);
+    let mut line = Vec::new();
+    for event in set.events(600) {
+        line.clear();
+        event.write_mde(&mut line);
+        file.write_all(&line)?;
+    }
+    file.into_inner().context("the log cannot be written")?.sync_all()?;
+    Ok(path)
+}
 
 /// Which sensor wrote the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -20,20 +20,30 @@ pub(crate) fn fill(
     organisation: OrganisationId,
     sightings: impl Iterator<Item = (Address, DeviceNumber, Second)>,
 ) -> anyhow::Result<u64> {
-    let new = || Batch::new(organisation, SourceName::new("bench").expect("a sound name"));
-    let (mut batch, mut count) = (new(), 0);
-    for (address, device, second) in sightings {
-        let agent = device.agent_id();
-        let agent = str::from_utf8(&agent).expect("hexadecimal digits");
-        let identity = batch.identity(Identity::new(IdentityKind::AgentId, agent).expect("a sound name"));
-        batch.sighted(address, identity, second);
-        count += 1;
-        if batch.sightings().len() == BATCH_SIGHTINGS {
-            let _ = store.append_now(&std::mem::replace(&mut batch, new()))?;
-        }
+    let mut count = 0;
+    for batch in batches(organisation, sightings) {
+        count += store.append_now(&batch)?.sightings;
     }
-    let _ = store.append_now(&batch)?;
     Ok(count)
+}
+
+/// Sightings of a set in batches.
+pub(crate) fn batches(
+    organisation: OrganisationId,
+    sightings: impl Iterator<Item = (Address, DeviceNumber, Second)>,
+) -> impl Iterator<Item = Batch> {
+    let mut sightings = sightings.peekable();
+    std::iter::from_fn(move || {
+        sightings.peek()?;
+        let mut batch = Batch::new(organisation, SourceName::new("bench").expect("a sound name"));
+        for (address, device, second) in sightings.by_ref().take(BATCH_SIGHTINGS) {
+            let agent = device.agent_id();
+            let agent = str::from_utf8(&agent).expect("hexadecimal digits");
+            let identity = batch.identity(Identity::new(IdentityKind::AgentId, agent).expect("a sound name"));
+            batch.sighted(address, identity, second);
+        }
+        Some(batch)
+    })
 }
 
 /// 50,000 devices over 30 days, with so many rare addresses for each device and day.

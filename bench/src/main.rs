@@ -7,13 +7,17 @@
 //! Refuses to hold: verdicts. Machines differ and are shared; a figure stands beside a promise or beside what the
 //! machine can do at all, measured in the same run, and the reader judges the ratio.
 
+mod clock;
+mod connection;
 mod corpus;
 mod decode_loop;
 mod hot_store;
 mod load;
 mod look_up;
 mod memory;
+mod peers;
 mod program;
+mod quantiles;
 mod restart;
 mod results;
 mod token;
@@ -41,6 +45,10 @@ pub(crate) struct Scale {
     questions: u32,
     /// Tokens of each kind; each is shown once where new ones are measured.
     tokens: usize,
+    /// Days of the fleet that peers are given.
+    peer_days: u32,
+    /// Questions of each kind that each peer is timed with.
+    peer_questions: usize,
 }
 
 const FULL: Scale = Scale {
@@ -51,6 +59,8 @@ const FULL: Scale = Scale {
     small_batches: 20_000,
     questions: 200_000,
     tokens: 4_000,
+    peer_days: 30,
+    peer_questions: 1_000,
 };
 
 /// For a look in between, in about three minutes. The memory figure says how few records it is for.
@@ -62,6 +72,8 @@ const QUICK: Scale = Scale {
     small_batches: 5_000,
     questions: 20_000,
     tokens: 2_000,
+    peer_days: 10,
+    peer_questions: 100,
 };
 
 /// What every part is given.
@@ -74,9 +86,10 @@ pub(crate) struct Given<'a> {
 type Part = fn(&Given<'_>, &mut Results) -> anyhow::Result<()>;
 
 /// Every part, in order.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("load", load::measure),
     ("look-up", look_up::measure),
+    ("peers", peers::measure),
     ("token", token::measure),
     ("restart", restart::measure),
     ("memory", memory::measure),

@@ -35,7 +35,8 @@ pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Resul
     Ok(())
 }
 
-fn folder_bytes(folder: &Path) -> anyhow::Result<u64> {
+/// Bytes of all files in a folder.
+pub(crate) fn folder_bytes(folder: &Path) -> anyhow::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

@@ -13,7 +13,13 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use sighting::{OrganisationId, Uuid};
 
+use crate::connection::Connection;
+
+/// What clients of the original ask a token for.
+const SCOPE: &str = "https%3A%2F%2Fapi.securitycenter.microsoft.com%2F.default";
+
 /// Where the binary lies.
+#[derive(Clone, Debug)]
 pub(crate) struct Program {
     path: PathBuf,
 }
@@ -25,6 +31,52 @@ pub(crate) struct Counts {
     pub(crate) lines: u64,
     /// Those of them that are sightings.
     pub(crate) sighted: u64,
+}
+
+/// A server.
+pub(crate) struct Serving {
+    child: Child,
+    /// `127.0.0.1:PORT`.
+    pub(crate) host: String,
+}
+
+/// What `app add --json` prints, as far as it is looked at.
+#[derive(Deserialize, Debug)]
+pub(crate) struct Application {
+    tenant: String,
+    client_id: String,
+    client_secret: String,
+}
+
+impl Serving {
+    /// A token for an application.
+    pub(crate) fn token(&self, application: &Application) -> anyhow::Result<String> {
+        #[derive(Deserialize)]
+        struct Granted {
+            access_token: String,
+        }
+        let Application { tenant, client_id, client_secret } = application;
+        let form = format!(
+            "grant_type=client_credentials&client_id={client_id}&client_secret={client_secret}&scope={SCOPE}"
+        );
+        let request = format!(
+            "POST /{tenant}/oauth2/v2.0/token HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{form}",
+            self.host,
+            form.len()
+        );
+        let (status, body) = Connection::open(&self.host)?.exchange(request.as_bytes())?;
+        anyhow::ensure!(status == 200, "no token: {}", String::from_utf8_lossy(&body));
+        Ok(serde_json::from_slice::<Granted>(&body)?.access_token)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // What it has acknowledged is durable.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Program {
@@ -100,6 +152,29 @@ impl Program {
         });
         anyhow::ensure!(child.wait()?.success(), "seenby ingest - failed");
         Ok((counts?, peak))
+    }
+
+    /// `seenby serve`, ready, until it is dropped.
+    pub(crate) fn serve(&self, data_dir: &Path) -> anyhow::Result<Serving> {
+        let mut command = self.command("serve", data_dir);
+        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).env("SEENBY_LOG", "warn");
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take().context("the pipe was asked for")?;
+        let mut url = String::new();
+        BufReader::new(stdout).read_line(&mut url)?;
+        let host = url.trim().strip_prefix("http://").context("the first line is the address")?.to_owned();
+        Ok(Serving { child, host })
+    }
+
+    /// Adds an application that may ask as often as it likes: what it signs in with.
+    pub(crate) fn application(&self, data_dir: &Path, name: &str) -> anyhow::Result<Application> {
+        let mut add = self.command("app", data_dir);
+        let output = add.args(["add", name, "--permission", "Ip.Read.All", "--json"]).output()?;
+        anyhow::ensure!(output.status.success(), "seenby app add failed");
+        let mut limit = self.command("app", data_dir);
+        let limited = limit.args(["limit", name, "--per-minute", "off", "--per-hour", "off", "--json"]);
+        anyhow::ensure!(limited.output()?.status.success(), "seenby app limit failed");
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
 
     /// `seenby serve`, from the start of the process to the first `/readyz` that says yes.
