@@ -14,6 +14,7 @@ use crate::connection::Connection;
 use crate::program::{Program, Serving};
 
 pub(super) const SEENBY: &str = "seenby http";
+pub(super) const CLICKHOUSE: &str = "clickhouse http";
 
 /// The real server.
 pub(super) struct Seenby {
@@ -104,7 +105,7 @@ impl ClickHouse {
 
 impl Peer for ClickHouse {
     fn name(&self) -> &'static str {
-        "clickhouse http"
+        CLICKHOUSE
     }
 
     fn takes_file(&self) -> bool {

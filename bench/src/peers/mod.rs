@@ -166,7 +166,10 @@ fn load(
         let rate = events / loaded.took.as_secs_f64();
         results.say(&format!("{}: {:.1} s, {rate:.0} events/s", peer.name(), loaded.took.as_secs_f64()));
         let each = loaded.bytes.map(|bytes| bytes as f64 / events);
-        rates.push((peer.name(), peer.takes_file(), rate, each));
+        // The two that are asked over HTTP are filled as those in process are.
+        if peer.name() != http::SEENBY && peer.name() != http::CLICKHOUSE {
+            rates.push((peer.name(), peer.takes_file(), rate, each));
+        }
     }
     for (of_file, what) in [(true, "file"), (false, "decoded")] {
         let mut of_kind = rates.iter().filter(|(_, takes_file, ..)| *takes_file == of_file);
