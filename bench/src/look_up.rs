@@ -1,15 +1,18 @@
 //! Look-ups in this process: the hot address, rare ones, one that nobody reached, each in its distribution. Refuses to
 //! hold: the way over HTTP.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use fleet::DeviceNumber;
+use fleet::{DeviceNumber, HotSet};
 use index::IndexStore;
-use sighting::{Address, Answer, FirstSeen, OrganisationId, Question, Second, Uuid, Window};
+use sighting::{Address, Answer, FirstSeen, OrganisationId, Question, Questions, Second, Uuid, Window};
 
 use crate::results::{Better, Results};
 use crate::{Given, hot_store};
 
+/// Addresses of a batch.
+const BATCH: u32 = 100_000;
 const ORGANISATION: OrganisationId = OrganisationId(Uuid::from_u128(1));
 
 /// Measures all three on 30 days of segments with some of the newest facts still in memory.
@@ -48,6 +51,8 @@ pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Resul
     let mut unseen = times(scale.questions, |_| {
         ask(&store, set.unseen(), until, 720).map(|answer| !matches!(answer, Answer::Seen(_)))
     })?;
+    let batch = many(&store, &set, until)?;
+    results.add("batch.100k.warm", batch, "s", Better::Lower, ("promise", 1.0));
     for (name, promise, times) in [
         ("hot.process.720h", 500.0, &mut whole),
         ("hot.process.any", 500.0, &mut hot),
@@ -60,6 +65,34 @@ pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Resul
         results.add(format!("{name}.p99"), p99, "us", Better::Lower, ("promise", promise));
     }
     Ok(())
+}
+
+/// Seconds for 100,000 addresses at once, half of which nobody reached; the best of three.
+fn many(store: &IndexStore, set: &HotSet, until: Second) -> anyhow::Result<f64> {
+    let address = |number: u32| {
+        let mixed = number.wrapping_mul(0x9e37_79b1);
+        if number.is_multiple_of(2) {
+            return set.rare(DeviceNumber(mixed % set.devices), 1 + mixed / set.devices % 28, 0);
+        }
+        // 240.0.0.0/4 is nobody's.
+        Address::from(Ipv4Addr::from(0xf000_0000 | mixed >> 4))
+    };
+    let questions = Questions {
+        organisation: ORGANISATION,
+        addresses: (0..BATCH).map(address).collect(),
+        window: Window::look_back(until, 720),
+        kept_since: Second::MIN,
+        first_seen: FirstSeen::InWindow,
+    };
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let begun_at = Instant::now();
+        let answers = store.stats_of_now(&questions)?;
+        best = best.min(begun_at.elapsed().as_secs_f64());
+        let seen = answers.iter().filter(|answer| matches!(answer, Answer::Seen(_))).count();
+        anyhow::ensure!(seen == BATCH as usize / 2, "{seen} of {BATCH} addresses were seen");
+    }
+    Ok(best)
 }
 
 /// Asks for the hot address until it is held in memory.

@@ -15,8 +15,8 @@ use seenby_api::{
 use serde_json::json;
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
-    Answer, Batch, Coverage, DeviceEntry, DeviceKey, OrganisationId, Permission, Question, Receipt,
-    RegistryChange, Retained, RolePermission, Second, SourceName, Store, StoreError,
+    Answer, Batch, Coverage, DeviceEntry, DeviceKey, OrganisationId, Permission, Question, Questions,
+    Receipt, RegistryChange, Retained, RolePermission, Second, SourceName, Store, StoreError,
 };
 use tower::ServiceExt;
 
@@ -232,6 +232,9 @@ impl Store for Broken {
             Broken::Panics => panic!("page 7 of /data"),
             Broken::Hangs => std::future::pending().await,
         }
+    }
+    async fn stats_of(&self, _: Questions) -> Result<Vec<Answer>, StoreError> {
+        unreachable!()
     }
     async fn append(&self, _: Batch) -> Result<Receipt, StoreError> {
         unreachable!()

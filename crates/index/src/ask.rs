@@ -11,8 +11,8 @@ use std::num::NonZeroU32;
 
 use foldhash::fast::FixedState;
 use sighting::{
-    Address, Answer, Coverage, Day, DeviceEntry, DeviceKey, FirstSeen, Identity, Question, Retained,
-    SECONDS_PER_DAY, Second, Stats, Window,
+    Address, Answer, Coverage, Day, DeviceEntry, DeviceKey, FirstSeen, Identity, Question, Questions,
+    Retained, SECONDS_PER_DAY, Second, Stats, Window,
 };
 
 use crate::error::IndexError;
@@ -33,6 +33,19 @@ pub(crate) fn stats(view: &OrganisationView, question: &Question) -> Result<(Ans
     SCRATCH.with_borrow_mut(|scratch| {
         Asking { view, scratch, key: Key::of_address(question.address) }.answer(question)
     })
+}
+
+/// The question about many addresses. They are asked in the order of their keys, so that one that lies on a page follows those
+/// that lie on the same.
+pub(crate) fn stats_of(view: &OrganisationView, questions: &Questions) -> Result<Vec<Answer>, IndexError> {
+    let addresses = &questions.addresses;
+    let mut order: Vec<usize> = (0..addresses.len()).collect();
+    order.sort_unstable_by_key(|place| addresses[*place]);
+    let mut answers = vec![Answer::Unknown; addresses.len()];
+    for place in order {
+        answers[place] = stats(view, &questions.about(addresses[place]))?.0;
+    }
+    Ok(answers)
 }
 
 /// The answer where it is known already whom the window holds, and the first and last that are told.

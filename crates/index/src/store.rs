@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use sighting::{
-    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, OrganisationId, Question, Receipt,
-    RegistryChange, Retained, Second, SourceName, Store, StoreError,
+    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, OrganisationId, Question, Questions,
+    Receipt, RegistryChange, Retained, Second, SourceName, Store, StoreError,
 };
 
 use crate::ask;
@@ -406,6 +406,15 @@ impl IndexStore {
         Ok(answer)
     }
 
+    /// [`Store::stats_of`], on the caller's thread.
+    pub fn stats_of_now(&self, questions: &Questions) -> Result<Vec<Answer>, IndexError> {
+        // One view for all: what is kept of hot addresses may be of a newer one.
+        match self.organisation(questions.organisation) {
+            Some(view) => ask::stats_of(&view, questions),
+            None => Ok(vec![Answer::Unknown; questions.addresses.len()]),
+        }
+    }
+
     /// Writes everything in memory into segments, now.
     pub fn flush(&self) -> Result<(), IndexError> {
         upkeep::spill(&self.shared)
@@ -684,6 +693,10 @@ impl Store for IndexStore {
 
     async fn stats(&self, question: Question) -> Result<Answer, StoreError> {
         Ok(self.stats_now(&question)?)
+    }
+
+    async fn stats_of(&self, questions: Questions) -> Result<Vec<Answer>, StoreError> {
+        Ok(self.stats_of_now(&questions)?)
     }
 
     async fn coverage(

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use index::{FolderDirectory, IndexStore};
 use sighting::{
     Actor, Answer, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey, Directory,
-    DirectoryError, GrantPage, OrganisationId, Question, Receipt, RegistryChange, Retained, Second,
-    SourceName, Store, StoreError, Ticket, TicketKey,
+    DirectoryError, GrantPage, OrganisationId, Question, Questions, Receipt, RegistryChange, Retained,
+    Second, SourceName, Store, StoreError, Ticket, TicketKey,
 };
 
 use crate::control::Remote;
@@ -47,6 +47,10 @@ impl Store for AnyStore {
 
     async fn stats(&self, question: Question) -> Result<Answer, StoreError> {
         either!(self, maker => maker.stats(question))
+    }
+
+    async fn stats_of(&self, questions: Questions) -> Result<Vec<Answer>, StoreError> {
+        either!(self, maker => maker.stats_of(questions))
     }
 
     async fn coverage(

@@ -35,7 +35,7 @@ pub use grants::{Extent, GrantPage, Granted};
 pub use hex::hex;
 pub use identity::{Identity, IdentityKind, Mention, NAME_BYTES_MAX, escape};
 pub use organisation::{Organisation, OrganisationId, RETENTION_DEFAULT, Retention};
-pub use question::{Answer, FirstSeen, Question, Stats};
+pub use question::{Answer, FirstSeen, Question, Questions, Stats};
 pub use role::{Issuer, Member, MemberId, MemberKind, Role, RoleId, RolePermission};
 pub use store::{Coverage, DeviceEntry, DeviceKey, Receipt, RegistryChange, Retained, Store, StoreError};
 pub use ticket::{Ticket, TicketKey, TicketKind};

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::{
     Actor, Address, Answer, AuditEntry, Batch, Book, Change, Coverage, Day, DeviceEntry, DeviceKey,
     Directory, DirectoryError, Extent, FirstSeen, GrantPage, Identity, IdentityKind, OrganisationId,
-    Question, Receipt, RegistryChange, Retained, Second, SourceName, Stats, Store, StoreError, Ticket,
-    TicketKey,
+    Question, Questions, Receipt, RegistryChange, Retained, Second, SourceName, Stats, Store, StoreError,
+    Ticket, TicketKey,
 };
 
 /// The model of a store.
@@ -162,6 +162,14 @@ impl Store for ModelStore {
 
     async fn stats(&self, question: Question) -> Result<Answer, StoreError> {
         Ok(self.held().get(&question.organisation).map_or(Answer::Unknown, |held| held.answer(&question)))
+    }
+
+    async fn stats_of(&self, questions: Questions) -> Result<Vec<Answer>, StoreError> {
+        let held = self.held();
+        let Some(held) = held.get(&questions.organisation) else {
+            return Ok(vec![Answer::Unknown; questions.addresses.len()]);
+        };
+        Ok(questions.addresses.iter().map(|address| held.answer(&questions.about(*address))).collect())
     }
 
     async fn coverage(

@@ -20,6 +20,34 @@ pub struct Question {
     pub first_seen: FirstSeen,
 }
 
+/// The same question about many addresses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Questions {
+    /// Whose devices.
+    pub organisation: OrganisationId,
+    /// To which addresses, in any order, also repeated.
+    pub addresses: Vec<Address>,
+    /// When, as in a [`Question`].
+    pub window: Window,
+    /// The earliest second that is still kept.
+    pub kept_since: Second,
+    /// Which first connections to report.
+    pub first_seen: FirstSeen,
+}
+
+impl Questions {
+    /// The question about one address.
+    pub const fn about(&self, address: Address) -> Question {
+        Question {
+            organisation: self.organisation,
+            address,
+            window: self.window,
+            kept_since: self.kept_since,
+            first_seen: self.first_seen,
+        }
+    }
+}
+
 /// Which first connection an answer reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum FirstSeen {

@@ -1,7 +1,7 @@
 //! The trait that every store implements: the model, the embedded index, ClickHouse, a server behind a socket.
 //! Refuses to hold: files, sockets and the words in which an answer is given.
 
-use crate::{Answer, Batch, Day, Identity, OrganisationId, Question, Second, SourceName};
+use crate::{Answer, Batch, Day, Identity, OrganisationId, Question, Questions, Second, SourceName};
 
 /// Proof that a batch is durable and visible to every later question whose window holds it. Only a receipt moves a
 /// source's offset.
@@ -93,6 +93,10 @@ pub trait Store: Send + Sync {
 
     /// Answers the question of this product.
     fn stats(&self, question: Question) -> impl Future<Output = Result<Answer, StoreError>> + Send;
+
+    /// Answers it for many addresses, in their order, all of one state. Cost: they are looked up sorted, each at about the cost
+    /// of a question; whoever has very many asks for some thousands at a time and tells of them meanwhile.
+    fn stats_of(&self, questions: Questions) -> impl Future<Output = Result<Vec<Answer>, StoreError>> + Send;
 
     /// What is held of an organisation, from `kept_since` to `until`.
     fn coverage(

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use sighting::model::ModelStore;
 use sighting::{
-    Address, Answer, Batch, Day, FirstSeen, Identity, IdentityKind, OrganisationId, Question, Second,
-    SourceName, Store, Uuid, Window,
+    Address, Answer, Batch, Day, FirstSeen, Identity, IdentityKind, OrganisationId, Question, Questions,
+    Second, SourceName, Store, Uuid, Window,
 };
 
 /// The result of a future that is ready at once, as those of both stores are.
@@ -121,9 +121,21 @@ pub fn difference(
     model: &ModelStore,
     kept_since: Second,
 ) -> Option<(Question, Answer, Answer)> {
-    (0..2).flat_map(|whose| questions(whose, kept_since)).find_map(|question| {
+    let mut questions = (0..2).flat_map(|whose| questions(whose, kept_since)).enumerate();
+    questions.find_map(|(number, question)| {
         let got = now(store.stats(question)).expect("the store answers");
         let expected = now(model.stats(question)).expect("the model answers");
+        let got = if got == expected && number % 7 == 0 { in_company(store, question) } else { got };
         (got != expected).then_some((question, got, expected))
     })
+}
+
+/// The answer to a question among others, in no order and more than once.
+fn in_company(store: &impl Store, question: Question) -> Answer {
+    let Question { organisation, address: asked, window, kept_since, first_seen } = question;
+    let addresses = vec![address(4), asked, address(1), asked, address(9)];
+    let questions = Questions { organisation, addresses, window, kept_since, first_seen };
+    let answers = now(store.stats_of(questions)).expect("the store answers");
+    assert_eq!((answers.len(), answers[1]), (5, answers[3]));
+    answers[1]
 }

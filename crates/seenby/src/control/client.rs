@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use sighting::{
     Actor, Answer, ApplicationId, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey,
-    Directory, DirectoryError, GrantPage, OrganisationId, Question, Receipt, RegistryChange, Retained,
-    Second, SourceName, Store, StoreError, Ticket, TicketKey,
+    Directory, DirectoryError, GrantPage, OrganisationId, Question, Questions, Receipt, RegistryChange,
+    Retained, Second, SourceName, Store, StoreError, Ticket, TicketKey,
 };
 
 use super::wire::{Reply, Request, WireError, WireFailure};
@@ -173,6 +173,13 @@ impl Store for Remote {
     async fn stats(&self, question: Question) -> Result<Answer, StoreError> {
         match self.request(&Request::Stats(question.into()))? {
             Reply::Answer(answer) => Ok(answer.into()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn stats_of(&self, questions: Questions) -> Result<Vec<Answer>, StoreError> {
+        match self.request(&Request::StatsOf(questions.into()))? {
+            Reply::Answers(answers) => Ok(answers.into_iter().map(Into::into).collect()),
             _ => Err(unexpected()),
         }
     }

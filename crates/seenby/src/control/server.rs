@@ -250,6 +250,11 @@ async fn try_perform(request: Request, served: &Served, uid: u32) -> Result<Repl
             let question = question.try_into()?;
             Reply::Answer(blocking(async move { store.stats(question).await }).await?.into())
         }
+        Request::StatsOf(questions) => {
+            let questions = questions.try_into()?;
+            let answers = blocking(async move { store.stats_of(questions).await }).await?;
+            Reply::Answers(answers.into_iter().map(Into::into).collect())
+        }
         Request::Coverage { organisation, kept_since, until } => {
             let (since, until) = (sighting::Second::new(kept_since), sighting::Second::new(until));
             let coverage =

@@ -7,8 +7,8 @@ use api::{Room, Standing};
 use serde::{Deserialize, Serialize};
 use sighting::{
     Address, Answer, ApplicationId, Coverage, Day, DeviceEntry, DeviceKey, DirectoryError, FirstSeen,
-    Identity, IdentityKind, OrganisationId, Question, RegistryChange, Retained, Second, SourceName, Stats,
-    StoreError, Uuid, Window,
+    Identity, IdentityKind, OrganisationId, Question, Questions, RegistryChange, Retained, Second,
+    SourceName, Stats, StoreError, Uuid, Window,
 };
 
 use super::wire_book::{WireAudit, WireBook, WireChange};
@@ -23,6 +23,7 @@ pub(super) struct WireError(pub(super) &'static str);
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
     Stats(WireQuestion),
+    StatsOf(WireQuestions),
     Coverage {
         organisation: Wire128,
         kept_since: u32,
@@ -72,6 +73,7 @@ pub(super) enum Reply {
     Done,
     Received { sightings: u64 },
     Answer(WireAnswer),
+    Answers(Vec<WireAnswer>),
     Coverage(WireCoverage),
     Offset(Option<u64>),
     Devices(Vec<WireDevice>),
@@ -177,12 +179,58 @@ impl TryFrom<WireQuestion> for Question {
         Ok(Question {
             organisation: wire.organisation.into(),
             address: Address::parse(&wire.address).map_err(|_| WireError("address"))?,
-            window: Window::new(Second::new(wire.since), Second::new(wire.until))
-                .ok_or(WireError("window"))?,
+            window: window(wire.since, wire.until)?,
             kept_since: Second::new(wire.kept_since),
-            first_seen: if wire.first_in_kept { FirstSeen::InKept } else { FirstSeen::InWindow },
+            first_seen: first_seen(wire.first_in_kept),
         })
     }
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireQuestions {
+    organisation: Wire128,
+    addresses: Vec<String>,
+    since: u32,
+    until: u32,
+    kept_since: u32,
+    first_in_kept: bool,
+}
+
+impl From<Questions> for WireQuestions {
+    fn from(questions: Questions) -> WireQuestions {
+        WireQuestions {
+            organisation: questions.organisation.into(),
+            addresses: questions.addresses.iter().map(Address::to_string).collect(),
+            since: questions.window.since().unix(),
+            until: questions.window.until().unix(),
+            kept_since: questions.kept_since.unix(),
+            first_in_kept: questions.first_seen == FirstSeen::InKept,
+        }
+    }
+}
+
+impl TryFrom<WireQuestions> for Questions {
+    type Error = WireError;
+
+    fn try_from(wire: WireQuestions) -> Result<Questions, WireError> {
+        let addresses =
+            wire.addresses.iter().map(|address| Address::parse(address)).collect::<Result<_, _>>();
+        Ok(Questions {
+            organisation: wire.organisation.into(),
+            addresses: addresses.map_err(|_| WireError("address"))?,
+            window: window(wire.since, wire.until)?,
+            kept_since: Second::new(wire.kept_since),
+            first_seen: first_seen(wire.first_in_kept),
+        })
+    }
+}
+
+fn window(since: u32, until: u32) -> Result<Window, WireError> {
+    Window::new(Second::new(since), Second::new(until)).ok_or(WireError("window"))
+}
+
+fn first_seen(in_kept: bool) -> FirstSeen {
+    if in_kept { FirstSeen::InKept } else { FirstSeen::InWindow }
 }
 
 #[derive(Serialize, Deserialize, Debug)]
