@@ -115,7 +115,12 @@ fn dependencies(tree: &Tree) -> Vec<String> {
 fn clock(tree: &Tree) -> Vec<String> {
     let readings =
         [["SystemTime", "::now"].concat(), ["Timestamp", "::now"].concat(), ["Zoned", "::now"].concat()];
-    let granted = ["crates/seenby/src/clock.rs", "crates/seenby/tests/program/support.rs"];
+    let granted = [
+        "crates/seenby/src/clock.rs",
+        "crates/seenby/tests/program/support.rs",
+        // It asks a real server, which counts back from now.
+        "bench/src/clock.rs",
+    ];
     tree.iter()
         .filter(|(path, _)| path.ends_with(".rs") && !granted.contains(&path.as_str()))
         .flat_map(|(path, text)| text.lines().enumerate().map(move |(at, line)| (path, at + 1, line)))
