@@ -20,6 +20,7 @@ mod program;
 mod quantiles;
 mod restart;
 mod results;
+mod service;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -86,16 +87,21 @@ pub(crate) struct Given<'a> {
 type Part = fn(&Given<'_>, &mut Results) -> anyhow::Result<()>;
 
 /// Every part, in order.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("load", load::measure),
     ("look-up", look_up::measure),
     ("peers", peers::measure),
+    ("service", service::measure),
     ("token", token::measure),
     ("restart", restart::measure),
     ("memory", memory::measure),
 ];
 
 fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [service::BARE, port, body] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return service::be_bare(port, body);
+    }
     let is_quick = std::env::var("QUICK").is_ok_and(|quick| !quick.is_empty() && quick != "0");
     let scale = if is_quick { QUICK } else { FULL };
     let only = std::env::var("ONLY").unwrap_or_default();

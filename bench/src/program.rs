@@ -1,6 +1,7 @@
 //! The real binary in processes of its own: how long it took, how much memory it held. Refuses to hold: what is asked
 //! of it.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -155,9 +156,9 @@ impl Program {
     }
 
     /// `seenby serve`, ready, until it is dropped.
-    pub(crate) fn serve(&self, data_dir: &Path) -> anyhow::Result<Serving> {
+    pub(crate) fn serve(&self, data_dir: &Path, more: &[&OsStr]) -> anyhow::Result<Serving> {
         let mut command = self.command("serve", data_dir);
-        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).env("SEENBY_LOG", "warn");
+        command.args(more).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).env("SEENBY_LOG", "warn");
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().context("the pipe was asked for")?;
         let mut url = String::new();
@@ -166,15 +167,20 @@ impl Program {
         Ok(Serving { child, host })
     }
 
-    /// Adds an application that may ask as often as it likes: what it signs in with.
+    /// Adds an application: what it signs in with.
     pub(crate) fn application(&self, data_dir: &Path, name: &str) -> anyhow::Result<Application> {
         let mut add = self.command("app", data_dir);
         let output = add.args(["add", name, "--permission", "Ip.Read.All", "--json"]).output()?;
         anyhow::ensure!(output.status.success(), "seenby app add failed");
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Lets an application ask as often as it likes.
+    pub(crate) fn unlimited(&self, data_dir: &Path, name: &str) -> anyhow::Result<()> {
         let mut limit = self.command("app", data_dir);
         let limited = limit.args(["limit", name, "--per-minute", "off", "--per-hour", "off", "--json"]);
         anyhow::ensure!(limited.output()?.status.success(), "seenby app limit failed");
-        Ok(serde_json::from_slice(&output.stdout)?)
+        Ok(())
     }
 
     /// `seenby serve`, from the start of the process to the first `/readyz` that says yes.

@@ -60,8 +60,9 @@ impl Peer for Seenby {
     fn load(&mut self, corpus: &Corpus<'_>) -> anyhow::Result<Loaded> {
         self.program.init(&self.data_dir)?;
         let (_, took) = self.program.ingest(&self.data_dir, corpus.file)?;
-        let serving = self.program.serve(&self.data_dir)?;
+        let serving = self.program.serve(&self.data_dir, &[])?;
         let token = serving.token(&self.program.application(&self.data_dir, "bench")?)?;
+        self.program.unlimited(&self.data_dir, "bench")?;
         let connection = Connection::open(&serving.host)?;
         self.serving = Some((serving, connection, token));
         Ok(Loaded { took, bytes: None })

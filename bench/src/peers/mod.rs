@@ -22,6 +22,8 @@ use crate::quantiles::Quantiles;
 use crate::results::{Better, Results};
 use crate::{Given, clock};
 
+pub(crate) use self::redis::{free_port, within};
+
 /// Devices of the fleet.
 const DEVICES: u32 = 50_000;
 /// Questions that everybody answers before anybody is timed.

@@ -35,12 +35,12 @@ impl Redis {
 }
 
 /// A port that nobody listens on just now.
-pub(super) fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// What comes in time.
-pub(super) fn within<T>(time: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn within<T>(time: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let begun_at = Instant::now();
     loop {
         let done = attempt();
