@@ -9,7 +9,7 @@ use crate::{Given, decode_loop};
 
 /// Measures every log.
 pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
-    for (log, promise) in [(Log::Mde600, 1_000_000.0), (Log::ZeekTsv, 1_500_000.0)] {
+    for (log, promise) in [(Log::Mde600, 2_000_000.0), (Log::ZeekTsv, 4_000_000.0)] {
         measure_log(given, results, log, promise)?;
     }
     Ok(())

@@ -43,7 +43,7 @@ fn of_segments_and_journal(given: &Given<'_>, results: &mut Results) -> anyhow::
         ));
     }
     let name = format!("restart.{}M", wanted / 1_000_000);
-    results.add(name, best(program, &data_dir)?, "s", Better::Lower, ("promise", 2.0));
+    results.add(name, best(program, &data_dir)?, "s", Better::Lower, ("promise", 1.0));
     Ok(())
 }
 
@@ -64,7 +64,7 @@ fn of_small_batches(given: &Given<'_>, results: &mut Results) -> anyhow::Result<
         }
     }
     let name = format!("restart.batches.{}k", batches / 1_000);
-    results.add(name, best(program, &data_dir)?, "s", Better::Lower, ("promise", 2.0));
+    results.add(name, best(program, &data_dir)?, "s", Better::Lower, ("promise", 1.0));
     Ok(())
 }
 

@@ -22,6 +22,10 @@ mod sealing;
 mod settings;
 mod store;
 
+/// See docs/decisions/0013-allocator.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
