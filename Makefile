@@ -44,7 +44,7 @@ test-az: ## the Azure CLI with a server; downloads 100 MB and unpacks 730, so it
 	crates/seenby/tests/clients/run azure-cli
 
 bench: ## measure this machine (QUICK=1: in a few minutes; ONLY=token,load: those parts alone)
-	cargo build --release --locked -p seenby -p seenby-bench
+	cargo build --release --locked -p seenby
 	PEERS="$(PEERS)" bench/peers/install
 	PEERS="$(PEERS)" cargo run --release --locked -p seenby-bench
 

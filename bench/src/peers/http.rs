@@ -1,4 +1,4 @@
-//! Seenby and ClickHouse over HTTP on loopback, each asked over one connection that is kept, by the same client; seenby with
+//! Seenby and ClickHouse over HTTP on loopback, each asked over a connection that is kept for its turn, by the same client; seenby with
 //! sign-in, as it always is. Refuses to hold: what the two do in process.
 
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(super) const CLICKHOUSE: &str = "clickhouse http";
 pub(super) struct Seenby {
     program: Program,
     data_dir: PathBuf,
-    serving: Option<(Serving, Connection, String)>,
+    serving: Option<(Serving, String)>,
 }
 
 impl Seenby {
@@ -63,13 +63,14 @@ impl Peer for Seenby {
         let serving = self.program.serve(&self.data_dir, &[])?;
         let token = serving.token(&self.program.application(&self.data_dir, "bench")?)?;
         self.program.unlimited(&self.data_dir, "bench")?;
-        let connection = Connection::open(&serving.host)?;
-        self.serving = Some((serving, connection, token));
+        self.serving = Some((serving, token));
         Ok(Loaded { took, bytes: None })
     }
 
     fn ask(&mut self, questions: &[Asked]) -> anyhow::Result<Vec<(Duration, Told)>> {
-        let (serving, connection, token) = self.serving.as_mut().context("it was loaded")?;
+        let (serving, token) = self.serving.as_ref().context("it was loaded")?;
+        // One that waited for its turn may have been closed.
+        let mut connection = Connection::open(&serving.host)?;
         let mut told = Vec::new();
         for asked in questions {
             let request = format!(
@@ -94,7 +95,7 @@ impl Peer for Seenby {
 pub(super) struct ClickHouse {
     tools: PathBuf,
     folder: PathBuf,
-    serving: Option<(Child, Connection, String)>,
+    serving: Option<(Child, String)>,
 }
 
 impl ClickHouse {
@@ -132,14 +133,15 @@ impl Peer for ClickHouse {
             .arg(port)
             .stdin(Stdio::null())
             .spawn()?;
-        let connection = within(Duration::from_secs(20), || Connection::open(&host).ok());
-        let connection = connection.context("the server does not answer")?;
-        self.serving = Some((server, connection, host));
+        self.serving = Some((server, host.clone()));
+        let is_up = within(Duration::from_secs(20), || Connection::open(&host).ok());
+        is_up.context("the server does not answer")?;
         Ok(loaded)
     }
 
     fn ask(&mut self, questions: &[Asked]) -> anyhow::Result<Vec<(Duration, Told)>> {
-        let (_, connection, host) = self.serving.as_mut().context("it was loaded")?;
+        let (_, host) = self.serving.as_ref().context("it was loaded")?;
+        let mut connection = Connection::open(host)?;
         let mut told = Vec::new();
         for asked in questions {
             let query = format!(
