@@ -7,6 +7,7 @@
 //! Refuses to hold: verdicts. Machines differ and are shared; a figure stands beside a promise or beside what the
 //! machine can do at all, measured in the same run, and the reader judges the ratio.
 
+mod chart;
 mod clock;
 mod connection;
 mod corpus;
@@ -121,6 +122,9 @@ fn main() -> anyhow::Result<()> {
     let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
     anyhow::ensure!(measured > 0, "ONLY={only} is none of {}", names.join(", "));
     results.show();
+    if !is_quick {
+        chart::write(results.rows(), &Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/bench"))?;
+    }
     if only.is_empty() {
         results.write(&target.join("bench/results.json"))?;
     }

@@ -11,12 +11,12 @@ use serde::Serialize;
 #[derive(Serialize, Debug)]
 pub(crate) struct Row {
     /// What, such as `load.mde.600`: `load.`, `limit.`, `rare.`, `hot.`, `unseen.`, `token.`, `memory.`, `restart.`, `disk.`.
-    name: String,
+    pub(crate) name: String,
     /// Our figure.
-    ours: f64,
+    pub(crate) ours: f64,
     /// Beside what: `promise`, or what the machine can do at all.
-    peer: &'static str,
-    peer_value: f64,
+    pub(crate) peer: &'static str,
+    pub(crate) peer_value: f64,
     unit: &'static str,
     /// Above 1 we are better than the peer.
     ratio: f64,
@@ -81,6 +81,11 @@ ratio: above 1, the measured figure is the better one"
         );
     }
 
+    /// All rows.
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
     /// Writes them as JSON.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let mut json = serde_json::to_vec_pretty(&self.rows)?;
@@ -92,7 +97,7 @@ ratio: above 1, the measured figure is the better one"
 }
 
 /// Three digits at least, thousands apart.
-fn shown(value: f64) -> String {
+pub(crate) fn shown(value: f64) -> String {
     if value < 100.0 {
         return format!("{value:.2}");
     }
