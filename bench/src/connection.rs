@@ -17,7 +17,7 @@ pub(crate) struct Connection {
 }
 
 /// How long the body of an answer is.
-enum Length {
+pub(crate) enum Length {
     Bytes(usize),
     Chunked,
 }
@@ -65,7 +65,7 @@ impl Connection {
 }
 
 /// Status, length of the head and of the body, once the head is whole.
-fn head(came: &[u8]) -> anyhow::Result<Option<(u16, usize, Length)>> {
+pub(crate) fn head(came: &[u8]) -> anyhow::Result<Option<(u16, usize, Length)>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut answer = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(head) = answer.parse(came)? else { return Ok(None) };

@@ -8,6 +8,7 @@ use fleet::{DeviceNumber, HotSet};
 use index::IndexStore;
 use sighting::{Address, Answer, FirstSeen, OrganisationId, Question, Questions, Second, Uuid, Window};
 
+use crate::quantiles::Quantiles;
 use crate::results::{Better, Results};
 use crate::{Given, hot_store};
 
@@ -59,8 +60,7 @@ pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Resul
         ("rare.process", 20.0, &mut rare),
         ("unseen.process", 20.0, &mut unseen),
     ] {
-        times.sort_unstable();
-        let (p50, p99) = (quantile(times, 50), quantile(times, 99));
+        let (p50, p99) = (times.micros(500), times.micros(990));
         results.add(format!("{name}.p50"), p50, "us", Better::Lower, ("promise", promise));
         results.add(format!("{name}.p99"), p99, "us", Better::Lower, ("promise", promise));
     }
@@ -118,24 +118,17 @@ fn ask(store: &IndexStore, address: Address, until: Second, hours: u32) -> anyho
     })?)
 }
 
-/// Nanoseconds of each question; a few before the first make everything warm. Each must be answered as expected.
-fn times(count: u32, ask: impl Fn(u32) -> anyhow::Result<bool>) -> anyhow::Result<Vec<u64>> {
+/// How long each question took; a few before the first make everything warm. Each must be answered as expected.
+fn times(count: u32, ask: impl Fn(u32) -> anyhow::Result<bool>) -> anyhow::Result<Quantiles> {
     for number in 0..count.min(64) {
         ask(number)?;
     }
-    (0..count)
-        .map(|number| {
-            let begun_at = Instant::now();
-            let is_expected = ask(number)?;
-            let took = begun_at.elapsed();
-            anyhow::ensure!(is_expected, "question {number} has a wrong answer");
-            Ok(took.as_nanos() as u64)
-        })
-        .collect()
-}
-
-/// In microseconds.
-fn quantile(sorted: &[u64], percent: usize) -> f64 {
-    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(place).copied().unwrap_or_default() as f64 / 1e3
+    let mut times = Quantiles::default();
+    for number in 0..count {
+        let begun_at = Instant::now();
+        let is_expected = ask(number)?;
+        times.add(begun_at.elapsed());
+        anyhow::ensure!(is_expected, "question {number} has a wrong answer");
+    }
+    Ok(times)
 }

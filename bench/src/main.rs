@@ -1,8 +1,9 @@
 //! `make bench`: what this machine measures of seenby, as a table and as `target/bench/results.json`.
 //!
 //! Holds: the order of the measurements and how large each is. What they are made of is a [`corpus`] by the fleet
-//! simulator, the real [`program`] in processes of its own, the store in this process for [`look_up`]s, and the service in
-//! this process for [`token`]s. `ONLY=token,load` measures those parts alone and writes nothing.
+//! simulator, the real [`program`] in processes of its own, the store in this process for [`look_up`]s, the service in
+//! this process for [`token`]s, and what others do with the same events ([`peers`]). `ONLY=token,load` measures those parts
+//! alone. Whatever is no quick run draws its charts; only a whole run writes the results.
 //!
 //! Refuses to hold: verdicts. Machines differ and are shared; a figure stands beside a promise or beside what the
 //! machine can do at all, measured in the same run, and the reader judges the ratio.
@@ -51,6 +52,8 @@ pub(crate) struct Scale {
     peer_days: u32,
     /// Questions of each kind that each peer is timed with.
     peer_questions: usize,
+    /// For how long the server is under load each time, in seconds.
+    service_seconds: u64,
 }
 
 const FULL: Scale = Scale {
@@ -63,9 +66,10 @@ const FULL: Scale = Scale {
     tokens: 4_000,
     peer_days: 30,
     peer_questions: 1_000,
+    service_seconds: 10,
 };
 
-/// For a look in between, in about three minutes. The memory figure says how few records it is for.
+/// For a look in between, in some minutes. The memory figure says how few records it is for.
 const QUICK: Scale = Scale {
     file_records: 1_000_000,
     file_runs: 2,
@@ -76,6 +80,7 @@ const QUICK: Scale = Scale {
     tokens: 2_000,
     peer_days: 10,
     peer_questions: 100,
+    service_seconds: 2,
 };
 
 /// What every part is given.

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::connection::{self, Connection, Length};
 use crate::peers::{free_port, within};
 use crate::program::Serving;
 use crate::quantiles::Quantiles;
@@ -49,7 +49,7 @@ pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Resul
     anyhow::ensure!(status == 200, "{status}: {}", String::from_utf8_lossy(&body));
     let bare = Bare::start(&String::from_utf8(body)?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let time = Duration::from_secs(if given.scale.peer_days < 30 { 2 } else { 10 });
+    let time = Duration::from_secs(given.scale.service_seconds);
     let (mut ours, mut theirs): (f64, f64) = (0.0, 0.0);
     for _ in 0..ROUNDS {
         ours = ours.max(runtime.block_on(flood(&serving.host, &requests, time))?);
@@ -144,7 +144,7 @@ async fn all<T>(
     futures_util::future::try_join_all(asking).await
 }
 
-/// One connection that is kept. Answers are as long as the first: only where they end is looked for.
+/// One connection that is kept. Of an answer only its status and where it ends are looked for.
 struct Client {
     stream: TcpStream,
     came: Vec<u8>,
@@ -160,22 +160,17 @@ impl Client {
     async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<()> {
         self.stream.write_all(request).await?;
         self.came.clear();
-        while !is_whole(&self.came)? {
+        loop {
             let bytes = self.stream.read_buf(&mut self.came).await?;
             anyhow::ensure!(bytes > 0, "the server hung up");
+            let Some((status, head, length)) = connection::head(&self.came)? else { continue };
+            let Length::Bytes(body) = length else { anyhow::bail!("an answer without a length") };
+            anyhow::ensure!(status == 200, "{}", String::from_utf8_lossy(&self.came));
+            if self.came.len() >= head + body {
+                return Ok(());
+            }
         }
-        anyhow::ensure!(self.came.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&self.came));
-        Ok(())
     }
-}
-
-/// Whether an answer with a length has come as a whole.
-fn is_whole(came: &[u8]) -> anyhow::Result<bool> {
-    let Some(head) = came.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(false) };
-    let text = str::from_utf8(&came[..head])?.to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
-    let length: usize = length.context("an answer with a length")?.trim().parse()?;
-    Ok(came.len() >= head + 4 + length)
 }
 
 /// The bare server in a process of its own.
