@@ -13,6 +13,8 @@ mod clock;
 mod connection;
 mod corpus;
 mod decode_loop;
+mod entropy;
+mod growth;
 mod hot_store;
 mod load;
 mod look_up;
@@ -29,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use growth::Size;
 use program::Program;
 use results::Results;
 
@@ -52,6 +55,8 @@ pub(crate) struct Scale {
     peer_days: u32,
     /// Questions of each kind that each peer is timed with.
     peer_questions: usize,
+    /// Stores that grow.
+    growth: &'static [Size],
     /// For how long the server is under load each time, in seconds.
     service_seconds: u64,
 }
@@ -66,6 +71,11 @@ const FULL: Scale = Scale {
     tokens: 4_000,
     peer_days: 30,
     peer_questions: 1_000,
+    growth: &[
+        Size { name: "1M", days: 19, rare: 1 },
+        Size { name: "10M", days: 28, rare: 7 },
+        Size { name: "100M", days: 30, rare: 67 },
+    ],
     service_seconds: 10,
 };
 
@@ -80,6 +90,7 @@ const QUICK: Scale = Scale {
     tokens: 2_000,
     peer_days: 10,
     peer_questions: 100,
+    growth: &[Size { name: "1M", days: 19, rare: 1 }, Size { name: "10M", days: 28, rare: 7 }],
     service_seconds: 2,
 };
 
@@ -93,9 +104,10 @@ pub(crate) struct Given<'a> {
 type Part = fn(&Given<'_>, &mut Results) -> anyhow::Result<()>;
 
 /// Every part, in order.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("load", load::measure),
     ("look-up", look_up::measure),
+    ("growth", growth::measure),
     ("peers", peers::measure),
     ("service", service::measure),
     ("token", token::measure),

@@ -1,11 +1,8 @@
 //! How long a server takes to be ready: on a folder with many sightings and as full a journal as there can be, and on a
 //! journal of very many small batches, as a slow stream leaves. Refuses to hold: the server.
 
-use std::path::Path;
-
 use index::Options;
 
-use crate::program::Program;
 use crate::results::{Better, Results};
 use crate::{Given, hot_store};
 
@@ -43,7 +40,7 @@ fn of_segments_and_journal(given: &Given<'_>, results: &mut Results) -> anyhow::
         ));
     }
     let name = format!("restart.{}M", wanted / 1_000_000);
-    results.add(name, best(program, &data_dir)?, "s", Better::Lower, ("promise", 1.0));
+    results.add(name, program.best_ready(&data_dir)?, "s", Better::Lower, ("promise", 1.0));
     Ok(())
 }
 
@@ -64,12 +61,6 @@ fn of_small_batches(given: &Given<'_>, results: &mut Results) -> anyhow::Result<
         }
     }
     let name = format!("restart.batches.{}k", batches / 1_000);
-    results.add(name, best(program, &data_dir)?, "s", Better::Lower, ("promise", 1.0));
+    results.add(name, program.best_ready(&data_dir)?, "s", Better::Lower, ("promise", 1.0));
     Ok(())
-}
-
-/// The best of three starts, in seconds.
-fn best(program: &Program, data_dir: &Path) -> anyhow::Result<f64> {
-    let starts = (0..3).map(|_| program.ready(data_dir)).collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(starts.iter().min().map_or(f64::NAN, std::time::Duration::as_secs_f64))
 }

@@ -1,0 +1,188 @@
+//! The same figures at 1, 10 and 100 million (address, device) pairs: loading, bytes beside what the facts need at the
+//! least, look-ups warm and cold, restart with a journal as full as there can be. Refuses to hold: the look-ups' corpus of
+//! joins (`look_up`).
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Instant;
+
+use fleet::{DeviceNumber, HotSet};
+use index::{DataFolder, IndexStore, Options};
+use rustix::fs::Advice;
+use sighting::{OrganisationId, Second};
+
+use crate::entropy::{Entropy, Universe};
+use crate::look_up::{batch, is_seen, times, warm_up};
+use crate::memory::folder_bytes;
+use crate::quantiles::Quantiles;
+use crate::results::{Better, Results};
+use crate::{Given, hot_store};
+
+const DEVICES: u32 = 50_000;
+/// Questions of each kind that find nothing in the page cache.
+const COLD: u32 = 200;
+
+/// A store of about so many pairs: the days, and the rare addresses of a device and day.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) name: &'static str,
+    pub(crate) days: u32,
+    pub(crate) rare: u32,
+}
+
+/// Measures each size.
+pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
+    given.scale.growth.iter().try_for_each(|size| measure_size(given, results, *size))
+}
+
+fn measure_size(given: &Given<'_>, results: &mut Results, size: Size) -> anyhow::Result<()> {
+    let set = HotSet { rare_per_device_day: size.rare, ..fleet::hot_set(7, DEVICES, size.days) };
+    let root = tempfile::tempdir_in(given.work)?;
+    let data_dir = root.path().join("data");
+    let organisation = given.program.init(&data_dir)?;
+    let store = Grown { set, organisation, data_dir: &data_dir, size: size.name };
+    results.say(&format!("{} pairs", size.name));
+    let sightings = store.fill(results)?;
+    store.weigh(sightings, results)?;
+    store.look_up_warm(given.scale.questions, results)?;
+    store.look_up_cold(results)?;
+    store.fill_journal()?;
+    let ready = given.program.best_ready(&data_dir)?;
+    results.add(format!("restart.{}", size.name), ready, "s", Better::Lower, ("promise", 1.0));
+    Ok(())
+}
+
+/// A data folder and what it holds.
+struct Grown<'a> {
+    set: HotSet,
+    organisation: OrganisationId,
+    data_dir: &'a Path,
+    size: &'static str,
+}
+
+impl Grown<'_> {
+    /// The last moment that is told of.
+    fn until(&self) -> Second {
+        self.set.last_day.last()
+    }
+
+    fn open(&self, options: Options) -> anyhow::Result<DataFolder> {
+        Ok(DataFolder::open(self.data_dir, options)?)
+    }
+
+    /// Loads all of it; how many sightings.
+    fn fill(&self, results: &mut Results) -> anyhow::Result<f64> {
+        let folder = self.open(Options::default())?;
+        let store = folder.store();
+        let begun_at = Instant::now();
+        let sightings = hot_store::fill(&store, self.organisation, self.set.sightings())? as f64;
+        store.flush()?;
+        let rate = sightings / begun_at.elapsed().as_secs_f64();
+        let promise = ("promise", 5e6);
+        results.add(format!("load.decoded.{}", self.size), rate, "sightings/s", Better::Higher, promise);
+        let figures = store.figures();
+        results.say(&format!(
+            "{} rows in {} segments, {} bytes of filters and page indexes in memory",
+            figures.segment_rows, figures.segments, figures.index_bytes
+        ));
+        Ok(sightings)
+    }
+
+    /// The files' bytes beside what the facts need at the least.
+    fn weigh(&self, sightings: f64, results: &mut Results) -> anyhow::Result<()> {
+        let bytes = folder_bytes(self.data_dir)? as f64;
+        let universe = Universe { devices: self.set.devices, days: self.set.days };
+        let entropy = Entropy::of(universe, self.set.sightings());
+        results.say(&entropy.terms(sightings));
+        let least = ("entropy", entropy.bytes() / sightings);
+        results.add(
+            format!("disk.pairs.{}", self.size),
+            bytes / sightings,
+            "bytes/sighting",
+            Better::Lower,
+            least,
+        );
+        Ok(())
+    }
+
+    fn rare(&self, number: u32) -> sighting::Address {
+        let mixed = number.wrapping_mul(0x9e37_79b1);
+        let set = &self.set;
+        set.rare(
+            DeviceNumber(mixed % set.devices),
+            mixed / set.devices % set.days,
+            number % set.rare_per_device_day,
+        )
+    }
+
+    fn look_up_warm(&self, questions: u32, results: &mut Results) -> anyhow::Result<()> {
+        let folder = self.open(Options::default())?;
+        let store = folder.store();
+        let rare = times(questions, |number| {
+            is_seen(&store, self.organisation, self.rare(number), self.until(), 720)
+        })?;
+        self.add("rare.process", "warm", rare, 20.0, results);
+        warm_up(&store, self.organisation, self.set.hot(), self.until())?;
+        let hot = times(questions / 100, |number| self.ask_hot(&store, number))?;
+        self.add("hot.process", "warm", hot, 100.0, results);
+        Ok(())
+    }
+
+    fn ask_hot(&self, store: &IndexStore, number: u32) -> anyhow::Result<bool> {
+        is_seen(store, self.organisation, self.set.hot(), self.until(), 1 + number * 337 % 720)
+    }
+
+    /// Nothing is in the page cache when a question comes, and nothing is kept of hot addresses.
+    fn look_up_cold(&self, results: &mut Results) -> anyhow::Result<()> {
+        let folder = self.open(Options { hot_asked_min: u32::MAX, ..Options::default() })?;
+        let store = folder.store();
+        let mut rare = Quantiles::default();
+        let mut hot = Quantiles::default();
+        for number in 0..COLD {
+            for (quantiles, is_hot) in [(&mut rare, false), (&mut hot, true)] {
+                forget(&self.data_dir.join("segments"))?;
+                let begun_at = Instant::now();
+                let seen = if is_hot {
+                    self.ask_hot(&store, number)?
+                } else {
+                    is_seen(&store, self.organisation, self.rare(number), self.until(), 720)?
+                };
+                quantiles.add(begun_at.elapsed());
+                anyhow::ensure!(seen, "question {number} has a wrong answer");
+            }
+        }
+        self.add("rare.process", "cold", rare, 2_000.0, results);
+        self.add("hot.process", "cold", hot, 2_000.0, results);
+        forget(&self.data_dir.join("segments"))?;
+        let took = batch(&store, self.organisation, |number| self.rare(number), self.until())?;
+        results.add(format!("batch.100k.cold.{}", self.size), took, "s", Better::Lower, ("promise", 1.0));
+        Ok(())
+    }
+
+    fn add(&self, name: &str, state: &str, mut times: Quantiles, promise: f64, results: &mut Results) {
+        for (quantile, permille) in [("p50", 500), ("p99", 990)] {
+            let name = format!("{name}.{quantile}.{state}.{}", self.size);
+            results.add(name, times.micros(permille), "us", Better::Lower, ("promise", promise));
+        }
+    }
+
+    /// Adds as many sightings as the journal takes before it is written to segments.
+    fn fill_journal(&self) -> anyhow::Result<()> {
+        let folder = self.open(Options::default())?;
+        let store = folder.store();
+        let wanted = usize::try_from(Options::default().live_rows_max - 1)?;
+        // Of the fleet's next days.
+        let next = HotSet { seed: 8, rare_per_device_day: 200, days: 1, ..self.set };
+        let filled = hot_store::fill(&store, self.organisation, next.sightings().take(wanted))?;
+        anyhow::ensure!(filled as usize == wanted, "the set has {filled} sightings, {wanted} are wanted");
+        Ok(())
+    }
+}
+
+/// Has the system forget what it holds of the files in a folder.
+fn forget(folder: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        rustix::fs::fadvise(File::open(entry?.path())?, 0, None, Advice::DontNeed)?;
+    }
+    Ok(())
+}
