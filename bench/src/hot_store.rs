@@ -1,6 +1,8 @@
 //! A store in this process, filled with the hot address and the many rare ones. Refuses to hold: what is asked of it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use fleet::{DeviceNumber, HotSet};
 use index::{DataFolder, IndexStore, Options};
@@ -25,6 +27,25 @@ pub(crate) fn fill(
         count += store.append_now(&batch)?.sightings;
     }
     Ok(count)
+}
+
+/// Appends batches on so many threads, and hands memory to segments.
+pub(crate) fn append(store: &IndexStore, batches: &[Batch], threads: usize) -> anyhow::Result<u64> {
+    let next = AtomicUsize::new(0);
+    let append = || {
+        let mut sightings = 0;
+        while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+            sightings += store.append_now(batch)?.sightings;
+        }
+        anyhow::Ok(sightings)
+    };
+    let sightings = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(append)).collect();
+        let counts = threads.into_iter().map(|thread| thread.join().expect("appending does not panic"));
+        counts.sum::<anyhow::Result<u64>>()
+    })?;
+    store.flush()?;
+    Ok(sightings)
 }
 
 /// Sightings of a set in batches.

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use sighting::{
@@ -19,20 +20,29 @@ use crate::error::IndexError;
 use crate::ids::IdSet;
 use crate::joins::{self, Owner, Step, Timeline};
 use crate::row::{Key, Row, Table};
+use crate::segment::Probe;
 use crate::view::{CellView, OrganisationView};
 
 const LAST_OF_DAY: u32 = SECONDS_PER_DAY - 1;
 
 thread_local! {
-    /// Room for a page, reused by every question of a thread.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Room that every question of a thread uses again.
+    static ROOM: RefCell<Room> = const { RefCell::new(Room { page: Vec::new(), may_hold: Vec::new() }) };
 }
+
+struct Room {
+    /// For a page.
+    page: Vec<u8>,
+    /// What each filter says.
+    may_hold: Vec<bool>,
+}
+
+/// From how many segments that may hold an address on the system is told what will be read.
+const WILL_READ_MIN: usize = 4;
 
 /// The question of the product, and how many identities were seen inside its window.
 pub(crate) fn stats(view: &OrganisationView, question: &Question) -> Result<(Answer, usize), IndexError> {
-    SCRATCH.with_borrow_mut(|scratch| {
-        Asking { view, scratch, key: Key::of_address(question.address) }.answer(question)
-    })
+    ROOM.with_borrow_mut(|room| Asking::new(view, room, question.address).answer(question))
 }
 
 /// The question about many addresses. They are asked in the order of their keys, so that one that lies on a page follows those
@@ -56,9 +66,8 @@ pub(crate) fn seen(
     identities: IdSet,
     (first, last): (Second, Second),
 ) -> Result<Answer, IndexError> {
-    SCRATCH.with_borrow_mut(|scratch| {
-        let mut asking = Asking { view, scratch, key: Key::of_address(address) };
-        let prevalence = asking.prevalence(identities, window)?;
+    ROOM.with_borrow_mut(|room| {
+        let prevalence = Asking::new(view, room, address).prevalence(identities, window)?;
         Ok(Answer::Seen(Stats { prevalence, first, last }))
     })
 }
@@ -66,6 +75,7 @@ pub(crate) fn seen(
 struct Asking<'a> {
     view: &'a OrganisationView,
     scratch: &'a mut Vec<u8>,
+    may_hold: &'a mut Vec<bool>,
     key: Key,
 }
 
@@ -82,7 +92,12 @@ impl Gathered {
     }
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    fn new(view: &'a OrganisationView, room: &'a mut Room, address: Address) -> Asking<'a> {
+        let Room { page, may_hold } = room;
+        Asking { view, scratch: page, may_hold, key: Key::of_address(address) }
+    }
+
     fn answer(mut self, question: &Question) -> Result<(Answer, usize), IndexError> {
         let Some(kept) = Window::new(question.kept_since, question.window.until()) else {
             return Ok((Answer::Unknown, 0));
@@ -111,34 +126,44 @@ impl Asking<'_> {
     }
 
     fn gather(&mut self, window: Window) -> Result<Gathered, IndexError> {
+        let days = self.view.table(Table::Sightings).range(window.since().day()..=window.until().day());
+        // All filters first: each is a cache line that is far away, and they come side by side.
+        let probe = Probe::of(self.key);
+        self.may_hold.clear();
+        let segments = days.clone().flat_map(|(_, cell)| &cell.segments);
+        self.may_hold.extend(segments.map(|segment| segment.may_hold(&probe)));
+        if self.may_hold.iter().filter(|may_hold| **may_hold).count() >= WILL_READ_MIN {
+            self.will_gather(days.clone(), window);
+        }
         let mut gathered = Gathered::default();
-        for (day, cell) in
-            self.view.table(Table::Sightings).range(window.since().day()..=window.until().day())
-        {
-            self.gather_day(*day, cell, part_of_day(window, *day), &mut gathered)?;
+        let mut place = 0;
+        for (day, cell) in days {
+            let part = part_of_day(window, *day);
+            let may_hold = &self.may_hold[place..place + cell.segments.len()];
+            place += cell.segments.len();
+            for run in &cell.runs {
+                if let Some((first, last)) = join_rows(run.of_key(self.key), part, &mut gathered.identities) {
+                    gathered.widen(day.at(first), day.at(last));
+                }
+            }
+            for (segment, _) in cell.segments.iter().zip(may_hold).filter(|(_, may_hold)| **may_hold) {
+                let span = segment.join(self.key, part, self.scratch, &mut gathered.identities)?;
+                if let Some((first, last)) = span {
+                    gathered.widen(day.at(first), day.at(last));
+                }
+            }
         }
         Ok(gathered)
     }
 
-    fn gather_day(
-        &mut self,
-        day: Day,
-        cell: &CellView,
-        part: (u32, u32),
-        gathered: &mut Gathered,
-    ) -> Result<(), IndexError> {
-        for run in &cell.runs {
-            if let Some((first, last)) = join_rows(run.of_key(self.key), part, &mut gathered.identities) {
-                gathered.widen(day.at(first), day.at(last));
+    /// Has the system read all days side by side.
+    fn will_gather(&self, days: impl Iterator<Item = (&'a Day, &'a Arc<CellView>)>, window: Window) {
+        let segments = days.flat_map(|(day, cell)| cell.segments.iter().map(|segment| (*day, segment)));
+        for ((day, segment), may_hold) in segments.zip(&*self.may_hold) {
+            if *may_hold {
+                segment.will_join(self.key, part_of_day(window, day));
             }
         }
-        for segment in &cell.segments {
-            let span = segment.join(self.key, part, self.scratch, &mut gathered.identities)?;
-            if let Some((first, last)) = span {
-                gathered.widen(day.at(first), day.at(last));
-            }
-        }
-        Ok(())
     }
 
     /// The earliest sighting inside a window.
@@ -294,7 +319,8 @@ pub(crate) fn each_fact(
             each(row.identity(), row.of_day());
         }
     }
-    for segment in &cell.segments {
+    let probe = Probe::of(key);
+    for segment in cell.segments.iter().filter(|segment| segment.may_hold(&probe)) {
         segment.facts_of(key, scratch, each)?;
     }
     Ok(())

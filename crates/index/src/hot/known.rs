@@ -11,6 +11,7 @@ use crate::ask;
 use crate::error::IndexError;
 use crate::names::Names;
 use crate::row::{Key, Run, Table};
+use crate::segment::Probe;
 use crate::segment::Segment;
 use crate::view::{CellView, OrganisationView};
 
@@ -74,7 +75,7 @@ impl Known {
             cuts: view.cuts,
             ..Known::default()
         });
-        let mut scratch = Vec::new();
+        let (mut scratch, probe) = (Vec::new(), Probe::of(key));
         known.times.move_on(until);
         for (day, cell) in view.table(Table::Sightings) {
             let held = known.cells.entry(*day).or_default();
@@ -82,7 +83,7 @@ impl Known {
                 continue;
             }
             let mut adding = known.times.day(*day);
-            for segment in held.new_segments(cell) {
+            for segment in held.new_segments(cell).filter(|segment| segment.may_hold(&probe)) {
                 segment.facts_of(key, &mut scratch, &mut |identity, of_day| adding.add(identity, of_day))?;
             }
             known.take_runs(*day, cell, key);

@@ -17,6 +17,7 @@ use sighting::{Day, OrganisationId};
 
 use crate::row::Table;
 
+pub(crate) use filter::Probe;
 pub(crate) use handles::Handles;
 pub(crate) use reader::Segment;
 pub(crate) use writer::SegmentWriter;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::filter::{self, Filter};
+use super::filter::{Filter, Probe};
 use super::handles::{Handle, Handles};
 use super::writer::{ENTRY_BYTES, Entry};
 use super::{Cell, HEADER_BYTES, Kind, MAGIC, TRAILER_BYTES, VERSION, block, page};
@@ -79,8 +79,25 @@ impl Segment {
         self.filter.memory() + self.entries.len() * size_of::<Entry>()
     }
 
-    /// Calls `each` with every (identity, second of the day) of a key. Cost: nothing for most absent keys, else one
-    /// read of a page.
+    /// Whether the key of a probe may be here. Never false for one that is, true for one in 100 that are not.
+    #[inline]
+    pub(crate) fn may_hold(&self, probe: &Probe) -> bool {
+        self.filter.may_hold(probe)
+    }
+
+    /// Has the system read what [`Segment::join`] will ask for of a large key, without waiting for it.
+    pub(crate) fn will_join(&self, key: Key, part: (u32, u32)) {
+        let is_whole = part.0 <= self.span.0 && self.span.1 <= part.1;
+        for entry in self.entries_of(key).iter().filter(|entry| entry.kind == Kind::Block) {
+            // The set lies in front and takes at most eight bits an identity, of at least 26 in all.
+            let bytes = if is_whole { entry.bytes / 3 } else { entry.bytes };
+            if let Ok(file) = self.handle.file() {
+                file.will_read(entry.offset, u64::from(bytes) + block::HEAD_BYTES as u64);
+            }
+        }
+    }
+
+    /// Calls `each` with every (identity, second of the day) of a key that may be here. Cost: one read of a page.
     pub(crate) fn facts_of(
         &self,
         key: Key,
@@ -105,8 +122,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Adds every identity of a key with a second inside `part` of the day to `ids`, and returns the first and last of
-    /// those seconds. A part that covers all there is reads no seconds of large keys.
+    /// Adds every identity of a key that may be here with a second inside `part` of the day to `ids`, and returns the first
+    /// and last of those seconds. A part that covers all there is reads no seconds of large keys.
     pub(crate) fn join(
         &self,
         key: Key,
@@ -187,12 +204,8 @@ impl Segment {
         Ok(rows)
     }
 
-    /// The pages that may hold a key: none if the filter says so, several only for a key cut into blocks.
-    #[inline]
+    /// The pages that may hold a key; several only for a key cut into blocks.
     fn entries_of(&self, key: Key) -> &[Entry] {
-        if !self.filter.may_hold(filter::hash(key)) {
-            return &[];
-        }
         let end = self.entries.partition_point(|entry| entry.first <= key);
         let Some(last) = self.entries[..end].last() else { return &[] };
         if last.first != key {

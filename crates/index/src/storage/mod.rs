@@ -52,6 +52,9 @@ pub trait File: Send + Sync {
     /// Fills `buffer` from `offset`; short files are an error (`UnexpectedEof`).
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
+    /// Says that these bytes will be read soon, so that several reads wait together. Nothing comes of it where it cannot be.
+    fn will_read(&self, _offset: u64, _bytes: u64) {}
+
     /// Writes all of `bytes` at `offset`, growing the file where needed.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
