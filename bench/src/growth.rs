@@ -4,14 +4,16 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fleet::{DeviceNumber, HotSet};
 use index::{DataFolder, IndexStore, Options};
 use rustix::fs::Advice;
 use sighting::{Batch, OrganisationId, Second};
 
+use crate::corpus::Log;
 use crate::entropy::{Entropy, Universe};
 use crate::look_up::{batch, is_seen, times, warm_up};
 use crate::memory::folder_bytes;
@@ -22,6 +24,10 @@ use crate::{Given, hot_store};
 const DEVICES: u32 = 50_000;
 /// Questions of each kind that find nothing in the page cache.
 const COLD: u32 = 200;
+/// Questions before the store is busy.
+const ASKED_AT_EASE: u32 = 20_000;
+/// Between two questions to a busy store.
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// A store of about so many pairs: the days, and the rare addresses of a device and day.
 #[derive(Clone, Copy)]
@@ -47,6 +53,8 @@ fn measure_size(given: &Given<'_>, results: &mut Results, size: Size) -> anyhow:
     store.weigh(sightings, results)?;
     store.look_up_warm(given.scale.questions, results)?;
     store.look_up_cold(results)?;
+    store.look_up_while_ingesting(results)?;
+    store.serve_in_little_memory(given, results)?;
     store.fill_journal()?;
     let ready = given.program.best_ready(&data_dir)?;
     results.add(format!("restart.{}", size.name), ready, "s", Better::Lower, ("promise", 1.0));
@@ -168,6 +176,62 @@ impl Grown<'_> {
             let name = format!("{name}.{quantile}.{state}.{}", self.size);
             results.add(name, times.micros(permille), "us", Better::Lower, ("promise", promise));
         }
+    }
+
+    /// Both cores take sightings in, of the next day, while one thread asks.
+    fn look_up_while_ingesting(&self, results: &mut Results) -> anyhow::Result<()> {
+        let folder = self.open(Options::default())?;
+        let store = folder.store();
+        let ask = |number| is_seen(&store, self.organisation, self.rare(number), self.until(), 720);
+        let mut idle = times(ASKED_AT_EASE, ask)?;
+        let next = HotSet { seed: 9, rare_per_device_day: 400, days: 1, ..self.set };
+        let batches: Vec<Batch> = hot_store::batches(self.organisation, next.sightings()).collect();
+        let threads = thread::available_parallelism()?.get();
+        let is_done = AtomicBool::new(false);
+        let mut busy = Quantiles::default();
+        thread::scope(|scope| {
+            let ingesting = scope.spawn(|| {
+                let appended = hot_store::append(&store, &batches, threads);
+                is_done.store(true, Ordering::Relaxed);
+                appended
+            });
+            for number in 0.. {
+                if is_done.load(Ordering::Relaxed) {
+                    break;
+                }
+                let begun_at = Instant::now();
+                ask(number)?;
+                busy.add(begun_at.elapsed());
+                // As questions come: one after the other, with a pause. Nobody asks without one all the time.
+                thread::sleep(PAUSE);
+            }
+            ingesting.join().expect("appending does not panic").map(drop)
+        })?;
+        for (quantile, permille, promise) in [
+            ("p50", 500, 3.0 * idle.micros(500)),
+            ("p99", 990, 3.0 * idle.micros(990)),
+            ("p99.9", 999, 10_000.0),
+        ] {
+            let name = format!("rare.process.{quantile}.ingesting.{}", self.size);
+            results.add(name, busy.micros(permille), "us", Better::Lower, ("promise", promise));
+        }
+        Ok(())
+    }
+
+    /// A server in 512 MB while a log is loaded through it.
+    fn serve_in_little_memory(&self, given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
+        let settings = self.data_dir.with_file_name("settings.toml");
+        std::fs::write(&settings, "memory_mb = 512\n")?;
+        let serving = given.program.serve(self.data_dir, &["--settings".as_ref(), settings.as_os_str()])?;
+        let at_ease = serving.peak_memory()?;
+        let records = given.scale.file_records;
+        given
+            .program
+            .ingest_stdin(self.data_dir, |write| Log::Mde600.blocks(records, &mut |block| write(block)))?;
+        let peak = serving.peak_memory()? as f64 / 1e6;
+        results.say(&format!("{} MB before the load", at_ease / 1_000_000));
+        results.add(format!("memory.512MB.{}", self.size), peak, "MB", Better::Lower, ("promise", 512.0));
+        Ok(())
     }
 
     /// Adds as many sightings as the journal takes before it is written to segments.

@@ -37,7 +37,7 @@ pub(crate) fn recover(storage: Arc<dyn Storage>, options: Options) -> Result<Sha
         None => first_manifest(&*storage)?,
     };
     remove_strays(&*storage, &manifest)?;
-    let handles = Handles::new(Arc::clone(&storage), options.open_files_max);
+    let handles = Handles::new(Arc::clone(&storage), &options);
     let mut view = load_view(&*storage, &handles, &manifest)?;
     replay_journals(&*storage, &mut manifest, &mut view)?;
     let active = Active::new(manifest.next_number);

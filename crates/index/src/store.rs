@@ -48,20 +48,40 @@ pub struct Options {
     /// So many such answers later all of it is read: reading it costs as much as many questions.
     pub hot_asked_min: u32,
     /// The most bytes that all hot addresses take together.
-    pub hot_bytes_max: usize,
+    pub hot_bytes_max: u64,
+    /// The most bytes that the filters of all segments take together. One that finds no room is not used: every question
+    /// about its day reads a page.
+    pub filter_bytes_max: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        // 6 M rows are 144 MB: with as many waiting and room to sort, far below the 1.5 GB of the promise.
-        // A hot address of 50,000 devices on 30 days takes half a megabyte.
+        Options::within(Options::USUAL_BYTES)
+    }
+}
+
+impl Options {
+    /// What a store takes unless told otherwise.
+    pub const USUAL_BYTES: u64 = 1_536_000_000;
+    /// The least that one works with.
+    pub const LEAST_BYTES: u64 = 128_000_000;
+
+    /// A store in so many bytes of memory, what the process needs beside it included; page cache, which the system takes
+    /// back as it likes, is not counted.
+    ///
+    /// Three eighths are for filters: 100 million addresses of a day take 150 MB. A little more is for rows: 24 bytes for
+    /// each that is live, as much for each that waits to be written, and for the largest of its days a copy in order with
+    /// what sorting and filters need, 92 in all. A sixteenth is for hot addresses: one of 50,000 devices on 30 days takes half
+    /// a megabyte. The rest is for batches on their way, names, and the program.
+    pub fn within(bytes: u64) -> Options {
         Options {
-            live_rows_max: 6_000_000,
+            live_rows_max: bytes / 256,
             background: true,
             open_files_max: 512,
             hot_identities_min: 2_048,
             hot_asked_min: 16,
-            hot_bytes_max: 64 << 20,
+            hot_bytes_max: bytes / 16,
+            filter_bytes_max: bytes / 8 * 3,
         }
     }
 }
@@ -441,6 +461,8 @@ impl IndexStore {
             figures.live_rows += cell.runs.iter().map(|run| run.rows().len() as u64).sum::<u64>();
             figures.segments += cell.segments.len() as u64;
             figures.segment_rows += cell.segments.iter().map(|segment| segment.rows).sum::<u64>();
+            figures.unfiltered_segments +=
+                cell.segments.iter().filter(|segment| !segment.is_filtered()).count() as u64;
             figures.index_bytes += cell.segments.iter().map(|segment| segment.memory() as u64).sum::<u64>();
         }
         figures
@@ -527,6 +549,8 @@ pub struct Figures {
     pub segments: u64,
     /// Rows in segment files.
     pub segment_rows: u64,
+    /// Those of them whose filters find no room in memory.
+    pub unfiltered_segments: u64,
     /// Bytes of filters and page indexes in memory.
     pub index_bytes: u64,
     /// Hot addresses that are held in memory.

@@ -41,7 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn open(disk: &Sim, hot_bytes_max: usize) -> IndexStore {
+fn open(disk: &Sim, hot_bytes_max: u64) -> IndexStore {
     let options = Options {
         live_rows_max: 60,
         background: false,
@@ -49,6 +49,8 @@ fn open(disk: &Sim, hot_bytes_max: usize) -> IndexStore {
         hot_identities_min: 1,
         hot_asked_min: 1,
         hot_bytes_max,
+        // Room for the filters of a few segments, so that others have none.
+        filter_bytes_max: 2_000,
     };
     IndexStore::open(Arc::new(disk.clone()), options).expect("the folder opens")
 }

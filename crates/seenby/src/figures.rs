@@ -43,6 +43,12 @@ impl Collector for StoreFigures {
             ("seenby_store_segments", "Segment files", None, figures.segments),
             ("seenby_store_segment_rows", "Rows in segment files", None, figures.segment_rows),
             (
+                "seenby_store_unfiltered_segments",
+                "Those of them whose filters find no room: questions about them are slower until memory_mb is raised",
+                None,
+                figures.unfiltered_segments,
+            ),
+            (
                 "seenby_store_index",
                 "Filters and page indexes in memory",
                 Some(&Unit::Bytes),

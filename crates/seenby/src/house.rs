@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use index::{DataFolder, IndexError, OpenError};
+use index::{DataFolder, IndexError, OpenError, Options};
 use sighting::{
     Actor, ApplicationId, Book, Change, Directory as _, Organisation, OrganisationId, RETENTION_DEFAULT,
     Retention, Uuid, escape,
@@ -51,8 +51,8 @@ pub(crate) struct House {
 impl House {
     /// Opens a folder for a command: itself, or through the server that holds it; makes the organisation `default`
     /// in a new one.
-    pub(crate) async fn open(path: &Path) -> Result<House, Failure> {
-        let house = House::reach(path)?;
+    pub(crate) async fn open(path: &Path, options: &Options) -> Result<House, Failure> {
+        let house = House::reach(path, options)?;
         if house.make_default().await? {
             note(&format!(
                 "note: made a new data folder {} with the organisation '{DEFAULT_NAME}'",
@@ -63,8 +63,8 @@ impl House {
     }
 
     /// Opens a folder for a server: this process must hold it. That it is a new one is told in the server's log.
-    pub(crate) async fn hold(path: &Path) -> Result<House, Failure> {
-        let house = wait(path, |waited| match open_folder(path) {
+    pub(crate) async fn hold(path: &Path, options: &Options) -> Result<House, Failure> {
+        let house = wait(path, |waited| match open_folder(path, options) {
             Ok((folder, is_new)) => Some(Ok(House::of_folder(folder, is_new, path))),
             Err(Unopened::Failed(failure)) => Some(Err(failure)),
             Err(Unopened::Locked) if is_held_for_good(path, waited) => {
@@ -83,8 +83,8 @@ impl House {
     }
 
     /// Opens a folder in which there may be no organisation yet.
-    pub(crate) fn reach(path: &Path) -> Result<House, Failure> {
-        wait(path, |waited| match open_folder(path) {
+    pub(crate) fn reach(path: &Path, options: &Options) -> Result<House, Failure> {
+        wait(path, |waited| match open_folder(path, options) {
             Ok((folder, is_new)) => Some(Ok(House::of_folder(folder, is_new, path))),
             Err(Unopened::Failed(failure)) => Some(Err(failure)),
             Err(Unopened::Locked) => match Remote::connect(path) {
@@ -257,9 +257,9 @@ enum Unopened {
 }
 
 /// The folder, and whether it was made just now.
-fn open_folder(path: &Path) -> Result<(DataFolder, bool), Unopened> {
+fn open_folder(path: &Path, options: &Options) -> Result<(DataFolder, bool), Unopened> {
     let is_new = !DataFolder::exists(path);
-    match DataFolder::open(path, index::Options::default()) {
+    match DataFolder::open(path, options.clone()) {
         Ok(folder) => Ok((folder, is_new)),
         Err(OpenError::Locked { .. }) => Err(Unopened::Locked),
         Err(error) => {

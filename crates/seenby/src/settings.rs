@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use index::Options;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use sighting::{LocalNetworks, Network};
@@ -24,6 +25,7 @@ const INGEST_THREADS_MAX: usize = 256;
 /// How old a signing key becomes unless told otherwise, and at most.
 const SIGNING_KEY_DAYS: u32 = 90;
 const SIGNING_KEY_DAYS_MAX: u32 = 3_650;
+const MEGABYTE: u64 = 1_000_000;
 /// How far the operator's port lies above the callers'.
 const OPERATOR_PORT_ABOVE: u16 = 1_000;
 /// Where callers come unless another address is named.
@@ -42,6 +44,8 @@ struct Config {
     key_file: Option<PathBuf>,
     /// After how many days another signing key is made, from 1 to 3,650; unset, 90.
     signing_key_days: Option<u32>,
+    /// How much memory a process with the data folder takes, in megabytes (10^6 bytes); page cache is not counted.
+    memory_mb: Option<u64>,
     /// `[serve]`
     serve: ServeConfig,
     /// `[tls]`
@@ -274,6 +278,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: Option<PathBuf>,
     /// The file of the key under which private keys are encrypted, if one is named.
     pub(crate) key_file: Option<PathBuf>,
+    /// How the store uses memory.
+    pub(crate) store: Options,
     /// After how long another signing key is made.
     pub(crate) signing_key_lifetime: Duration,
     /// Where the server listens unless told otherwise; a loopback address.
@@ -382,8 +388,17 @@ impl Settings {
             "signing_key_days is {days}; write a number from 1 to {SIGNING_KEY_DAYS_MAX}, or leave it out for \
              {SIGNING_KEY_DAYS}"
         );
+        let memory =
+            config.memory_mb.map_or(Options::USUAL_BYTES, |megabytes| megabytes.saturating_mul(MEGABYTE));
+        anyhow::ensure!(
+            memory >= Options::LEAST_BYTES,
+            "memory_mb is too little; write {} or more, or leave it out for {}",
+            Options::LEAST_BYTES / MEGABYTE,
+            Options::USUAL_BYTES / MEGABYTE
+        );
         Ok(Settings {
             data_dir: config.data_dir,
+            store: Options::within(memory),
             key_file: set("SEENBY_KEY_FILE").or(config.key_file),
             signing_key_lifetime: Duration::from_hours(24 * u64::from(days)),
             listen,
@@ -559,13 +574,14 @@ mod tests {
     #[test]
     fn what_is_written_is_meant() {
         let settings = Settings::parse(
-            "data_dir = '/srv/seenby'\nkey_file = '/etc/k'\nsigning_key_days = 7\n[api]\nunknown_ip = 'zero'\nfirst_seen = 'retention'\ncalls_per_hour = 0\n\
+            "data_dir = '/srv/seenby'\nkey_file = '/etc/k'\nsigning_key_days = 7\nmemory_mb = 512\n[api]\nunknown_ip = 'zero'\nfirst_seen = 'retention'\ncalls_per_hour = 0\n\
              [ingest]\nlocal_networks = ['10.0.0.0/8']\n[log]\nformat = 'json'\n",
         )
         .expect("sound");
         assert_eq!(settings.data_dir.as_deref(), Some(Path::new("/srv/seenby")));
         assert_eq!(settings.key_file.as_deref(), Some(Path::new("/etc/k")));
         assert_eq!(settings.signing_key_lifetime, Duration::from_hours(168));
+        assert_eq!(settings.store.live_rows_max, 2_000_000);
         assert!(settings.api.unknown_is_zero && settings.api.calls_per_hour.is_none());
         assert_eq!(settings.api.first_seen, sighting::FirstSeen::InKept);
         assert!(matches!(settings.local_networks, LocalNetworks::Listed(networks) if networks.len() == 1));
@@ -616,6 +632,7 @@ mod tests {
         check_refused("[outgoing]\nallowed_networks = ['10/8']", &["outgoing.allowed_networks"]);
         check_refused("[[issuers]]\nkind = 'entra'", &["[[issuers]] number 1", "tenants"]);
         check_refused("[ingest]\nthreads = 0", &["ingest.threads"]);
+        check_refused("memory_mb = 127", &["memory_mb", "128 or more", "for 1536"]);
         check_refused("signing_key_days = 0", &["signing_key_days is 0", "1 to 3650", "for 90"]);
     }
 

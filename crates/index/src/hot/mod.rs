@@ -112,7 +112,7 @@ impl Hot {
             signalled: Condvar::new(),
             identities_min: options.hot_identities_min,
             asked_min: options.hot_asked_min,
-            bytes_max: options.hot_bytes_max,
+            bytes_max: usize::try_from(options.hot_bytes_max).unwrap_or(usize::MAX),
         }
     }
 

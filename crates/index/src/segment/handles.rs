@@ -1,22 +1,27 @@
 //! Open files of segments, a bounded number at once: long retention makes more segments than a process may have files.
-//! Refuses to hold: what is in them, and any order of use (the one that was opened first is closed first).
+//! And the room that their filters share. Refuses to hold: what is in them, and any order of use (the one that was opened
+//! first is closed first).
 //!
 //! A segment that is about to be unlinked is opened and stays so until the last question that holds it has ended: its name
 //! will not lead to it any more.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use foldhash::fast::FixedState;
 
 use crate::storage::{File, Storage};
+use crate::store::Options;
 
 /// The handles of all segments of a folder.
 pub(crate) struct Handles {
     storage: Arc<dyn Storage>,
     open_max: usize,
     state: Mutex<State>,
+    /// What filters may take yet, in bytes.
+    filter_room: AtomicU64,
 }
 
 #[derive(Default)]
@@ -36,8 +41,24 @@ pub(crate) struct Handle {
 
 impl Handles {
     /// For a folder.
-    pub(crate) fn new(storage: Arc<dyn Storage>, open_max: usize) -> Arc<Handles> {
-        Arc::new(Handles { storage, open_max: open_max.max(1), state: Mutex::default() })
+    pub(crate) fn new(storage: Arc<dyn Storage>, options: &Options) -> Arc<Handles> {
+        Arc::new(Handles {
+            storage,
+            open_max: options.open_files_max.max(1),
+            state: Mutex::default(),
+            filter_room: AtomicU64::new(options.filter_bytes_max),
+        })
+    }
+
+    /// Takes room for a filter of so many bytes, if there is any.
+    pub(super) fn take_filter_room(&self, bytes: u64) -> bool {
+        let take = |room: u64| room.checked_sub(bytes);
+        self.filter_room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Gives it back.
+    pub(super) fn give_filter_room(&self, bytes: u64) {
+        self.filter_room.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The handle of a segment, with its file where that is open already.

@@ -1,7 +1,7 @@
 //! Opens a segment and reads one key, or all of it in order. Filter and page index stay in memory, pages are read
 //! when asked for and checked before they are believed. Refuses to hold: caches, other segments and any merging.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::filter::{Filter, Probe};
 use super::handles::{Handle, Handles};
@@ -25,8 +25,18 @@ pub(crate) struct Segment {
     pub(crate) rows: u64,
     /// The least and the greatest second of the day over all rows.
     pub(crate) span: (u32, u32),
-    filter: Filter,
+    /// None where there is no room for it.
+    filter: Option<Filter>,
     entries: Vec<Entry>,
+    handles: Weak<Handles>,
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if let (Some(filter), Some(handles)) = (&self.filter, self.handles.upgrade()) {
+            handles.give_filter_room(filter.memory() as u64);
+        }
+    }
 }
 
 impl std::fmt::Debug for Segment {
@@ -54,9 +64,7 @@ impl Segment {
         let trailer = read(&*file, &path, trailer_at, TRAILER_BYTES)?;
         let trailer =
             parse_trailer(&trailer).map_err(|error| IndexError::corrupt(&path, trailer_at, error.0))?;
-        let filter = read_checked(&*file, &path, trailer.filter, len)?;
-        let filter = Filter::from_bytes(&filter)
-            .ok_or_else(|| IndexError::corrupt(&path, trailer.filter.offset, "a filter of broken blocks"))?;
+        let filter = read_filter(handles, &*file, &path, trailer.filter, len)?;
         let index = read_checked(&*file, &path, trailer.index, len)?;
         let entries =
             parse_index(&index).map_err(|error| IndexError::corrupt(&path, trailer.index.offset, error.0))?;
@@ -71,18 +79,24 @@ impl Segment {
             span: trailer.span,
             filter,
             entries,
+            handles: Arc::downgrade(handles),
         })
+    }
+
+    /// Whether its filter is in memory.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.filter.is_some()
     }
 
     /// Bytes held in memory for it.
     pub(crate) fn memory(&self) -> usize {
-        self.filter.memory() + self.entries.len() * size_of::<Entry>()
+        self.filter.as_ref().map_or(0, Filter::memory) + self.entries.len() * size_of::<Entry>()
     }
 
     /// Whether the key of a probe may be here. Never false for one that is, true for one in 100 that are not.
     #[inline]
     pub(crate) fn may_hold(&self, probe: &Probe) -> bool {
-        self.filter.may_hold(probe)
+        self.filter.as_ref().is_none_or(|filter| filter.may_hold(probe))
     }
 
     /// Has the system read what [`Segment::join`] will ask for of a large key, without waiting for it.
@@ -301,6 +315,27 @@ fn read_checked(file: &dyn File, path: &str, part: Part, len: u64) -> Result<Vec
         return Err(IndexError::corrupt(path, part.offset, "the checksum of the filter or index is wrong"));
     }
     Ok(bytes)
+}
+
+/// The filter, if there is room for it.
+fn read_filter(
+    handles: &Handles,
+    file: &dyn File,
+    path: &str,
+    part: Part,
+    len: u64,
+) -> Result<Option<Filter>, IndexError> {
+    if !handles.take_filter_room(u64::from(part.bytes)) {
+        return Ok(None);
+    }
+    let read = read_checked(file, path, part, len).and_then(|bytes| {
+        Filter::from_bytes(&bytes)
+            .ok_or_else(|| IndexError::corrupt(path, part.offset, "a filter of broken blocks"))
+    });
+    if read.is_err() {
+        handles.give_filter_room(u64::from(part.bytes));
+    }
+    read.map(Some)
 }
 
 struct Trailer {

@@ -108,7 +108,7 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
     let known = prepare(&folder, &args)?;
     introduce(&folder, known, &args);
     let begun_at = Instant::now();
-    let house = House::hold(&folder).await?;
+    let house = House::hold(&folder, &context.settings.store).await?;
     let marker = match known {
         Some(marker) => marker,
         None => Marker::new(&args),

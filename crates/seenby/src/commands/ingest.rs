@@ -77,7 +77,7 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
     for line in skipped {
         output::note(&line);
     }
-    let house = House::open(&data_dir).await?;
+    let house = House::open(&data_dir, &context.settings.store).await?;
     let organisation = house.organisation(context.organisation_name()).await?;
     let plan = Plan {
         wanted: args.format.unwrap_or_default(),

@@ -38,7 +38,7 @@ struct Made {
 /// Runs the command.
 pub(crate) async fn run(args: InitArgs, mut context: Context) -> Outcome {
     let path = context.data_dir()?;
-    let house = House::reach(&path)?;
+    let house = House::reach(&path, &context.settings.store)?;
     let book = house.book().await?;
     let has_none = book.organisations.is_empty();
     let organisation = if has_none {

@@ -88,7 +88,7 @@ impl Context {
 
     /// The data folder, opened.
     pub(crate) async fn house(&self) -> Result<House, Failure> {
-        House::open(&self.data_dir()?).await
+        House::open(&self.data_dir()?, &self.settings.store).await
     }
 
     /// The organisation named on the command line, if one is.

@@ -105,8 +105,8 @@ pub(crate) async fn run(args: ServeArgs, mut context: Context) -> Outcome {
     let stop = Stop::on_signals()?;
     let opening = async {
         // A journal may have to be replayed first: not on a thread that answers.
-        let runtime = tokio::runtime::Handle::current();
-        let opened = tokio::task::spawn_blocking(move || runtime.block_on(House::hold(&path)));
+        let (runtime, options) = (tokio::runtime::Handle::current(), context.settings.store.clone());
+        let opened = tokio::task::spawn_blocking(move || runtime.block_on(House::hold(&path, &options)));
         opened.await.context("the data folder was not opened")?
     };
     let server = Server::new(listeners, &context.settings, sealing)?;
