@@ -182,8 +182,17 @@ impl Grown<'_> {
     fn look_up_while_ingesting(&self, results: &mut Results) -> anyhow::Result<()> {
         let folder = self.open(Options::default())?;
         let store = folder.store();
-        let ask = |number| is_seen(&store, self.organisation, self.rare(number), self.until(), 720);
-        let mut idle = times(ASKED_AT_EASE, ask)?;
+        let asked = |number| {
+            // As questions come: one after the other, with a pause. Nobody asks without one all the time.
+            thread::sleep(PAUSE);
+            let begun_at = Instant::now();
+            is_seen(&store, self.organisation, self.rare(number), self.until(), 720)?;
+            anyhow::Ok(begun_at.elapsed())
+        };
+        let mut idle = Quantiles::default();
+        for number in 0..ASKED_AT_EASE {
+            idle.add(asked(number)?);
+        }
         let next = HotSet { seed: 9, rare_per_device_day: 400, days: 1, ..self.set };
         let batches: Vec<Batch> = hot_store::batches(self.organisation, next.sightings()).collect();
         let threads = thread::available_parallelism()?.get();
@@ -199,11 +208,7 @@ impl Grown<'_> {
                 if is_done.load(Ordering::Relaxed) {
                     break;
                 }
-                let begun_at = Instant::now();
-                ask(number)?;
-                busy.add(begun_at.elapsed());
-                // As questions come: one after the other, with a pause. Nobody asks without one all the time.
-                thread::sleep(PAUSE);
+                busy.add(asked(number)?);
             }
             ingesting.join().expect("appending does not panic").map(drop)
         })?;

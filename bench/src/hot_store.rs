@@ -33,6 +33,8 @@ pub(crate) fn fill(
 pub(crate) fn append(store: &IndexStore, batches: &[Batch], threads: usize) -> anyhow::Result<u64> {
     let next = AtomicUsize::new(0);
     let append = || {
+        // As the server's threads do that take batches in.
+        index::give_way();
         let mut sightings = 0;
         while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
             sightings += store.append_now(batch)?.sightings;

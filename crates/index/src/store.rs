@@ -21,6 +21,7 @@ use sighting::{
 
 use crate::ask;
 use crate::error::IndexError;
+use crate::give_way::give_way;
 use crate::hot::Hot;
 use crate::journal::Journal;
 use crate::manifest::Manifest;
@@ -333,7 +334,11 @@ impl IndexStore {
         let spawn = |name: &str, work: fn(&Shared)| {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name(name.to_owned());
-            thread.spawn(move || work(&shared)).expect("the system can start one more thread")
+            let work = move || {
+                give_way();
+                work(&shared);
+            };
+            thread.spawn(work).expect("the system can start one more thread")
         };
         let workers = if shared.options.background {
             vec![spawn("seenby-segments", work), spawn("seenby-hot", |shared| shared.hot.work(shared))]

@@ -17,7 +17,7 @@ use crate::manifest::{Held, Manifest, Named};
 use crate::names::{Filing, Names};
 use crate::names_file;
 use crate::record;
-use crate::row::{Row, Run, Table};
+use crate::row::{Merged, Row, Run, Table};
 use crate::segment::{Cell, Segment, SegmentWriter};
 use crate::store::{Active, Shared};
 use crate::view::{CellView, View};
@@ -63,9 +63,8 @@ fn empty_memory(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexErr
         if runs.is_empty() {
             continue;
         }
-        let run = Run::merged(&runs);
-        let rows = run.rows().iter().map(|row| Ok(*row));
-        let segment = write_segment(shared, &mut next, cell, run.made_of.clone(), rows)?;
+        let made_of = runs.iter().map(|run| run.number).collect();
+        let segment = write_segment(shared, &mut next, cell, made_of, Merged::of(&runs).map(Ok))?;
         written.push((cell, segment));
     }
     if !written.is_empty() {

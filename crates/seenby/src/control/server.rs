@@ -9,7 +9,7 @@ use std::time::Duration;
 use sighting::{Actor, Directory, DirectoryError, RegistryChange, Store, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::wire::{Reply, Request, WireError, WireFailure, source_name};
@@ -158,9 +158,12 @@ fn refused(error: &dyn std::fmt::Display) -> Reply {
 }
 
 async fn append(payload: Vec<u8>, store: AnyStore, directory: &AnyDirectory) -> Reply {
-    let batch = match index::codec::decode_batch(&payload) {
-        Ok(batch) => batch,
-        Err(error) => return refused(&error),
+    // A batch is megabytes: taking it apart would keep callers of this thread waiting.
+    let decoding = bulk(async move { Ok(index::codec::decode_batch(&payload)) });
+    let batch = match decoding.await {
+        Ok(Ok(batch)) => batch,
+        Ok(Err(error)) => return refused(&error),
+        Err(error) => return error.into(),
     };
     let organisation = batch.organisation();
     let is_gone = async || match directory.book().await {
@@ -174,7 +177,7 @@ async fn append(payload: Vec<u8>, store: AnyStore, directory: &AnyDirectory) -> 
         Err(reply) => return reply,
     }
     let taker = store.clone();
-    let receipt = match blocking(async move { taker.append(batch).await }).await {
+    let receipt = match bulk(async move { taker.append(batch).await }).await {
         Ok(receipt) => receipt,
         Err(error) => return error.into(),
     };
@@ -197,6 +200,24 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || runtime.block_on(call)).await.unwrap_or_else(|error| {
         Err(StoreError::Unavailable(format!("the request failed in the server: {error}")))
     })
+}
+
+/// On a thread of its own, which lets those go first who answer callers.
+async fn bulk<T: Send + 'static>(
+    call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let runtime = tokio::runtime::Handle::current();
+    let (done, result) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("seenby-append".to_owned()).spawn(move || {
+        index::give_way();
+        // Whoever asked may have gone.
+        let _ = done.send(runtime.block_on(call));
+    });
+    let failed = |error: &dyn std::fmt::Display| {
+        StoreError::Unavailable(format!("the request failed in the server: {error}"))
+    };
+    thread.map_err(|error| failed(&error))?;
+    result.await.map_err(|error| failed(&error))?
 }
 
 /// Why a request was not performed.
