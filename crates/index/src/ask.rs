@@ -17,10 +17,10 @@ use sighting::{
 };
 
 use crate::error::IndexError;
+use crate::filter::Probe;
 use crate::ids::IdSet;
 use crate::joins::{self, Owner, Step, Timeline};
 use crate::row::{Key, Row, Table};
-use crate::segment::Probe;
 use crate::view::{CellView, OrganisationView};
 
 const LAST_OF_DAY: u32 = SECONDS_PER_DAY - 1;
@@ -37,7 +37,7 @@ struct Room {
     may_hold: Vec<bool>,
 }
 
-/// From how many segments that may hold an address on the system is told what will be read.
+/// From how many parts that may hold an address on the system is told what will be read.
 const WILL_READ_MIN: usize = 4;
 
 /// The question of the product, and how many identities were seen inside its window.
@@ -130,23 +130,20 @@ impl<'a> Asking<'a> {
         // All filters first: each is a cache line that is far away, and they come side by side.
         let probe = Probe::of(self.key);
         self.may_hold.clear();
-        let segments = days.clone().flat_map(|(_, cell)| &cell.segments);
-        self.may_hold.extend(segments.map(|segment| segment.may_hold(&probe)));
+        self.may_hold.extend(days.clone().flat_map(|(_, cell)| cell.may_hold(&probe)));
         if self.may_hold.iter().filter(|may_hold| **may_hold).count() >= WILL_READ_MIN {
             self.will_gather(days.clone(), window);
         }
         let mut gathered = Gathered::default();
-        let mut place = 0;
+        let mut may_hold = self.may_hold.iter();
         for (day, cell) in days {
             let part = part_of_day(window, *day);
-            let may_hold = &self.may_hold[place..place + cell.segments.len()];
-            place += cell.segments.len();
-            for run in &cell.runs {
+            for (run, _) in cell.runs.iter().zip(&mut may_hold).filter(|(_, may_hold)| **may_hold) {
                 if let Some((first, last)) = join_rows(run.of_key(self.key), part, &mut gathered.identities) {
                     gathered.widen(day.at(first), day.at(last));
                 }
             }
-            for (segment, _) in cell.segments.iter().zip(may_hold).filter(|(_, may_hold)| **may_hold) {
+            for (segment, _) in cell.segments.iter().zip(&mut may_hold).filter(|(_, may_hold)| **may_hold) {
                 let span = segment.join(self.key, part, self.scratch, &mut gathered.identities)?;
                 if let Some((first, last)) = span {
                     gathered.widen(day.at(first), day.at(last));
@@ -158,10 +155,13 @@ impl<'a> Asking<'a> {
 
     /// Has the system read all days side by side.
     fn will_gather(&self, days: impl Iterator<Item = (&'a Day, &'a Arc<CellView>)>, window: Window) {
-        let segments = days.flat_map(|(day, cell)| cell.segments.iter().map(|segment| (*day, segment)));
-        for ((day, segment), may_hold) in segments.zip(&*self.may_hold) {
-            if *may_hold {
-                segment.will_join(self.key, part_of_day(window, day));
+        let mut may_hold = self.may_hold.iter();
+        for (day, cell) in days {
+            may_hold.by_ref().take(cell.runs.len()).for_each(drop);
+            for (segment, may_hold) in cell.segments.iter().zip(&mut may_hold) {
+                if *may_hold {
+                    segment.will_join(self.key, part_of_day(window, *day));
+                }
             }
         }
     }
@@ -314,12 +314,12 @@ pub(crate) fn each_fact(
     scratch: &mut Vec<u8>,
     each: &mut impl FnMut(u32, u32),
 ) -> Result<(), IndexError> {
-    for run in &cell.runs {
+    let probe = Probe::of(key);
+    for run in cell.runs.iter().filter(|run| run.may_hold(&probe)) {
         for row in run.of_key(key) {
             each(row.identity(), row.of_day());
         }
     }
-    let probe = Probe::of(key);
     for segment in cell.segments.iter().filter(|segment| segment.may_hold(&probe)) {
         segment.facts_of(key, scratch, each)?;
     }

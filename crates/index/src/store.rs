@@ -27,7 +27,8 @@ use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::names::{Entry, Names};
 use crate::record::{self, CellRows};
-use crate::row::{Key, Row, Run, Table};
+use crate::row::{Key, Row, Table};
+use crate::run::Run;
 use crate::segment::{Cell, Handles};
 use crate::storage::Storage;
 use crate::upkeep;
@@ -70,9 +71,9 @@ impl Options {
     /// A store in so many bytes of memory, what the process needs beside it included; page cache, which the system takes
     /// back as it likes, is not counted.
     ///
-    /// Three eighths are for filters: 100 million addresses of a day take 150 MB. A little more is for rows: 24 bytes for
-    /// each that is live, as much for each that waits to be written, and for the largest of its days a copy in order with
-    /// what sorting and filters need, 92 in all. A sixteenth is for hot addresses: one of 50,000 devices on 30 days takes half
+    /// Three eighths are for filters: 100 million addresses of a day take 150 MB. A quarter is for rows: 24 bytes and a filter's
+    /// share for each that is live, as much for each that waits to be written, and what the filter of its segment is made
+    /// of, 60 in all. A sixteenth is for hot addresses: one of 50,000 devices on 30 days takes half
     /// a megabyte. The rest is for batches on their way, names, and the program.
     pub fn within(bytes: u64) -> Options {
         Options {

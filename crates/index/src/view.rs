@@ -6,9 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use sighting::{Day, OrganisationId};
 
+use crate::filter::Probe;
 use crate::joins::Joins;
 use crate::names::Names;
-use crate::row::{Run, Table};
+use crate::row::Table;
+use crate::run::Run;
 use crate::segment::{Cell, Segment};
 
 /// Everything, at one moment.
@@ -32,6 +34,14 @@ pub(crate) struct OrganisationView {
 pub(crate) struct CellView {
     pub(crate) runs: Vec<Arc<Run>>,
     pub(crate) segments: Vec<Arc<Segment>>,
+}
+
+impl CellView {
+    /// Whether each run, then each segment, may hold the key of a probe.
+    pub(crate) fn may_hold(&self, probe: &Probe) -> impl Iterator<Item = bool> {
+        let runs = self.runs.iter().map(|run| run.may_hold(probe));
+        runs.chain(self.segments.iter().map(|segment| segment.may_hold(probe)))
+    }
 }
 
 impl OrganisationView {

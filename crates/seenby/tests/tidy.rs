@@ -31,7 +31,7 @@ const OURS: [&str; 6] = ["sighting", "formats", "index", "api", "fleet", "seenby
 const PURE: [&str; 2] = ["crates/sighting/src/", "crates/formats/src/"];
 
 /// Settings that stand in no section.
-const TOP_SETTINGS: [&str; 3] = ["data_dir", "key_file", "signing_key_days"];
+const TOP_SETTINGS: [&str; 4] = ["data_dir", "key_file", "signing_key_days", "memory_mb"];
 
 const LONGEST_LINE: usize = 150;
 

@@ -9,9 +9,10 @@ use sighting::{Answer, Day, FirstSeen, Question, Second};
 use super::times::Times;
 use crate::ask;
 use crate::error::IndexError;
+use crate::filter::Probe;
 use crate::names::Names;
-use crate::row::{Key, Run, Table};
-use crate::segment::Probe;
+use crate::row::{Key, Table};
+use crate::run::Run;
 use crate::segment::Segment;
 use crate::view::{CellView, OrganisationView};
 

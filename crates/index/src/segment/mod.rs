@@ -7,7 +7,6 @@
 //! read without them.
 
 mod block;
-mod filter;
 mod handles;
 mod page;
 mod reader;
@@ -17,7 +16,6 @@ use sighting::{Day, OrganisationId};
 
 use crate::row::Table;
 
-pub(crate) use filter::Probe;
 pub(crate) use handles::Handles;
 pub(crate) use reader::Segment;
 pub(crate) use writer::SegmentWriter;

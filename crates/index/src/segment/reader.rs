@@ -3,12 +3,12 @@
 
 use std::sync::{Arc, Weak};
 
-use super::filter::{Filter, Probe};
 use super::handles::{Handle, Handles};
 use super::writer::{ENTRY_BYTES, Entry};
 use super::{Cell, HEADER_BYTES, Kind, MAGIC, TRAILER_BYTES, VERSION, block, page};
 use crate::codec::{CodecError, Reader};
 use crate::error::IndexError;
+use crate::filter::{Filter, Probe};
 use crate::ids::IdSet;
 use crate::row::{Key, Row, Table};
 use crate::storage::File;

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::filter::{self, Filter};
 use super::{Cell, HEADER_BYTES, Kind, MAGIC, PAGE_FACTS, TRAILER_BYTES, VERSION, block, page};
 use crate::error::IndexError;
+use crate::filter::{self, Filter};
 use crate::row::{Key, Row};
 use crate::storage::File;
 

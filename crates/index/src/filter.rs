@@ -1,4 +1,4 @@
-//! A split-block Bloom filter over the keys of a segment: one cache line says "certainly not here" for 99 of 100
+//! A split-block Bloom filter over the keys of a segment or a run: one cache line says "certainly not here" for 99 of 100
 //! absent addresses, so a rare look-up reads only the days that know it. Refuses to hold: keys themselves.
 //!
 //! What is asked of a filter is a [`Probe`], made once for a key: what is left for each of a hundred filters is so little that
@@ -47,16 +47,25 @@ pub(crate) struct Filter {
 impl Filter {
     /// A filter of the given key hashes.
     pub(crate) fn build(hashes: &[u64]) -> Filter {
-        let blocks = (hashes.len() * BITS_PER_KEY).div_ceil(256).max(1);
-        let mut filter = Filter { words: vec![0; blocks * BLOCK_WORDS] };
+        let mut filter = Filter::for_keys(hashes.len());
         for hash in hashes {
-            let probe = Probe::of_hash(*hash);
-            let start = filter.start(&probe);
-            for (word, bits) in filter.words[start..].iter_mut().zip(probe.mask) {
-                *word |= bits;
-            }
+            filter.add(&Probe::of_hash(*hash));
         }
         filter
+    }
+
+    /// An empty filter, for so many keys.
+    pub(crate) fn for_keys(keys: usize) -> Filter {
+        let blocks = (keys * BITS_PER_KEY).div_ceil(256).max(1);
+        Filter { words: vec![0; blocks * BLOCK_WORDS] }
+    }
+
+    /// Adds a key.
+    pub(crate) fn add(&mut self, probe: &Probe) {
+        let start = self.start(probe);
+        for (word, bits) in self.words[start..].iter_mut().zip(probe.mask) {
+            *word |= bits;
+        }
     }
 
     /// Whether a key may be here. Never false for one that is.
