@@ -50,6 +50,11 @@ pub(crate) struct Application {
 }
 
 impl Serving {
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The most memory that it has held so far, in bytes.
     pub(crate) fn peak_memory(&self) -> anyhow::Result<u64> {
         peak_memory(self.child.id()).context("the server runs")

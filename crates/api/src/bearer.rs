@@ -9,8 +9,8 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use sighting::{
-    Application, Book, Directory, Issuer, Organisation, OrganisationId, Permission, RolePermission, Store,
-    UserId,
+    Application, Book, Directory, Issuer, Organisation, OrganisationId, Permission, Retention,
+    RolePermission, Store, UserId,
 };
 
 use crate::called::AtEndpoint;
@@ -118,7 +118,9 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
 /// A caller that may read IP address profiles, and whose call was counted and granted.
 pub(crate) struct IpReader {
     /// Whose devices it asks about.
-    pub(crate) organisation: Organisation,
+    pub(crate) organisation: OrganisationId,
+    /// How long that one keeps what it is told.
+    pub(crate) retention: Retention,
 }
 
 impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> for IpReader {
@@ -135,7 +137,8 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
         }
         taken.granted.map_err(ApiError::TooManyRequests)?;
         shared.metrics.granted();
-        Ok(IpReader { organisation: caller.organisation()?.clone() })
+        let Organisation { id, retention, .. } = caller.organisation()?;
+        Ok(IpReader { organisation: *id, retention: *retention })
     }
 }
 

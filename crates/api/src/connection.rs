@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -25,9 +24,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
-use tower::ServiceExt;
+use tower::Service as _;
 
 use crate::called::{Reached, Scheme};
+use crate::routes::Faced;
 use crate::state::Shared;
 
 /// The largest head of a request: a 16 KiB token beside the usual headers must fit, to be refused with a reason.
@@ -71,7 +71,7 @@ pub(crate) struct Connection {
     pub(crate) scheme: Scheme,
     /// The peer chose HTTP/2.
     pub(crate) is_http2: bool,
-    pub(crate) service: Router,
+    pub(crate) service: Faced,
     pub(crate) shared: Arc<Shared>,
     /// How many requests of HTTP/2 may be answered at once, on all connections together: as many as there may be
     /// connections, so that one that carries a hundred of them costs no more than a hundred of HTTP/1.1.
@@ -85,7 +85,7 @@ impl Connection {
         let Connection { peer, reached, scheme, is_http2, service, shared, requests, phases } = self;
         let settings = &shared.settings;
         let activity = Arc::new(Activity::new());
-        let caller = Caller {
+        let caller = Arc::new(Caller {
             peer,
             reached,
             scheme,
@@ -93,10 +93,10 @@ impl Connection {
             requests,
             activity: Arc::clone(&activity),
             shared: Arc::clone(&shared),
-        };
+        });
         let stream = TokioIo::new(stream);
         let ended = if is_http2 {
-            let answer = service_fn(move |request| caller.clone().answer_http2(request));
+            let answer = service_fn(move |request| Arc::clone(&caller).answer_http2(request));
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_header_list_size(HEAD_BYTES_MAX as u32)
@@ -114,7 +114,7 @@ impl Connection {
                 () = stalled => Ok(()),
             }
         } else {
-            let answer = service_fn(move |request| caller.clone().answer_http1(request));
+            let answer = service_fn(move |request| Arc::clone(&caller).answer_http1(request));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(settings.header_timeout)
@@ -192,25 +192,30 @@ async fn to_be_cut(mut phases: watch::Receiver<Phase>, activity: &Activity) {
 }
 
 /// What a request is answered with.
-#[derive(Clone)]
 struct Caller {
     peer: SocketAddr,
     reached: Reached,
     scheme: Scheme,
-    service: Router,
+    service: Faced,
     requests: Arc<Semaphore>,
     activity: Arc<Activity>,
     shared: Arc<Shared>,
 }
 
 impl Caller {
-    async fn answer_http1(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn answer_http1(
+        self: Arc<Caller>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
         let _counted = Counted::new(Arc::clone(&self.activity));
         self.answer(request).await
     }
 
     /// The request is under way until its answer has been taken.
-    async fn answer_http2(self, request: Request<Incoming>) -> Result<Response<Unread>, Infallible> {
+    async fn answer_http2(
+        self: Arc<Caller>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Unread>, Infallible> {
         let counted = Counted::new(Arc::clone(&self.activity));
         let response = match Arc::clone(&self.requests).try_acquire_owned() {
             Ok(_permit) => self.answer(request).await?,
@@ -222,12 +227,16 @@ impl Caller {
         Ok(response.map(|body| Unread::new(body, counted)))
     }
 
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(self.peer));
         request.extensions_mut().insert(self.scheme);
         request.extensions_mut().insert(self.reached);
-        self.service.oneshot(request).await
+        // It is always ready.
+        self.service.clone().call(request)
     }
 }
 

@@ -1,10 +1,14 @@
-//! The list of all layers around the routes, outermost first: the word that TLS is spoken here, bodies taken off answers
-//! to HEAD, compression, observation (request id, log, metrics, errors rendered, RateLimit headers), panic guard, timeout,
+//! What is around every route, outermost first: bodies taken off answers to HEAD, compression, and in one service the word that
+//! TLS is spoken here, observation (request id, log, metrics, errors rendered, RateLimit headers), panic guard, timeout,
 //! host check, drain. Refuses to hold: who may ask and how often: those belong to a route.
+//!
+//! One service, because each layer of its own would cost every request a future and a copy of the service on the heap.
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::future::{Ready, ready};
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,17 +16,19 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, MatchedPath, Request, State as Held};
+use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST, STRICT_TRANSPORT_SECURITY};
 use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, Method, Version};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures_util::future::{BoxFuture, Either, FutureExt, Map};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame};
 use sighting::escape;
+use tokio::time::Instant;
+use tower::layer::layer_fn;
+use tower::{Service, ServiceBuilder};
 use tower_http::CompressionLevel;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::bearer::{Noted, Principal};
@@ -42,72 +48,172 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The route label of requests that no route matched.
 const NO_ROUTE: &str = "none";
 
-/// All layers; the last one added is the outermost.
+/// Puts all of it around the routes.
 pub(crate) fn all<S: Clone + Send + Sync + 'static>(routes: Router<S>, shared: &Arc<Shared>) -> Router<S> {
-    let of = || Arc::clone(shared);
-    routes
-        .layer(from_fn_with_state(of(), drain))
-        .layer(from_fn_with_state(of(), check_host))
-        .layer(from_fn_with_state(of(), limit_time))
-        .layer(CatchPanicLayer::custom(on_panic))
-        .layer(from_fn_with_state(of(), observe))
+    let shared = Arc::clone(shared);
+    let around = ServiceBuilder::new()
+        .layer(layer_fn(|inner| WithoutBodyForHead { inner }))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
-        .layer(from_fn(without_body_for_head))
-        .layer(from_fn(strict_transport_security))
+        .layer(layer_fn(move |inner| Around { shared: Arc::clone(&shared), inner }));
+    routes.layer(around)
 }
 
-/// Browsers that came over TLS come over TLS from now on. Never said without TLS: there it could be anybody's word.
-async fn strict_transport_security(request: Request, next: Next) -> Response {
-    let is_https = request.extensions().get() == Some(&Scheme::Https);
-    let mut response = next.run(request).await;
-    if is_https {
-        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS);
-    }
-    response
+/// A service that a route can be.
+trait Inner:
+    Service<Request, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static
+{
 }
 
-/// Gives the request its id, renders the error if there is one, and leaves one log line and the metrics.
-async fn observe(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let request_id = new_request_id(&shared);
-    let noted = Noted::default();
-    request.extensions_mut().insert(noted.clone());
-    // A method is any word that a client makes up.
-    let method = shown(request.method().as_str());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-    let path =
-        request.extensions().get::<CalledUri>().map(|called| shown(called.0.path())).unwrap_or_default();
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
-    // A stopwatch, not a clock: it decides nothing and is only shown.
-    let started = tokio::time::Instant::now();
-    let mut response = next.run(request).await;
-    let failure = Failure::of(&mut response);
-    let failure = failure.map(|failure| if speaks_oauth(route) { failure.for_oauth() } else { failure });
-    if let Some(failure) = &failure {
-        count_refusal(&shared, failure);
-        response = rendered(failure, &response, &shared, &request_id);
-    }
-    if let Ok(id) = HeaderValue::from_str(&request_id) {
-        response.headers_mut().insert(REQUEST_ID_HEADER, id);
-    }
-    if let Some(standing) = noted.standing() {
-        ratelimit::put(response.headers_mut(), standing);
-    }
-    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
-    shared.metrics.answered(route, status, elapsed.as_secs_f64());
-    let (request_id, method, path, peer) = (&*request_id, &*method, &*path, peer.as_deref());
-    let line = Line { request_id, method, path, peer, route, status, elapsed };
-    line.log(noted.principal(), failure.as_deref());
-    response
+impl<S> Inner for S where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static
+{
 }
 
-/// What the log says of every request.
+/// What is around a route.
+#[derive(Clone)]
+struct Around<S> {
+    shared: Arc<Shared>,
+    inner: S,
+}
+
+impl<S: Inner> Service<Request> for Around<S> {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let observed = Observed::begin(Arc::clone(&self.shared), &mut request);
+        let limit = self.shared.settings.request_timeout;
+        let begun = catch_unwind(AssertUnwindSafe(|| self.answer(request)));
+        Box::pin(async move {
+            let answer = match begun {
+                Ok(answering) => {
+                    AssertUnwindSafe(tokio::time::timeout(limit, answering)).catch_unwind().await
+                }
+                Err(panic) => Err(panic),
+            };
+            Ok(observed.end(match answer {
+                Ok(Ok(Ok(response))) => response,
+                Ok(Err(_)) => ApiError::TimedOut.into_response(),
+                Err(panic) => on_panic(panic),
+            }))
+        })
+    }
+}
+
+/// The answer of a route, or of what is before it.
+type Answering<F> =
+    Either<F, Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>>;
+
+impl<S: Inner> Around<S> {
+    fn answer(&mut self, mut request: Request) -> Answering<S::Future> {
+        if let Err(refused) = check_host(&self.shared, &mut request) {
+            return Either::Right(Either::Left(ready(Ok(refused.into_response()))));
+        }
+        if wants_its_body(&request) {
+            return Either::Left(self.inner.call(request));
+        }
+        let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
+        Either::Right(Either::Right(Box::pin(drain_and_answer(shared, inner, request))))
+    }
+}
+
+/// A request that is being answered: what is told of it when it is.
+struct Observed {
+    shared: Arc<Shared>,
+    request_id: String,
+    noted: Noted,
+    route: Option<MatchedPath>,
+    is_https: bool,
+    /// A stopwatch, not a clock: it decides nothing and is only shown.
+    begun_at: Instant,
+    /// For the log, where there is one.
+    told: Option<Told>,
+}
+
+/// What the log says of a request, as it came.
+struct Told {
+    /// Any word that a client makes up.
+    method: String,
+    path: String,
+    /// Who called: with a proxy that says so, whom it stands for.
+    peer: Option<IpAddr>,
+}
+
+impl Told {
+    fn of(request: &Request) -> Told {
+        let extensions = request.extensions();
+        Told {
+            method: shown(request.method().as_str()),
+            path: extensions.get::<CalledUri>().map(|called| shown(called.0.path())).unwrap_or_default(),
+            peer: extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()),
+        }
+    }
+}
+
+impl Observed {
+    /// Gives the request its id, and its extractors a place for what they know.
+    fn begin(shared: Arc<Shared>, request: &mut Request) -> Observed {
+        let noted = Noted::default();
+        request.extensions_mut().insert(noted.clone());
+        Observed {
+            // A version 4 UUID, as the original's targets once were.
+            request_id: shared.random_uuid().to_string(),
+            noted,
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            is_https: request.extensions().get() == Some(&Scheme::Https),
+            begun_at: Instant::now(),
+            told: tracing::enabled!(tracing::Level::INFO).then(|| Told::of(request)),
+            shared,
+        }
+    }
+
+    /// Renders the error if there is one, and leaves one log line and the metrics.
+    fn end(self, mut response: Response) -> Response {
+        let Observed { shared, request_id, .. } = &self;
+        let route = self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+        let failure = Failure::of(&mut response);
+        let failure = failure.map(|failure| if speaks_oauth(route) { failure.for_oauth() } else { failure });
+        if let Some(failure) = &failure {
+            count_refusal(shared, failure);
+            response = rendered(failure, &response, shared, request_id);
+        }
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(REQUEST_ID_HEADER, id);
+        }
+        if self.is_https {
+            // Browsers that came over TLS come over TLS from now on. Never said without TLS: there it could be anybody's word.
+            headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        if let Some(standing) = self.noted.standing() {
+            ratelimit::put(headers, standing);
+        }
+        let (status, elapsed) = (response.status().as_u16(), self.begun_at.elapsed());
+        shared.metrics.answered(route, status, elapsed.as_secs_f64());
+        if status == 500 {
+            let cause = failure.as_deref().map(Failure::cause);
+            tracing::error!(request_id, cause = cause.as_deref(), "a fault of this server");
+        }
+        if let Some(told) = &self.told {
+            let line = Line { request_id, told, route, status, elapsed };
+            line.log(self.noted.principal(), failure.as_deref());
+        }
+        response
+    }
+}
+
+/// What the log says of an answer.
 struct Line<'a> {
     request_id: &'a str,
-    method: &'a str,
-    path: &'a str,
-    /// Who called: with a proxy that says so, whom it stands for.
-    peer: Option<&'a str>,
+    told: &'a Told,
     route: &'a str,
     status: u16,
     elapsed: Duration,
@@ -115,7 +221,8 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn log(&self, principal: Option<&Principal>, failure: Option<&Failure>) {
-        let Line { request_id, method, path, peer, route, status, elapsed } = self;
+        let Line { request_id, told: Told { method, path, peer }, route, status, elapsed } = self;
+        let peer = peer.map(|peer| peer.to_string());
         let elapsed_us = elapsed.as_micros() as u64;
         let organisation = principal.map(|principal| principal.organisation.to_string());
         // An outside issuer's ids are anything that it lets them be.
@@ -124,10 +231,6 @@ impl Line<'_> {
         let (application, user) = (application.as_deref(), user.as_deref());
         let code = failure.map(Failure::code);
         let cause = failure.map(Failure::cause);
-        let cause = cause.as_deref();
-        if *status == 500 {
-            tracing::error!(request_id, cause, "a fault of this server");
-        }
         tracing::info!(
             request_id,
             method,
@@ -140,15 +243,10 @@ impl Line<'_> {
             application,
             user,
             code,
-            cause,
+            cause = cause.as_deref(),
             "answered"
         );
     }
-}
-
-/// A version 4 UUID, as the original's targets once were.
-fn new_request_id(shared: &Shared) -> String {
-    shared.random_uuid().to_string()
 }
 
 fn count_refusal(shared: &Shared, failure: &Failure) {
@@ -170,12 +268,34 @@ fn rendered(failure: &Failure, empty: &Response, shared: &Shared, request_id: &s
 }
 
 /// The answer to HEAD is that to GET without its body, errors and compression included.
-async fn without_body_for_head(request: Request, next: Next) -> Response {
-    let is_head = request.method() == Method::HEAD;
-    let mut response = next.run(request).await;
-    if !is_head {
-        return response;
+#[derive(Clone)]
+struct WithoutBodyForHead<S> {
+    inner: S,
+}
+
+impl<S, B> Service<Request> for WithoutBodyForHead<S>
+where
+    S: Service<Request, Response = Response<B>, Error = Infallible>,
+    B: hyper::body::Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Map<S::Future, fn(Result<Response<B>, Infallible>) -> Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
     }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let is_head = request.method() == Method::HEAD;
+        self.inner.call(request).map(match is_head {
+            true => |answer| answer.map(without_body),
+            false => |answer| answer.map(|response| response.map(Body::new)),
+        })
+    }
+}
+
+fn without_body<B: hyper::body::Body>(mut response: Response<B>) -> Response {
     match response.body().size_hint().exact() {
         Some(length) => {
             if length > 0 {
@@ -211,15 +331,10 @@ fn on_panic(panic: Box<dyn Any + Send>) -> Response {
     ApiError::Internal { cause: format!("panic: {text}") }.into_response()
 }
 
-async fn limit_time(Held(shared): Held<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(shared.settings.request_timeout, next.run(request));
-    answer.await.unwrap_or_else(|_| ApiError::TimedOut.into_response())
-}
-
 /// Two hosts mean different servers to different programs on the way here. HTTP/2 has its own word for the host
 /// (`:authority`); a `Host` header beside it must be the same. The one that is called must be ours, but for the probes:
 /// load balancers call them by any.
-async fn check_host(Held(shared): Held<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+fn check_host(shared: &Shared, request: &mut Request) -> Result<(), ApiError> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let first = hosts.next();
     let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
@@ -227,36 +342,38 @@ async fn check_host(Held(shared): Held<Arc<Shared>>, mut request: Request, next:
         !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes())
     };
     if hosts.next().is_some() || authority.zip(first).is_some_and(differs) {
-        return ApiError::BadRequest { problem: "Send exactly one Host header." }.into_response();
+        return Err(ApiError::BadRequest { problem: "Send exactly one Host header." });
     }
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    if !route.is_some_and(|route| PROBES.contains(&route)) {
-        match called::admit(&shared, &request) {
-            Ok(None) => {}
-            Ok(Some(endpoint)) => {
-                request.extensions_mut().insert(endpoint);
-            }
-            Err(refused) => return refused.into_response(),
-        }
+    if route.is_some_and(|route| PROBES.contains(&route)) {
+        return Ok(());
     }
-    next.run(request).await
+    if let Some(endpoint) = called::admit(shared, request)? {
+        request.extensions_mut().insert(endpoint);
+    }
+    Ok(())
+}
+
+/// Whether there is no body, or one that the route may want.
+fn wants_its_body(request: &Request) -> bool {
+    let takes_a_body = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+    takes_a_body || request.body().is_end_stream()
 }
 
 /// Reads and throws away a body that no route wants, so that the connection can be kept; a larger one ends it.
-async fn drain(Held(shared): Held<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let takes_a_body = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
-    let wanted = takes_a_body || request.body().is_end_stream();
-    if wanted {
-        return next.run(request).await;
-    }
+async fn drain_and_answer<S: Inner>(
+    shared: Arc<Shared>,
+    mut inner: S,
+    request: Request,
+) -> Result<Response, Infallible> {
     let (parts, body) = request.into_parts();
     let draining = drained(body, shared.settings.drained_bytes_max);
     let whole = tokio::time::timeout(shared.settings.drain_timeout, draining).await.unwrap_or_default();
-    let mut response = next.run(Request::from_parts(parts, Body::empty())).await;
+    let mut response = inner.call(Request::from_parts(parts, Body::empty())).await?;
     if !whole {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    Ok(response)
 }
 
 /// Whether a body ended within so many bytes.

@@ -14,18 +14,20 @@ use std::fmt::Write as _;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::limits::{Quota, Room, Standing};
+use crate::limits::{Quota, Standing};
 
 /// What the limits are.
 pub const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// What is left of them.
 pub const STATE_HEADER: HeaderName = HeaderName::from_static("ratelimit");
 
+/// Of a header, mostly.
+const LENGTH: usize = 64;
+
 /// Writes the headers of a counted call.
 pub(crate) fn put(headers: &mut HeaderMap, standing: Standing) {
-    let rooms: Vec<(Quota, Room)> =
-        Quota::ALL.into_iter().filter_map(|quota| Some((quota, standing.of(quota)?))).collect();
-    let (mut policy, mut state) = (String::new(), String::new());
+    let rooms = Quota::ALL.into_iter().filter_map(|quota| Some((quota, standing.of(quota)?)));
+    let (mut policy, mut state) = (String::with_capacity(LENGTH), String::with_capacity(LENGTH));
     for (quota, room) in rooms {
         let comma = if policy.is_empty() { "" } else { ", " };
         let (name, window_s) = (quota.label(), quota.span_ms() / 1_000);
@@ -48,6 +50,7 @@ pub(crate) fn put(headers: &mut HeaderMap, standing: Standing) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Room;
 
     #[track_caller]
     fn check(standing: Standing, policy: Option<&str>, state: Option<&str>) {

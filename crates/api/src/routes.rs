@@ -53,11 +53,14 @@ pub(crate) enum Face {
 /// The service of a state: every route and every layer. A wrong method on a known route is 405 with `Allow`, an
 /// unknown route is 404, both with an empty body.
 pub fn router<S: Store + 'static, D: Directory + 'static>(state: State<S, D>) -> Router {
-    face(state, Face::Whole)
+    Router::new().fallback_service(face(state, Face::Whole))
 }
 
+/// Routes that are asked by a path in its one form.
+pub(crate) type Faced = MapRequest<Router, fn(Request) -> Request>;
+
 /// A part of the service, with every layer.
-pub(crate) fn face<S: Store + 'static, D: Directory + 'static>(state: State<S, D>, face: Face) -> Router {
+pub(crate) fn face<S: Store + 'static, D: Directory + 'static>(state: State<S, D>, face: Face) -> Faced {
     let shared = std::sync::Arc::clone(state.shared());
     let routes = match face {
         Face::Whole => callers::<S, D>().merge(probes()).merge(metrics()).merge(administration()),
@@ -68,7 +71,7 @@ pub(crate) fn face<S: Store + 'static, D: Directory + 'static>(state: State<S, D
     let routes = routes.fallback(async || StatusCode::NOT_FOUND);
     let routes = layers::all(routes, &shared).with_state(state);
     // Outside of the routes, because a path must be in its one form before a route is chosen.
-    Router::new().fallback_service(MapRequest::new(routes, normalise as fn(Request) -> Request))
+    MapRequest::new(routes, normalise)
 }
 
 fn callers<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
@@ -196,6 +199,13 @@ fn normalise(mut request: Request) -> Request {
 /// The one form of a path: lower case, without version and last slash, a raw prefix length (`/api/ips/10.0.0.0/8/stats`)
 /// as part of its address; `None` if it is in it.
 fn normal_path(path: &str) -> Option<String> {
+    // As it mostly comes.
+    if let Some(address) = path.strip_prefix("/api/ips/").and_then(|rest| rest.strip_suffix("/stats"))
+        && !address.is_empty()
+        && address.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'.' | b':'))
+    {
+        return None;
+    }
     let mut normal = path.to_ascii_lowercase().replace("%24", "$");
     while normal.len() > 1 && normal.ends_with('/') {
         normal.pop();

@@ -9,7 +9,6 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use axum::Router;
 use sighting::{Directory, Store};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +18,7 @@ use tokio_io_timeout::TimeoutStream;
 use crate::called::{Reached, Scheme};
 use crate::connection::{Connection, FULL_BODY, Phase, stopping};
 use crate::proxied::named_peer;
-use crate::routes::{Face, face};
+use crate::routes::{Face, Faced, face};
 use crate::state::{Bound, Shared, State};
 use crate::tls::Tls;
 
@@ -173,7 +172,7 @@ type Timed = Pin<Box<TimeoutStream<TcpStream>>>;
 #[derive(Clone)]
 struct Visit {
     shared: Arc<Shared>,
-    service: Router,
+    service: Faced,
     /// Where the listener listens.
     address: SocketAddr,
     by_any_name: bool,

@@ -1,6 +1,8 @@
 //! The question of this product: from a path and a query to a [`Question`], and from its answer to a view. Refuses to
 //! hold: who may ask (`bearer`), the bytes of the answer (`view`), and how it is found (the store).
 
+use std::borrow::Cow;
+
 use axum::extract::State as Held;
 use axum::http::Uri;
 use axum::response::Response;
@@ -53,13 +55,13 @@ pub(crate) async fn stats<S: Store + 'static, D: Directory + 'static>(
 ) -> Result<Response, ApiError> {
     let text = address_text(&uri)?;
     let address = parse_address(&text)?;
-    let retention = reader.organisation.retention;
+    let retention = reader.retention;
     let hours = look_back(uri.query().unwrap_or_default(), retention.look_back_cap())?;
     let settings = &state.shared().settings;
     let now = state.shared().now().second();
     let kept_since = retention.since(now);
     let question = Question {
-        organisation: reader.organisation.id,
+        organisation: reader.organisation,
         address,
         window: Window::look_back(now, hours),
         kept_since,
@@ -67,7 +69,7 @@ pub(crate) async fn stats<S: Store + 'static, D: Directory + 'static>(
     };
     let answer = state.open()?.store.stats(question).await?;
     if answer == Answer::Unknown && settings.unknown_ip == UnknownIp::NotFound {
-        return Err(ApiError::ResourceNotFound { text, kept_since });
+        return Err(ApiError::ResourceNotFound { text: text.into_owned(), kept_since });
     }
     let legacy_prevalence = settings.legacy_prevalence;
     Ok(view::stats(&Shown { called: &called, text: &text, legacy_prevalence }, answer))
@@ -75,14 +77,19 @@ pub(crate) async fn stats<S: Store + 'static, D: Directory + 'static>(
 
 /// The caller's own spelling of the address: what lies between the first `ips/` and the last `/stats` of the path,
 /// percent-decoded. A raw prefix length (`10.0.0.0/8`) is part of it, and then refused with its reason.
-fn address_text(uri: &Uri) -> Result<String, ApiError> {
+fn address_text(uri: &Uri) -> Result<Cow<'_, str>, ApiError> {
     let path = uri.path().trim_end_matches('/');
-    let mut segments: Vec<&str> = path.split('/').collect();
-    segments.pop();
-    let ips = segments.iter().position(|segment| segment.eq_ignore_ascii_case("ips")).unwrap_or_default();
-    let text = segments.split_off(ips + 1).join("/");
-    let decoded = percent_decode_str(&text).decode_utf8().map(std::borrow::Cow::into_owned);
-    decoded.map_err(|_| ApiError::InvalidIpAddress { text: text.clone() })
+    let path = path.rsplit_once('/').map_or("", |(path, _stats)| path);
+    let mut rest = path;
+    let text = loop {
+        match rest.split_once('/') {
+            Some((segment, text)) if segment.eq_ignore_ascii_case("ips") => break text,
+            Some((_, behind)) => rest = behind,
+            None => break "",
+        }
+    };
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map_err(|_| ApiError::InvalidIpAddress { text: text.to_owned() })
 }
 
 fn parse_address(text: &str) -> Result<Address, ApiError> {

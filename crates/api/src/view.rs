@@ -1,7 +1,7 @@
 //! The OData view: the only module that knows the original's names, and the exact bytes of its answers. Refuses to
 //! hold: how an answer is found, errors, and any other way to show the same answer.
 
-use axum::Json;
+use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -9,6 +9,7 @@ use serde::Serialize;
 use sighting::{Answer, Second, Stats};
 use utoipa::ToSchema;
 
+use crate::error::ApiError;
 use crate::openapi::CONTRACT;
 
 /// The content type of every OData JSON answer.
@@ -157,12 +158,20 @@ pub(crate) async fn metadata() -> Response {
 const ODATA_VERSION: (axum::http::HeaderName, &str) =
     (axum::http::HeaderName::from_static("odata-version"), "4.0");
 
+/// Room for an answer.
+const BODY_BYTES: usize = 512;
+
 fn context(called: &str, fragment: &str) -> String {
     format!("{called}/api/$metadata#{fragment}")
 }
 
 fn odata(body: impl Serialize) -> Response {
-    let mut response = Json(body).into_response();
+    let mut bytes = Vec::with_capacity(BODY_BYTES);
+    let written = serde_json::to_writer(&mut bytes, &body);
+    let mut response = match written {
+        Ok(()) => Body::from(bytes).into_response(),
+        Err(error) => return ApiError::Internal { cause: error.to_string() }.into_response(),
+    };
     response.headers_mut().insert(CONTENT_TYPE, ODATA_JSON);
     response.headers_mut().insert(ODATA_VERSION.0, HeaderValue::from_static(ODATA_VERSION.1));
     response

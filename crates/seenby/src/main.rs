@@ -18,6 +18,7 @@ mod outgoing;
 mod output;
 mod pair;
 mod password;
+mod random;
 mod sealing;
 mod settings;
 mod store;

@@ -6,8 +6,8 @@ use std::io::{self, Read as _};
 use anyhow::Context as _;
 use sighting::PasswordHash;
 
-use crate::commands::serve::fill_random;
 use crate::exit::{Exit, ExitWith as _, Failure};
+use crate::random;
 
 /// Small letters and digits that are not taken for one another: five bits each.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -18,7 +18,7 @@ const GROUP_LETTERS: usize = 4;
 /// A new password, to be shown this once and typed by hand: `k7mq-x2ab-…`.
 pub(crate) fn make() -> String {
     let mut bytes = [0; GROUPS * GROUP_LETTERS];
-    fill_random(&mut bytes);
+    random::fill(&mut bytes);
     spelled(&bytes)
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn read() -> Result<String, Failure> {
 /// A password as it is kept.
 pub(crate) fn hashed(password: &str) -> Result<PasswordHash, Failure> {
     let mut salt = [0; 16];
-    fill_random(&mut salt);
+    random::fill(&mut salt);
     api::hash_password(password, salt).exit_with(Exit::WrongCommandLine)
 }
 

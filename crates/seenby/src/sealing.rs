@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use api::{KeyError, SealingKey};
 use sighting::Book;
 
-use crate::commands::serve::fill_random;
 use crate::exit::{Exit, ExitWith as _, Failure};
 use crate::hint;
 use crate::house::shown;
+use crate::random;
 use crate::settings::Settings;
 
 /// A key takes 64 of them; whatever is longer is another file.
@@ -73,7 +73,7 @@ fn check_outside(path: &Path, data: &Path) -> anyhow::Result<()> {
 pub(crate) fn make(path: &Path, data: &Path) -> Result<(), Failure> {
     check_outside(path, data).exit_with(Exit::WrongCommandLine)?;
     let mut bytes = [0; 32];
-    fill_random(&mut bytes);
+    random::fill(&mut bytes);
     let text = format!("{}\n", SealingKey::new(bytes).to_hex());
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
@@ -99,7 +99,7 @@ pub(crate) fn make(path: &Path, data: &Path) -> Result<(), Failure> {
 pub(crate) fn kept(key: &str, sealing: Option<&SealingKey>) -> Result<String, Failure> {
     let Some(sealing) = sealing else { return Ok(key.to_owned()) };
     let mut nonce = [0; 12];
-    fill_random(&mut nonce);
+    random::fill(&mut nonce);
     sealing.seal_pem(key, nonce).context("the key cannot be encrypted").exit_with(Exit::Unavailable)
 }
 

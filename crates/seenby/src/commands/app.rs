@@ -317,7 +317,7 @@ pub(crate) async fn add(
     name: &str,
     permissions: Vec<Permission>,
 ) -> Result<Credentials, Failure> {
-    let (plain, sha256) = api::new_secret(super::serve::fill_random);
+    let (plain, sha256) = api::new_secret(crate::random::fill);
     let mut application = new(organisation, name)?;
     let secret = Secret { sha256, created_at: application.created_at, expires_at: None };
     application.permissions = permissions;
@@ -353,7 +353,7 @@ async fn add_typed(house: &House, organisation: &Organisation, args: AddArgs) ->
     let read = |file: &PathBuf| app_certificate::read(file, now);
     let certificates: Vec<Certificate> = args.certificates.iter().map(read).collect::<Result<_, _>>()?;
     let has_secret = !args.public && (certificates.is_empty() || args.secret);
-    let secret = has_secret.then(|| api::new_secret(super::serve::fill_random));
+    let secret = has_secret.then(|| api::new_secret(crate::random::fill));
     if let Some((_, sha256)) = &secret {
         application.secrets.push(Secret { sha256: *sha256, created_at: now, expires_at: None });
     }
@@ -431,7 +431,7 @@ pub(crate) async fn rotate(
     overlap_hours: u32,
 ) -> Result<Credentials, Failure> {
     let now = clock::now();
-    let (plain, sha256) = api::new_secret(super::serve::fill_random);
+    let (plain, sha256) = api::new_secret(crate::random::fill);
     // Accepted up to and including the last second; without an overlap that second is past.
     let others_until: Second = match overlap_hours {
         0 => now.minus(1),

@@ -27,6 +27,7 @@ use crate::house::{House, random_uuid, shown};
 use crate::issuers::{self, Issuer};
 use crate::outgoing;
 use crate::pair::{self, Pair};
+use crate::random;
 use crate::sealing;
 use crate::settings::{LogFormat, OperatorListen, Settings, USUAL_LISTEN, USUAL_OPERATOR_LISTEN};
 use crate::store::{AnyDirectory, AnyStore};
@@ -200,7 +201,7 @@ impl Server {
             wall: Arc::new(|| api::Millis(clock::now_millis())),
             steady: Arc::new(|| api::Millis(clock::steady_millis())),
             steady_id: clock::boot().map_or_else(random_uuid, Ok)?,
-            entropy: Arc::new(fill_random),
+            entropy: Arc::new(random::fill),
             fetch: outgoing::fetch(settings.allowed_networks.clone()),
         };
         let issuers = Arc::from(settings.issuers.clone());
@@ -397,12 +398,6 @@ fn cannot_listen(address: SocketAddr, option: &str, usual: SocketAddr, error: &i
         _ => format!("take another address with {option}"),
     };
     Failure::unavailable(format!("cannot listen on {address} ({error}); {advice}"))
-}
-
-/// Unpredictable bytes from the system.
-pub(crate) fn fill_random(bytes: &mut [u8]) {
-    // Without them no secret can be made; stopping the request is all that is left.
-    getrandom::fill(bytes).expect("the system gives random numbers");
 }
 
 /// Files that are not connections: segments, journals, standard streams, the control socket.

@@ -184,6 +184,10 @@ pub(crate) fn run(
     progress: &Progress,
     stop: &AtomicBool,
 ) -> Taken {
+    if let AnyStore::Remote(_) = store {
+        // A server on the same machine holds the folder and answers callers: they go first.
+        index::give_way();
+    }
     let runtime = tokio::runtime::Handle::current();
     let (sender, receiver) = bounded(CHUNKS_WAITING_PER_THREAD * plan.threads);
     let failed = AtomicBool::new(false);
