@@ -236,7 +236,7 @@ impl Store for Broken {
     async fn stats_of(&self, _: Questions) -> Result<Vec<Answer>, StoreError> {
         unreachable!()
     }
-    async fn append(&self, _: Batch) -> Result<Receipt, StoreError> {
+    async fn append(&self, _: &Batch) -> Result<Receipt, StoreError> {
         unreachable!()
     }
     async fn coverage(&self, _: OrganisationId, _: Second, _: Second) -> Result<Coverage, StoreError> {

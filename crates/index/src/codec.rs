@@ -128,25 +128,30 @@ pub fn encode_batch(batch: &Batch) -> Vec<u8> {
         put_text(&mut bytes, &offset.key);
         put_varint(&mut bytes, offset.position);
     }
-    put_varint(&mut bytes, batch.identities().len() as u64);
-    for identity in batch.identities() {
+    // Only what the batch uses, numbered anew: it may know many more from batches before it.
+    let mut numbers = vec![0; batch.identities().len()];
+    let used = || (0..).zip(batch.identities()).filter(|(index, _)| batch.is_used(*index));
+    put_varint(&mut bytes, used().count() as u64);
+    for ((index, identity), number) in used().zip(0..) {
+        numbers[index as usize] = number;
         put_identity(&mut bytes, identity);
     }
+    let number = |index: u32| numbers[index as usize];
     put_varint(&mut bytes, batch.sightings().len() as u64);
     for sighting in batch.sightings() {
         bytes.extend_from_slice(&sighting.address.octets());
-        put_varint(&mut bytes, u64::from(sighting.identity));
+        put_varint(&mut bytes, number(sighting.identity));
         bytes.extend_from_slice(&sighting.second.unix().to_le_bytes());
     }
     put_varint(&mut bytes, batch.carriers().len() as u64);
     for fact in batch.carriers() {
-        put_varint(&mut bytes, u64::from(fact.name));
-        put_varint(&mut bytes, u64::from(fact.agent));
+        put_varint(&mut bytes, number(fact.name));
+        put_varint(&mut bytes, number(fact.agent));
         bytes.extend_from_slice(&fact.second.unix().to_le_bytes());
     }
     put_varint(&mut bytes, batch.reporters().len() as u64);
     for (identity, day) in batch.reporters() {
-        put_varint(&mut bytes, u64::from(*identity));
+        put_varint(&mut bytes, number(*identity));
         bytes.extend_from_slice(&day.number().to_le_bytes());
     }
     bytes
@@ -195,8 +200,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample() -> Batch {
-        let mut batch =
-            Batch::new(OrganisationId(Uuid::from_u128(7)), SourceName::new("mde").expect("a name"));
+        sample_in(Batch::new(OrganisationId(Uuid::from_u128(7)), SourceName::new("mde").expect("a name")))
+    }
+
+    fn sample_in(mut batch: Batch) -> Batch {
         let agent = batch.identity(Identity::new(IdentityKind::AgentId, "aa11").expect("a name"));
         let name = batch.identity(Identity::new(IdentityKind::Fqdn, "pc.example.org").expect("a name"));
         batch.sighted(Address::parse("2001:db8::5").expect("an address"), agent, Second::new(1_000_000));
@@ -209,6 +216,16 @@ mod tests {
     #[test]
     fn a_batch_is_read_back() {
         assert_eq!(decode_batch(&encode_batch(&sample())), Ok(sample()));
+    }
+
+    #[test]
+    fn what_a_batch_only_knows_does_not_travel() {
+        let source = SourceName::new("mde").expect("a name");
+        let mut batch = Batch::new(OrganisationId(Uuid::from_u128(7)), source.clone());
+        batch.identity(Identity::new(IdentityKind::AgentId, "bb22").expect("a name"));
+        let mut batch = sample_in(batch.emptied(source));
+        batch.identity(Identity::new(IdentityKind::AgentId, "cc33").expect("a name"));
+        assert_eq!(decode_batch(&encode_batch(&batch)), Ok(sample()));
     }
 
     proptest! {

@@ -717,8 +717,8 @@ fn write(names: &RwLock<Names>) -> RwLockWriteGuard<'_, Names> {
 }
 
 impl Store for IndexStore {
-    async fn append(&self, batch: Batch) -> Result<Receipt, StoreError> {
-        Ok(self.append_now(&batch)?)
+    async fn append(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        Ok(self.append_now(batch)?)
     }
 
     async fn stats(&self, question: Question) -> Result<Answer, StoreError> {

@@ -54,7 +54,7 @@ fn ask(store: &IndexStore, whose: OrganisationId, whither: u8, since: u32, until
 fn append(store: &IndexStore, appender: u32, done: &AtomicU32) {
     for number in 0..BATCHES {
         let whose = organisation((number % 2) as u8);
-        let _ = now(store.append(batch(whose, appender, number))).expect("taken");
+        let _ = now(store.append(&batch(whose, appender, number))).expect("taken");
         let second = 102 * DAY + appender * 1_000 + number;
         assert_eq!(ask(store, whose, (number % 6) as u8, second, second), Some(1), "{appender}-{number}");
         done.fetch_add(1, Ordering::SeqCst);
@@ -78,7 +78,7 @@ fn watch(store: &IndexStore, is_done: &AtomicBool) {
 fn disturb(store: &IndexStore, is_done: &AtomicBool) {
     let passing = organisation(7);
     while !is_done.load(Ordering::SeqCst) {
-        let _ = now(store.append(batch(passing, 9, 1))).expect("taken");
+        let _ = now(store.append(&batch(passing, 9, 1))).expect("taken");
         store.flush().expect("flushed");
         now(store.retain(organisation(0), Second::new(100 * DAY))).expect("retained");
         now(store.remove(passing)).expect("removed");
@@ -111,7 +111,7 @@ fn a_removal_meets_batches_under_way() {
             let store = Arc::clone(&store);
             scope.spawn(move || {
                 for number in 0..BATCHES {
-                    match now(store.append(batch(whose, appender, number))) {
+                    match now(store.append(&batch(whose, appender, number))) {
                         Ok(_) => {}
                         Err(error) => assert!(error.to_string().contains("removed meanwhile"), "{error}"),
                     }

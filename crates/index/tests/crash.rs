@@ -47,7 +47,7 @@ fn step(number: u64, store: &impl Store) -> Result<(), StoreError> {
                 // What is too old never gets to a store.
                 .filter(|line| second(line.day, line.place) >= kept_since(number))
                 .collect();
-            now(store.append(batch((number % 2) as u8, 0, &lines))).map(drop)
+            now(store.append(&batch((number % 2) as u8, 0, &lines))).map(drop)
         }
     }
 }
@@ -256,7 +256,7 @@ fn damage_on_one_day_is_nothing_to_a_question_about_another() {
     let store = open(&whole).expect("opens");
     let line = |who, day| Line { who, whither: 0, day, place: 4, carried: None };
     let lines: Vec<Line> = (0..6).flat_map(|who| [line(who, 1), line(who, 3)]).collect();
-    let _ = now(store.append(batch(0, 0, &lines))).expect("taken");
+    let _ = now(store.append(&batch(0, 0, &lines))).expect("taken");
     store.flush().expect("flushed");
     drop(store);
     let questions = common::questions(0, second(3, 0));

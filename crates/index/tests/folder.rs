@@ -208,7 +208,7 @@ fn store_and_directory_survive_a_restart() {
     for change in &changes() {
         let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
         assert!(commit(&folder.directory(), change));
-        let _ = now(folder.store().append(batch(0, 0, &[line]))).expect("taken");
+        let _ = now(folder.store().append(&batch(0, 0, &[line]))).expect("taken");
         book.apply(change).expect("makes sense");
         drop(folder);
         let folder = DataFolder::open(root.path(), Options::default()).expect("opens");

@@ -47,7 +47,7 @@ fn child() {
     let folder = open(&path);
     let first: u32 = first.parse().expect("a number");
     for number in first..40_000 {
-        let _ = now(folder.store().append(batch(number))).expect("taken");
+        let _ = now(folder.store().append(&batch(number))).expect("taken");
         // Written past the test harness, which keeps what tests print.
         writeln!(std::io::stderr(), "appended {number}").expect("the parent reads");
     }

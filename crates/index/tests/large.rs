@@ -83,8 +83,8 @@ fn hot_addresses_equal_the_model() {
         let store = open(&disk);
         for round in 0..3 {
             let batch = hot_batch(&mut dice, if round == 1 { "zeek" } else { "mde" }, 1_500);
-            let _ = now(model.append(batch.clone())).expect("the model takes everything");
-            let _ = now(store.append(batch)).expect("taken");
+            let _ = now(model.append(&batch)).expect("the model takes everything");
+            let _ = now(store.append(&batch)).expect("taken");
             if round != 1 {
                 store.flush().expect("flushed");
             }
@@ -120,7 +120,7 @@ fn a_key_of_more_than_a_million_facts_is_cut_and_whole() {
         }
         batch.sighted(address(1), who, day.at(device));
     }
-    let _ = now(store.append(batch)).expect("taken");
+    let _ = now(store.append(&batch)).expect("taken");
     store.flush().expect("flushed");
     let check = |since: u32, until: u32, expected: Option<(u32, u32, u32)>| {
         let expected = expected.map(|(devices, first, last)| (devices, day.at(first), day.at(last)));

@@ -71,8 +71,8 @@ fn check(steps: &[Step], asks_between: bool) {
                 let lines: Vec<Line> =
                     lines.iter().copied().filter(|line| second(line.day, line.place) >= kept_since).collect();
                 let _ =
-                    now(model.append(batch(*whose, *source, &lines))).expect("the model takes everything");
-                let _ = now(store.append(batch(*whose, *source, &lines))).expect("the store takes it");
+                    now(model.append(&batch(*whose, *source, &lines))).expect("the model takes everything");
+                let _ = now(store.append(&batch(*whose, *source, &lines))).expect("the store takes it");
             }
             Step::Flush => store.flush().expect("the store flushes"),
             Step::Reopen => {

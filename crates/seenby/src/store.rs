@@ -41,7 +41,7 @@ macro_rules! either {
 }
 
 impl Store for AnyStore {
-    async fn append(&self, batch: Batch) -> Result<Receipt, StoreError> {
+    async fn append(&self, batch: &Batch) -> Result<Receipt, StoreError> {
         either!(self, maker => maker.append(batch))
     }
 

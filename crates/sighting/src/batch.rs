@@ -5,6 +5,9 @@ use std::collections::HashMap;
 
 use crate::{Address, Day, Identity, IdentityKind, Mention, NAME_BYTES_MAX, OrganisationId, Second};
 
+/// Identities that are kept from one batch to the next: of 65,000 devices each has two names.
+const IDENTITIES_KEPT_MAX: usize = 1 << 18;
+
 /// The name of a source: who told us. At most [`NAME_BYTES_MAX`] bytes, not empty.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SourceName(Box<str>);
@@ -107,6 +110,22 @@ impl Batch {
             used: Vec::new(),
             lookup: Lookup::default(),
         }
+    }
+
+    /// A batch of another source, or of the same, that says nothing yet: as [`Batch::new`], but what was mentioned before keeps its
+    /// index and is found again without a canonical form of its name. Where that became very much, it is new.
+    pub fn emptied(self, source: SourceName) -> Batch {
+        if self.identities.len() > IDENTITIES_KEPT_MAX {
+            return Batch::new(self.organisation, source);
+        }
+        let mut batch = Batch { source, ..self };
+        batch.offsets.clear();
+        batch.sightings.clear();
+        batch.carriers.clear();
+        batch.reporters.clear();
+        batch.used.fill(false);
+        batch.lookup.last_reported.fill(None);
+        batch
     }
 
     /// The index of the identity that a record mentions, adding it if it is new here; `None` if the mention names
@@ -242,6 +261,31 @@ mod tests {
         assert_eq!(batch.mention(host("-")), None);
         assert_eq!(batch.mention(host("-")), None);
         assert_eq!(batch.identities().len(), 2);
+    }
+
+    #[test]
+    fn an_emptied_batch_says_nothing_and_knows_every_name() {
+        let mut batch = batch();
+        let host = |written| Mention { kind: IdentityKind::HostName, written };
+        let first = batch.mention(host("pc-1")).expect("an identity");
+        let second = batch.mention(host("pc-2")).expect("an identity");
+        batch.sighted(Address::parse("192.0.2.1").expect("an address"), first, Second::new(5));
+        batch.carried(second, first, Second::new(5));
+        batch.reported(first, Second::new(5));
+        batch.set_offset(Offset { key: "k".to_owned(), position: 1 });
+        let other = SourceName::new("zeek").expect("a name");
+        let mut batch = batch.emptied(other.clone());
+        assert!(batch.is_empty() && !batch.is_used(first) && !batch.is_used(second));
+        assert_eq!(batch.source(), &other);
+        assert_eq!(batch.mention(host("PC-2")), Some(second));
+        batch.reported(second, Second::new(6));
+        assert_eq!(batch.reporters().len(), 1, "it was not reported in this batch yet");
+        assert!(batch.is_used(second) && !batch.is_used(first));
+        for number in 0..=IDENTITIES_KEPT_MAX {
+            let written = format!("h{number}");
+            batch.mention(Mention { kind: IdentityKind::HostName, written: &written });
+        }
+        assert!(batch.emptied(other).identities().is_empty());
     }
 
     #[test]

@@ -156,8 +156,8 @@ impl ModelStore {
 }
 
 impl Store for ModelStore {
-    async fn append(&self, batch: Batch) -> Result<Receipt, StoreError> {
-        Ok(self.append_now(&batch))
+    async fn append(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        Ok(self.append_now(batch))
     }
 
     async fn stats(&self, question: Question) -> Result<Answer, StoreError> {
@@ -396,7 +396,7 @@ mod tests {
     fn append(store: &ModelStore, fill: impl FnOnce(&mut Batch)) {
         let mut batch = Batch::new(ORGANISATION, SourceName::new("test").expect("a name"));
         fill(&mut batch);
-        let _ = now(store.append(batch)).expect("the model takes everything");
+        let _ = now(store.append(&batch)).expect("the model takes everything");
     }
 
     #[track_caller]

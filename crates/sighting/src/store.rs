@@ -89,7 +89,7 @@ pub struct Retained {
 /// moment matters. Errors never change an answer: a damaged store refuses, it does not guess.
 pub trait Store: Send + Sync {
     /// Adds a batch: its identities, registry facts, reporters, offsets and sightings become durable together.
-    fn append(&self, batch: Batch) -> impl Future<Output = Result<Receipt, StoreError>> + Send;
+    fn append(&self, batch: &Batch) -> impl Future<Output = Result<Receipt, StoreError>> + Send;
 
     /// Answers the question of this product.
     fn stats(&self, question: Question) -> impl Future<Output = Result<Answer, StoreError>> + Send;

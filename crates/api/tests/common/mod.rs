@@ -319,7 +319,7 @@ pub async fn sighted(store: &ModelStore, organisation: OrganisationId, ip: &str,
         let identity = batch.identity(Identity::new(IdentityKind::AgentId, device).expect("a name"));
         batch.sighted(address, identity, Second::new(*second));
     }
-    let _ = store.append(batch).await.expect("the model takes everything");
+    let _ = store.append(&batch).await.expect("the model takes everything");
 }
 
 /// The claims of a good v2 token of the reader.

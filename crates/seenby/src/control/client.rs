@@ -163,8 +163,8 @@ fn unexpected() -> StoreError {
 }
 
 impl Store for Remote {
-    async fn append(&self, batch: Batch) -> Result<Receipt, StoreError> {
-        match self.call(OPERATION_APPEND, &index::codec::encode_batch(&batch))? {
+    async fn append(&self, batch: &Batch) -> Result<Receipt, StoreError> {
+        match self.call(OPERATION_APPEND, &index::codec::encode_batch(batch))? {
             Reply::Received { sightings } => Ok(Receipt { sightings }),
             _ => Err(unexpected()),
         }

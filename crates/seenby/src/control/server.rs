@@ -177,7 +177,7 @@ async fn append(payload: Vec<u8>, store: AnyStore, directory: &AnyDirectory) -> 
         Err(reply) => return reply,
     }
     let taker = store.clone();
-    let receipt = match bulk(async move { taker.append(batch).await }).await {
+    let receipt = match bulk(async move { taker.append(&batch).await }).await {
         Ok(receipt) => receipt,
         Err(error) => return error.into(),
     };

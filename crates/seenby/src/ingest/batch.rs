@@ -64,6 +64,8 @@ pub(super) struct Filler<'a> {
     rules: &'a Rules,
     tally: Tally,
     batch: Option<Batch>,
+    /// The one before, which knows many names.
+    before: Option<Batch>,
     records_in_batch: u64,
     /// The chunk that is being decoded.
     reading: Option<Arc<Reading>>,
@@ -83,6 +85,7 @@ impl<'a> Filler<'a> {
             rules,
             tally: Tally::default(),
             batch: None,
+            before: None,
             records_in_batch: 0,
             reading: None,
             damage: None,
@@ -102,7 +105,9 @@ impl<'a> Filler<'a> {
             None
         };
         if self.batch.is_none() {
-            self.batch = Some(Batch::new(self.rules.organisation, source.clone()));
+            let new = || Batch::new(self.rules.organisation, source.clone());
+            let before = self.before.take();
+            self.batch = Some(before.map_or_else(new, |before| before.emptied(source.clone())));
         }
         full
     }
@@ -136,8 +141,9 @@ impl<'a> Filler<'a> {
     }
 
     /// A batch is in the store.
-    pub(super) fn receipt(&mut self, receipt: Receipt) {
+    pub(super) fn receipt(&mut self, batch: Batch, receipt: Receipt) {
         self.tally.sighted += receipt.sightings;
+        self.before = Some(batch);
     }
 
     /// The counts.

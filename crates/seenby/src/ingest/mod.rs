@@ -291,9 +291,9 @@ impl Decoders<'_> {
     /// Only what has a receipt is counted as sighted.
     fn append(&self, batch: Option<sighting::Batch>, filler: &mut Filler<'_>) -> Result<(), StoreError> {
         let Some(batch) = batch else { return Ok(()) };
-        match self.runtime.block_on(self.store.append(batch)) {
+        match self.runtime.block_on(self.store.append(&batch)) {
             Ok(receipt) => {
-                filler.receipt(receipt);
+                filler.receipt(batch, receipt);
                 Ok(())
             }
             Err(error) => {
