@@ -62,23 +62,30 @@ impl Journal {
         Ok(Journal { file, number, path, state: Mutex::default(), synced: Condvar::new() })
     }
 
-    /// Appends a frame; `fill` writes the payload while no other frame can get in between. Not durable yet.
-    pub(crate) fn append(&self, fill: impl FnOnce(&mut Vec<u8>)) -> Result<Position, IndexError> {
+    /// Appends a frame: what `fill` writes while no other frame can get in between, then `rest`, which is megabytes and not
+    /// copied. Not durable yet.
+    pub(crate) fn append(
+        &self,
+        fill: impl FnOnce(&mut Vec<u8>),
+        rest: &[u8],
+    ) -> Result<Position, IndexError> {
         let mut state = self.state();
         self.check(&state)?;
         let mut frame = vec![0; FRAME_HEAD_BYTES];
         fill(&mut frame);
-        let payload_bytes = frame.len() - FRAME_HEAD_BYTES;
+        let payload_bytes = frame.len() - FRAME_HEAD_BYTES + rest.len();
         assert!(payload_bytes <= PAYLOAD_BYTES_MAX, "a batch is cut before it fills a frame");
         frame[..4].copy_from_slice(&FRAME_MAGIC);
         frame[4..8].copy_from_slice(&(payload_bytes as u32).to_le_bytes());
         frame[12..20].copy_from_slice(&state.durable.to_le_bytes());
-        let checksum = checksum((self.number, state.written), &frame[12..]);
+        let checksum = checksum((self.number, state.written), [&frame[12..], rest]);
         frame[8..12].copy_from_slice(&checksum.to_le_bytes());
-        if let Err(error) = self.file.write_at(state.written, &frame) {
-            return Err(self.fail(&mut state, error));
+        for bytes in [&frame, rest].into_iter().filter(|bytes| !bytes.is_empty()) {
+            if let Err(error) = self.file.write_at(state.written, bytes) {
+                return Err(self.fail(&mut state, error));
+            }
+            state.written += bytes.len() as u64;
         }
-        state.written += frame.len() as u64;
         Ok(Position(state.written))
     }
 
@@ -176,11 +183,11 @@ struct Frame<'a> {
 }
 
 /// The checksum of a frame, from `synced` on, at its place: the number of the journal and the offset in it.
-fn checksum((number, offset): (u64, u64), synced_and_payload: &[u8]) -> u32 {
+fn checksum<const N: usize>((number, offset): (u64, u64), synced_and_payload: [&[u8]; N]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&number.to_le_bytes());
     hasher.update(&offset.to_le_bytes());
-    hasher.update(synced_and_payload);
+    synced_and_payload.iter().for_each(|bytes| hasher.update(bytes));
     hasher.finalize()
 }
 
@@ -193,7 +200,7 @@ fn parse_frame(bytes: &[u8], place: (u64, u64)) -> Option<Frame<'_>> {
     let synced = reader.u64().ok()?;
     let payload = reader.take(payload_bytes).ok()?;
     let covered = bytes.get(12..FRAME_HEAD_BYTES + payload_bytes)?;
-    (magic == FRAME_MAGIC && checksum(place, covered) == expected).then_some(Frame { synced, payload })
+    (magic == FRAME_MAGIC && checksum(place, [covered]) == expected).then_some(Frame { synced, payload })
 }
 
 /// Whether a whole frame behind `at` says that what lies at `at` had been durable before it was written.

@@ -65,19 +65,23 @@ fn put_names(bytes: &mut Vec<u8>, (first, entries): (u64, &[Entry])) {
 }
 
 /// The part of a record that says what a batch holds: made before the journal's lock is taken.
-pub(crate) fn put_cells(bytes: &mut Vec<u8>, source: u16, offsets: &[Offset], cells: &[CellRows]) {
-    put_varint(bytes, u64::from(source));
-    put_varint(bytes, offsets.len() as u64);
+pub(crate) fn cells(source: u16, offsets: &[Offset], cells: &[CellRows]) -> Vec<u8> {
+    // More than it will be, which costs nothing where it is not written to.
+    let rows: usize = cells.iter().map(|cell| cell.rows.len()).sum();
+    let mut bytes = Vec::with_capacity(rows * size_of::<Row>() + cells.len() * 64 + 64);
+    put_varint(&mut bytes, u64::from(source));
+    put_varint(&mut bytes, offsets.len() as u64);
     for offset in offsets {
-        put_text(bytes, &offset.key);
-        put_varint(bytes, offset.position);
+        put_text(&mut bytes, &offset.key);
+        put_varint(&mut bytes, offset.position);
     }
-    put_varint(bytes, cells.len() as u64);
+    put_varint(&mut bytes, cells.len() as u64);
     for cell in cells {
         bytes.push(cell.table as u8);
         bytes.extend_from_slice(&cell.day.number().to_le_bytes());
-        put_rows(bytes, &cell.rows);
+        put_rows(&mut bytes, &cell.rows);
     }
+    bytes
 }
 
 /// IPv4 keys sort first and differ in 32 bits only, so they are written in half the room.

@@ -366,8 +366,7 @@ impl IndexStore {
         let names = shared.names(batch.organisation());
         let numbered = Numbered::new(batch, &names)?;
         let cells = cells_of(batch, &numbered);
-        let mut body = Vec::new();
-        record::put_cells(&mut body, numbered.source, batch.offsets(), &cells);
+        let body = record::cells(numbered.source, batch.offsets(), &cells);
 
         let active = shared.gate();
         shared.check()?;
@@ -376,11 +375,11 @@ impl IndexStore {
             return Err(IndexError::Refused("the organisation was removed meanwhile".to_owned()));
         }
         let journal = active.journal(&*shared.storage)?;
-        let position = journal.append(|frame| {
+        let put_names = |frame: &mut Vec<u8>| {
             let (first, entries) = write(&names).take_unjournalled();
             record::put_append(frame, batch.organisation(), (first, &entries));
-            frame.extend_from_slice(&body);
-        });
+        };
+        let position = journal.append(put_names, &body);
         // A failed write leaves the names learned but unjournalled: the store has stopped, nothing refers to them.
         let position = position.inspect_err(|error| shared.fail(&error.to_string()))?;
         drop(body);
@@ -493,12 +492,13 @@ impl IndexStore {
             return Err(StoreError::Refused("the organisation was removed meanwhile".to_owned()));
         }
         let journal = active.journal(&*shared.storage)?;
-        let position = journal.append(|frame| {
+        let put_names = |frame: &mut Vec<u8>| {
             let mut names = write(&names);
             names.learn(entry);
             let (first, entries) = names.take_unjournalled();
             record::put_learn(frame, organisation, (first, &entries));
-        });
+        };
+        let position = journal.append(put_names, &[]);
         let position = position.inspect_err(|error| shared.fail(&error.to_string()))?;
         journal.sync_to(position).inspect_err(|error| shared.fail(&error.to_string()))?;
         shared.publish_of(organisation, |_| {});
@@ -628,7 +628,11 @@ fn distinct_carriers(batch: &Batch) -> Vec<(u32, u32)> {
 /// A batch's rows by cell, sorted.
 fn cells_of(batch: &Batch, numbered: &Numbered) -> Vec<CellRows> {
     let number = |index: u32| numbered.identity(index);
-    let mut cells = Cells::default();
+    // Room for all rows of a cell at once: growing would copy each of them, and touch twice the memory.
+    let mut counts = Counts::default();
+    batch.sightings().iter().for_each(|sighting| counts.add(Table::Sightings, sighting.second.day()));
+    batch.carriers().iter().for_each(|fact| counts.add(Table::Carriers, fact.second.day()));
+    let mut cells = Cells { counts: counts.finished(), ..Cells::default() };
     for sighting in batch.sightings() {
         let (day, of_day) = (sighting.second.day(), sighting.second.of_day());
         let row =
@@ -648,9 +652,40 @@ fn cells_of(batch: &Batch, numbered: &Numbered) -> Vec<CellRows> {
     cells.sorted()
 }
 
+/// How many rows each cell will have.
+#[derive(Default)]
+struct Counts {
+    rows: BTreeMap<(Table, Day), usize>,
+    /// Of the last cell, those that are not in `rows` yet.
+    last: Option<((Table, Day), usize)>,
+}
+
+impl Counts {
+    #[inline]
+    fn add(&mut self, table: Table, day: Day) {
+        match &mut self.last {
+            Some((cell, count)) if *cell == (table, day) => *count += 1,
+            last => {
+                if let Some((cell, count)) = last.replace(((table, day), 1)) {
+                    *self.rows.entry(cell).or_default() += count;
+                }
+            }
+        }
+    }
+
+    /// All of them.
+    fn finished(mut self) -> BTreeMap<(Table, Day), usize> {
+        if let Some((cell, count)) = self.last {
+            *self.rows.entry(cell).or_default() += count;
+        }
+        self.rows
+    }
+}
+
 /// Rows by cell while a batch is taken apart. Records mostly stay on one day for long, so the last cell is tried first.
 #[derive(Default)]
 struct Cells {
+    counts: BTreeMap<(Table, Day), usize>,
     places: BTreeMap<(Table, Day), usize>,
     cells: Vec<CellRows>,
     last: usize,
@@ -664,7 +699,8 @@ impl Cells {
             let next = self.cells.len();
             self.last = *self.places.entry((table, day)).or_insert(next);
             if self.last == next {
-                self.cells.push(CellRows { table, day, rows: Vec::new() });
+                let count = self.counts.get(&(table, day)).copied().unwrap_or_default();
+                self.cells.push(CellRows { table, day, rows: Vec::with_capacity(count) });
             }
         }
         &mut self.cells[self.last].rows

@@ -507,7 +507,7 @@ fn forget(
     organisation: OrganisationId,
 ) -> Result<Vec<u64>, IndexError> {
     let journal = active.journal(&*shared.storage)?;
-    let position = journal.append(|frame| record::put_remove(frame, organisation))?;
+    let position = journal.append(|frame| record::put_remove(frame, organisation), &[])?;
     journal.sync_to(position)?;
     let mut next = manifest.clone();
     next.organisations.retain(|held| held.organisation != organisation);
