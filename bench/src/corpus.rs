@@ -22,31 +22,44 @@ pub(crate) fn hot_file(folder: &Path, set: HotSet) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Which sensor wrote the log.
+/// A log: which sensor wrote it, and of how many devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Log {
-    /// Defender's storage NDJSON in rows of about 600 bytes.
-    Mde600,
+pub(crate) struct Log {
+    /// As in the names of figures.
+    pub(crate) name: &'static str,
+    devices: u32,
+    sensor: Sensor,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sensor {
+    /// Defender's storage NDJSON in rows of about so many bytes.
+    Mde(u16),
     /// Zeek's conn.log as tab-separated values.
     ZeekTsv,
 }
 
 impl Log {
-    /// As in the names of figures.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Log::Mde600 => "mde.600",
-            Log::ZeekTsv => "zeek.tsv",
-        }
-    }
+    /// Defender's rows as small as they come.
+    pub(crate) const MDE: Log = Log { name: "mde.600", devices: 10_000, sensor: Sensor::Mde(600) };
+    /// Of a small organisation.
+    pub(crate) const MDE_SMALL: Log = Log { name: "mde.600.1k", devices: 1_000, ..Log::MDE };
+    /// Of a large one.
+    pub(crate) const MDE_LARGE: Log = Log { name: "mde.600.65k", devices: 65_000, ..Log::MDE };
+    /// With all that is told of processes.
+    pub(crate) const MDE_LONG: Log = Log { name: "mde.2000", sensor: Sensor::Mde(2_000), ..Log::MDE };
+    /// Zeek's.
+    pub(crate) const ZEEK: Log = Log { name: "zeek.tsv", devices: 10_000, sensor: Sensor::ZeekTsv };
 
-    /// Enough devices and days for that many records.
+    /// Enough days for that many records.
     fn settings(self, records: u64) -> Settings {
-        const DEVICES: u32 = 10_000;
         // A day of 10,000 devices has about a million records by Defender; more by Zeek.
-        let days = (records / 500_000).clamp(2, 365) as u32;
-        let mde_share = if self == Log::Mde600 { 1.0 } else { 0.0 };
-        Settings { devices: DEVICES, days, mde_share, mde_row_bytes: 600, ..Settings::measured() }
+        let days = (records / (50 * u64::from(self.devices))).clamp(2, 365) as u32;
+        let measured = Settings { devices: self.devices, days, ..Settings::measured() };
+        match self.sensor {
+            Sensor::Mde(bytes) => Settings { mde_share: 1.0, mde_row_bytes: bytes, ..measured },
+            Sensor::ZeekTsv => Settings { mde_share: 0.0, ..measured },
+        }
     }
 
     /// Hands out the first so many records of the fleet's log in blocks of whole lines. Answers how many there were.
@@ -57,7 +70,7 @@ impl Log {
     ) -> anyhow::Result<u64> {
         const BLOCK_BYTES: usize = 1 << 18;
         let mut block = Vec::with_capacity(BLOCK_BYTES + (8 << 10));
-        if self == Log::ZeekTsv {
+        if self.sensor == Sensor::ZeekTsv {
             zeek_header(&mut block);
         }
         let mut count = 0;
@@ -75,7 +88,7 @@ impl Log {
 
     /// Writes a log of so many records into a folder.
     pub(crate) fn file(self, folder: &Path, records: u64) -> anyhow::Result<PathBuf> {
-        let path = folder.join(format!("{}.log", self.name()));
+        let path = folder.join(format!("{}.log", self.name));
         let mut file = BufWriter::new(File::create(&path).context("the log cannot be made")?);
         let written = self.blocks(records, &mut |block| Ok(file.write_all(block)?))?;
         anyhow::ensure!(written == records, "the fleet has {written} records, {records} are wanted");

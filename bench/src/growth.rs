@@ -236,7 +236,7 @@ impl Grown<'_> {
         let records = given.scale.file_records;
         given
             .program
-            .ingest_stdin(self.data_dir, |write| Log::Mde600.blocks(records, &mut |block| write(block)))?;
+            .ingest_stdin(self.data_dir, |write| Log::MDE.blocks(records, &mut |block| write(block)))?;
         let peak = serving.peak_memory()? as f64 / 1e6;
         results.say(&format!("{} MB before the load", at_ease / 1_000_000));
         results.add(format!("memory.512MB.{}", self.size), peak, "MB", Better::Lower, ("promise", 512.0));

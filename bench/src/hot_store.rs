@@ -22,8 +22,13 @@ pub(crate) fn fill(
     organisation: OrganisationId,
     sightings: impl Iterator<Item = (Address, DeviceNumber, Second)>,
 ) -> anyhow::Result<u64> {
+    fill_with(store, batches(organisation, sightings))
+}
+
+/// Appends batches one after the other; how many sightings.
+pub(crate) fn fill_with(store: &IndexStore, batches: impl Iterator<Item = Batch>) -> anyhow::Result<u64> {
     let mut count = 0;
-    for batch in batches(organisation, sightings) {
+    for batch in batches {
         count += store.append_now(&batch)?.sightings;
     }
     Ok(count)
@@ -55,14 +60,42 @@ pub(crate) fn batches(
     organisation: OrganisationId,
     sightings: impl Iterator<Item = (Address, DeviceNumber, Second)>,
 ) -> impl Iterator<Item = Batch> {
+    batches_of(organisation, sightings, |batch, device, _| agent(batch, device))
+}
+
+/// The same from two sensors: one in ten devices is seen by its host name on every other day, and every agent carries its name.
+pub(crate) fn joined_batches(
+    organisation: OrganisationId,
+    sightings: impl Iterator<Item = (Address, DeviceNumber, Second)>,
+) -> impl Iterator<Item = Batch> {
+    batches_of(organisation, sightings, |batch, device, second| {
+        let agent = agent(batch, device);
+        let name = format!("pc-{}.example.org", device.0);
+        let name = batch.identity(Identity::new(IdentityKind::Fqdn, &name).expect("a sound name"));
+        batch.carried(name, agent, second);
+        let is_by_name = device.0.is_multiple_of(10) && second.day().number().is_multiple_of(2);
+        if is_by_name { name } else { agent }
+    })
+}
+
+fn agent(batch: &mut Batch, device: DeviceNumber) -> u32 {
+    let agent = device.agent_id();
+    let agent = str::from_utf8(&agent).expect("hexadecimal digits");
+    batch.identity(Identity::new(IdentityKind::AgentId, agent).expect("a sound name"))
+}
+
+/// Sightings in batches by whichever identity each is told of.
+fn batches_of(
+    organisation: OrganisationId,
+    sightings: impl Iterator<Item = (Address, DeviceNumber, Second)>,
+    identity: impl Fn(&mut Batch, DeviceNumber, Second) -> u32,
+) -> impl Iterator<Item = Batch> {
     let mut sightings = sightings.peekable();
     std::iter::from_fn(move || {
         sightings.peek()?;
         let mut batch = Batch::new(organisation, SourceName::new("bench").expect("a sound name"));
         for (address, device, second) in sightings.by_ref().take(BATCH_SIGHTINGS) {
-            let agent = device.agent_id();
-            let agent = str::from_utf8(&agent).expect("hexadecimal digits");
-            let identity = batch.identity(Identity::new(IdentityKind::AgentId, agent).expect("a sound name"));
+            let identity = identity(&mut batch, device, second);
             batch.sighted(address, identity, second);
         }
         Some(batch)

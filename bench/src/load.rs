@@ -9,15 +9,28 @@ use crate::{Given, decode_loop};
 
 /// Measures every log.
 pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Result<()> {
-    for (log, promise) in [(Log::Mde600, 2_000_000.0), (Log::ZeekTsv, 4_000_000.0)] {
-        measure_log(given, results, log, promise)?;
+    let records = given.scale.file_records;
+    for (log, records, promise) in [
+        (Log::MDE, records, 2_000_000.0),
+        (Log::MDE_SMALL, records / 2, 2_000_000.0),
+        (Log::MDE_LARGE, records, 2_000_000.0),
+        // As many bytes, about.
+        (Log::MDE_LONG, records / 4, 600_000.0),
+        (Log::ZEEK, records, 4_000_000.0),
+    ] {
+        measure_log(given, results, (log, records), promise)?;
     }
     Ok(())
 }
 
-fn measure_log(given: &Given<'_>, results: &mut Results, log: Log, promise: f64) -> anyhow::Result<()> {
+fn measure_log(
+    given: &Given<'_>,
+    results: &mut Results,
+    (log, records): (Log, u64),
+    promise: f64,
+) -> anyhow::Result<()> {
     let Given { program, work, scale } = given;
-    let (records, name) = (scale.file_records, log.name());
+    let name = log.name;
     results.say(&format!("{name}: {records} records to a file, then {} times each", scale.file_runs));
     let path = log.file(work, records)?;
     let threads = std::thread::available_parallelism()?.get();
@@ -39,7 +52,11 @@ fn measure_log(given: &Given<'_>, results: &mut Results, log: Log, promise: f64)
     }
     let bytes = std::fs::metadata(&path)?.len();
     std::fs::remove_file(&path)?;
-    results.say(&format!("{} bytes a record, {stored} of {records} sighted", bytes / records));
+    results.say(&format!(
+        "{} bytes a record, {:.0} % of {records} sighted",
+        bytes / records,
+        100.0 * stored as f64 / records as f64
+    ));
     let rate = |took: Duration| records as f64 / took.as_secs_f64();
     let ours = rate(loading);
     results.add(format!("load.{name}"), ours, "records/s", Better::Higher, ("promise", promise));

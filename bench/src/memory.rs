@@ -19,7 +19,7 @@ pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Resul
     program.init(&data_dir)?;
     let begun_at = Instant::now();
     let (counts, peak) =
-        program.ingest_stdin(&data_dir, |write| Log::Mde600.blocks(records, &mut |block| write(block)))?;
+        program.ingest_stdin(&data_dir, |write| Log::MDE.blocks(records, &mut |block| write(block)))?;
     let seconds = begun_at.elapsed().as_secs_f64();
     anyhow::ensure!(counts.lines == records, "the store counted {} of {records} records", counts.lines);
     let rate = records as f64 / seconds;
