@@ -6,7 +6,10 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use fleet::{Fleet, HotSet, Settings, zeek_header};
+use fleet::{DeviceNumber, Fleet, HotSet, Kind, Settings, zeek_header};
+use sighting::{Address, Second};
+
+use crate::entropy::Universe;
 
 /// Writes a hot set as Defender's storage NDJSON in rows of about 600 bytes.
 pub(crate) fn hot_file(folder: &Path, set: HotSet) -> anyhow::Result<PathBuf> {
@@ -61,6 +64,25 @@ impl Log {
             // With a fifth of the noise from outside that captures of open networks have, 72 of 100 lines are sighted.
             Sensor::ZeekTsv => Settings { mde_share: 0.0, thinning: 0.2, ..measured },
         }
+    }
+
+    /// What the first so many records were chosen from.
+    pub(crate) fn universe(self, records: u64) -> Universe {
+        let settings = self.settings(records);
+        // The first and the last day are parts of days.
+        Universe { devices: settings.devices, days: settings.days + 1 }
+    }
+
+    /// What the first so many records tell.
+    pub(crate) fn opened(self, records: u64) -> Vec<(Address, DeviceNumber, Second)> {
+        let fleet = Fleet::new(self.settings(records));
+        let events = fleet.events().take(records as usize).filter(|event| event.kind == Kind::Opened);
+        events.map(|event| (event.remote, event.device, event.second)).collect()
+    }
+
+    /// Whether they tell names that agents carry.
+    pub(crate) fn has_names(self) -> bool {
+        self.sensor != Sensor::ZeekTsv
     }
 
     /// Hands out the first so many records of the fleet's log in blocks of whole lines. Answers how many there were.

@@ -19,6 +19,7 @@ pub(crate) struct Entropy {
     devices: f64,
     /// The seconds of each address, day and device.
     seconds: f64,
+    facts: usize,
 }
 
 /// An address and who reached it when.
@@ -32,7 +33,7 @@ pub(crate) struct Universe {
 }
 
 impl Entropy {
-    /// Of sightings without repeats, in any order. Holds 32 bytes for each meanwhile.
+    /// Of sightings in any order; repeats say nothing. Holds 32 bytes for each meanwhile.
     pub(crate) fn of(
         universe: Universe,
         sightings: impl Iterator<Item = (Address, DeviceNumber, Second)>,
@@ -45,7 +46,8 @@ impl Entropy {
         facts.sort_unstable_by_key(|(address, device, second)| {
             (*address, second / SECONDS_PER_DAY, *device, *second)
         });
-        let mut entropy = Entropy::default();
+        facts.dedup();
+        let mut entropy = Entropy { facts: facts.len(), ..Entropy::default() };
         let ipv4_ends = facts.partition_point(|(address, ..)| address >> 32 < 0xffff)
             ..facts.partition_point(|(address, ..)| address >> 32 <= 0xffff);
         for family in [&facts[..ipv4_ends.start], &facts[ipv4_ends.clone()], &facts[ipv4_ends.end..]] {
@@ -72,6 +74,11 @@ impl Entropy {
             self.days += choices(f64::from(universe.days), days);
         }
         self.addresses += choices((greatest.0 - least.0) as f64 + 1.0, addresses);
+    }
+
+    /// How many they are.
+    pub(crate) fn facts(&self) -> usize {
+        self.facts
     }
 
     /// All of it, in bytes.

@@ -26,9 +26,6 @@ pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Resul
     results.say(&format!("{seconds:.0} s, {rate:.0} records/s with the writer on the same cores"));
     let name = format!("memory.ingest.{}M", records / 1_000_000);
     results.add(name, peak as f64 / GIGABYTE, "GB", Better::Lower, ("promise", 1.5));
-    let bytes_each = folder_bytes(&data_dir)? as f64 / counts.sighted as f64;
-    // One (address, device, second) as plain numbers: 16 + 4 + 4 bytes.
-    results.add("disk.mde.600", bytes_each, "bytes/sighting", Better::Lower, ("plain numbers", 24.0));
     let ready = program.ready(&data_dir)?.as_secs_f64();
     let name = format!("restart.after.{}M", records / 1_000_000);
     results.add(name, ready, "s", Better::Lower, ("promise", 2.0));
