@@ -3,13 +3,14 @@
 //!
 //! Each has the best schema that we know for it. `raw` keeps every (address, device, second) and answers the whole question;
 //! `pairs` keeps the ends of each (address, device, day), so its first sighting is not exact inside the day in which a
-//! window begins, and is not compared.
+//! window begins, and is not compared. Who has no look-back is compared over all of the corpus, and timed like the others.
 
 mod child;
 mod http;
 mod local;
 mod postgres;
 mod redis;
+mod sightingdb;
 mod sqlite;
 
 use std::path::{Path, PathBuf};
@@ -88,6 +89,10 @@ pub(crate) trait Peer {
     fn counts_from_now(&self) -> bool {
         false
     }
+    /// Whether it can answer for less than all that it holds.
+    fn looks_back(&self) -> bool {
+        true
+    }
     /// Takes all of it.
     fn load(&mut self, corpus: &Corpus<'_>) -> anyhow::Result<Loaded>;
     /// Answers each, and says how long it took.
@@ -133,18 +138,19 @@ fn all(given: &Given<'_>, work: &Path, results: &Results) -> anyhow::Result<Vec<
     ];
     let Some(installed) = installed() else {
         results.say(
-            "SKIPPED: DuckDB, ClickHouse, Redis and PostgreSQL were not installed (`make bench` does it)",
+            "SKIPPED: DuckDB, ClickHouse, Redis, PostgreSQL and SightingDB were not installed (`make bench` does it)",
         );
         return Ok(peers);
     };
     type Start = fn(&Path, &Path) -> anyhow::Result<Box<dyn Peer>>;
-    let others: [(&str, Start); 7] = [
+    let others: [(&str, Start); 8] = [
         ("duckdb raw", |tools, folder| Ok(Box::new(child::duckdb(tools, folder, "raw")?))),
         ("duckdb pairs", |tools, folder| Ok(Box::new(child::duckdb(tools, folder, "pairs")?))),
         ("clickhouse raw", |tools, folder| Ok(Box::new(child::clickhouse(tools, folder, "raw")?))),
         ("clickhouse pairs", |tools, folder| Ok(Box::new(child::clickhouse(tools, folder, "pairs")?))),
         ("redis", |_, folder| Ok(Box::new(redis::Redis::start(folder)?))),
         ("postgresql", |_, folder| Ok(Box::new(postgres::Postgres::start(folder)?))),
+        ("sightingdb", |tools, folder| Ok(Box::new(sightingdb::SightingDb::start(tools, folder)?))),
         ("clickhouse http", |tools, folder| Ok(Box::new(http::ClickHouse::new(tools, folder)?))),
     ];
     for (name, start) in others {
@@ -164,6 +170,10 @@ fn load(
 ) -> anyhow::Result<()> {
     let mut rates: Vec<(&'static str, bool, f64, Option<f64>)> = Vec::new();
     for peer in peers {
+        if !peer.looks_back() {
+            results
+                .say(&format!("{}: has no look-back, so it answers for all of it at all times", peer.name()));
+        }
         let loaded = peer.load(corpus)?;
         let rate = events / loaded.took.as_secs_f64();
         results.say(&format!("{}: {:.1} s, {rate:.0} events/s", peer.name(), loaded.took.as_secs_f64()));
@@ -220,14 +230,23 @@ impl Questions {
         let since = self.until.minus(u64::from(hours) * 3_600 + number as u64 % 3_600);
         Asked { address, since, until: self.until, hours }
     }
+
+    /// The same question over all of the corpus.
+    fn of_all(&self, asked: Asked) -> Asked {
+        let hours = self.set.days * 24;
+        Asked { since: self.until.minus(u64::from(hours) * 3_600), hours, ..asked }
+    }
 }
 
 /// Everybody says what the first one says; who counts back from now is asked for that.
 fn check(peers: &mut [Box<dyn Peer>], questions: &Questions) -> anyhow::Result<()> {
     let asked: Vec<Asked> =
         (0..CHECKED).flat_map(|number| [questions.hot(number), questions.rare(number)]).collect();
+    // What they come to for whoever answers for all that it holds, whatever the window.
+    let of_all: Vec<Asked> = asked.iter().map(|asked| questions.of_all(*asked)).collect();
     let Some((ours, others)) = peers.split_first_mut() else { return Ok(()) };
-    let expected: Vec<Told> = ours.ask(&asked)?.into_iter().map(|(_, told)| told).collect();
+    let expected = answers(&mut **ours, &asked)?;
+    let expected_of_all = answers(&mut **ours, &of_all)?;
     let seen = expected.iter().filter(|told| told.devices > 0).count();
     anyhow::ensure!(seen > CHECKED, "only {seen} of {} answers are of something seen", asked.len());
     for peer in others {
@@ -235,8 +254,10 @@ fn check(peers: &mut [Box<dyn Peer>], questions: &Questions) -> anyhow::Result<(
             check_from_now(&mut **ours, &mut **peer, &asked)?;
             continue;
         }
-        let told = peer.ask(&asked)?.into_iter().map(|(_, told)| told);
-        for ((told, expected), asked) in told.zip(&expected).zip(&asked) {
+        let (asked, expected) =
+            if peer.looks_back() { (&asked, &expected) } else { (&of_all, &expected_of_all) };
+        let told = answers(&mut **peer, asked)?;
+        for ((told, expected), asked) in told.into_iter().zip(expected).zip(asked) {
             let is_equal = match (expected.devices, peer.knows_first()) {
                 (0, _) => told.devices == 0,
                 (_, true) => told == *expected,
@@ -246,6 +267,10 @@ fn check(peers: &mut [Box<dyn Peer>], questions: &Questions) -> anyhow::Result<(
         }
     }
     Ok(())
+}
+
+fn answers(peer: &mut dyn Peer, asked: &[Asked]) -> anyhow::Result<Vec<Told>> {
+    Ok(peer.ask(asked)?.into_iter().map(|(_, told)| told).collect())
 }
 
 fn check_from_now(ours: &mut dyn Peer, peer: &mut dyn Peer, asked: &[Asked]) -> anyhow::Result<()> {
