@@ -97,7 +97,8 @@ fn draw_lines(lines: &[(&str, &str, Vec<f64>)]) -> String {
             "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"#777777\" text-anchor=\"middle\">{size}</text>"
         );
     }
-    for (name, colour, values) in lines {
+    let ends: Vec<f64> = lines.iter().map(|(.., values)| y(values.last().copied().unwrap_or(1.0))).collect();
+    for ((name, colour, values), label) in lines.iter().zip(apart(&ends)) {
         let points: Vec<String> = values
             .iter()
             .enumerate()
@@ -110,12 +111,24 @@ fn draw_lines(lines: &[(&str, &str, Vec<f64>)]) -> String {
              <text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{name} {}</text>",
             points.join(" "),
             x(2) + 8.0,
-            y(last) + 4.0,
+            label + 4.0,
             shown(last)
         );
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// The same places, moved down where two would lie on each other.
+fn apart(places: &[f64]) -> Vec<f64> {
+    const LEAST: f64 = 16.0;
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.sort_by(|a, b| places[*a].total_cmp(&places[*b]));
+    let mut moved = places.to_vec();
+    for pair in order.windows(2) {
+        moved[pair[1]] = moved[pair[1]].max(moved[pair[0]] + LEAST);
+    }
+    moved
 }
 
 /// The beginning of a drawing: its ground and its title.
@@ -207,6 +220,12 @@ mod tests {
         write(results.rows(), folder.path()).expect("written");
         let files: Vec<_> = std::fs::read_dir(folder.path()).expect("readable").collect();
         assert_eq!(files.len(), 1, "charts of which there is nothing are not drawn");
+    }
+
+    #[test]
+    fn labels_do_not_lie_on_each_other() {
+        assert_eq!(apart(&[100.0, 20.0, 101.0, 102.0]), [100.0, 20.0, 116.0, 132.0]);
+        assert_eq!(apart(&[]), [0.0; 0]);
     }
 
     #[test]
