@@ -34,7 +34,7 @@ const APPEND: u8 = 1;
 const LEARN: u8 = 2;
 const REMOVE: u8 = 3;
 
-/// Starts a record that carries a batch; [`put_cells`]'s bytes follow.
+/// Starts a record that carries a batch; [`cells`]'s bytes follow.
 pub(crate) fn put_append(bytes: &mut Vec<u8>, organisation: OrganisationId, names: (u64, &[Entry])) {
     put_head(bytes, APPEND, organisation);
     put_names(bytes, names);
