@@ -20,6 +20,10 @@ pub(crate) struct Entropy {
     /// The seconds of each address, day and device.
     seconds: f64,
     facts: usize,
+    /// (address, device, day) triples.
+    device_days: usize,
+    /// (address, device) pairs.
+    pairs: usize,
 }
 
 /// An address and who reached it when.
@@ -61,6 +65,10 @@ impl Entropy {
         let mut addresses = 0u64;
         for of_address in facts.chunk_by(|a, b| a.0 == b.0) {
             addresses += 1;
+            let mut reached_by: Vec<u32> = of_address.iter().map(|(_, device, _)| *device).collect();
+            reached_by.sort_unstable();
+            reached_by.dedup();
+            self.pairs += reached_by.len();
             let mut days = 0;
             for of_day in of_address.chunk_by(|a, b| a.2 / SECONDS_PER_DAY == b.2 / SECONDS_PER_DAY) {
                 days += 1;
@@ -69,6 +77,7 @@ impl Entropy {
                     devices += 1;
                     self.seconds += choices(f64::from(SECONDS_PER_DAY), of_device.len() as u64);
                 }
+                self.device_days += devices as usize;
                 self.devices += choices(f64::from(universe.devices), devices);
             }
             self.days += choices(f64::from(universe.days), days);
@@ -79,6 +88,17 @@ impl Entropy {
     /// How many they are.
     pub(crate) fn facts(&self) -> usize {
         self.facts
+    }
+
+    /// What so many bytes come to for each (address, device, day) and each (address, device), for people.
+    pub(crate) fn shares(&self, bytes: f64) -> String {
+        format!(
+            "{:.2} bytes for each of {} (address, device, day), {:.2} for each of {} (address, device)",
+            bytes / self.device_days as f64,
+            self.device_days,
+            bytes / self.pairs as f64,
+            self.pairs
+        )
     }
 
     /// All of it, in bytes.

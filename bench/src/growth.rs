@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -105,6 +106,7 @@ impl Grown<'_> {
         let universe = Universe { devices: self.set.devices, days: self.set.days };
         let entropy = Entropy::of(universe, self.set.sightings());
         results.say(&entropy.terms(sightings));
+        results.say(&entropy.shares(bytes));
         let least = ("entropy", entropy.bytes() / sightings);
         results.add(
             format!("disk.pairs.{}", self.size),
@@ -238,7 +240,11 @@ impl Grown<'_> {
             .program
             .ingest_stdin(self.data_dir, |write| Log::MDE.blocks(records, &mut |block| write(block)))?;
         let peak = serving.peak_memory()? as f64 / 1e6;
-        results.say(&format!("{} MB before the load", at_ease / 1_000_000));
+        let cached = cached(&self.data_dir.join("segments"))?;
+        results.say(&format!(
+            "{} MB before the load; page cache of the store's files, which the system takes back as it likes: {cached}",
+            at_ease / 1_000_000
+        ));
         results.add(format!("memory.512MB.{}", self.size), peak, "MB", Better::Lower, ("promise", 512.0));
         Ok(())
     }
@@ -254,6 +260,20 @@ impl Grown<'_> {
         anyhow::ensure!(filled as usize == wanted, "the set has {filled} sightings, {wanted} are wanted");
         Ok(())
     }
+}
+
+/// What the page cache holds of the files in a folder.
+fn cached(folder: &Path) -> anyhow::Result<String> {
+    let files: Vec<_> =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    let told =
+        Command::new("fincore").args(["--bytes", "--noheadings", "--output", "RES"]).args(files).output();
+    let Ok(told) = told else { return Ok("not known, fincore (util-linux) is missing".to_owned()) };
+    let bytes: u64 = String::from_utf8_lossy(&told.stdout)
+        .lines()
+        .filter_map(|line| line.trim().parse::<u64>().ok())
+        .sum();
+    Ok(format!("{} MB of {}", bytes / 1_000_000, folder_bytes(folder)? / 1_000_000))
 }
 
 /// Has the system forget what it holds of the files in a folder.

@@ -93,7 +93,9 @@ fn weigh(data_dir: &Path, (log, records): (Log, u64), results: &mut Results) -> 
     results.say(&format!("{sightings} sightings; {}", told.terms(sightings)));
     results.say(&format!("{} names carried; {}", carried.facts(), carried.terms(carried.facts() as f64)));
     let least = ("entropy", (told.bytes() + carried.bytes()) / sightings);
-    let bytes = folder_bytes(data_dir)? as f64 / sightings;
+    let bytes = folder_bytes(data_dir)? as f64;
+    results.say(&told.shares(bytes));
+    let bytes = bytes / sightings;
     results.add(format!("disk.{}", log.name), bytes, "bytes/sighting", Better::Lower, least);
     Ok(())
 }

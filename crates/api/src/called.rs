@@ -57,6 +57,8 @@ impl Scheme {
 /// How a connection came to this machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reached {
+    /// What it speaks.
+    pub(crate) scheme: Scheme,
     /// Where the listener that accepted it listens.
     pub(crate) listener: SocketAddr,
     /// This side's address of the connection itself.
@@ -158,7 +160,7 @@ impl<S: Store + 'static, D: Directory + 'static> FromRequestParts<State<S, D>> f
 fn scheme(shared: &Shared, headers: &HeaderMap, extensions: &Extensions) -> Scheme {
     let forwarded = forwarded(shared, headers, extensions, &FORWARDED_PROTO).ok().flatten();
     let forwarded = forwarded.and_then(Scheme::parse);
-    forwarded.unwrap_or_else(|| extensions.get().copied().unwrap_or(Scheme::Http))
+    forwarded.unwrap_or_else(|| extensions.get::<Reached>().map_or(Scheme::Http, |reached| reached.scheme))
 }
 
 /// The host that the client called, as it is written where it counts most.
@@ -201,7 +203,8 @@ mod tests {
 
     fn is_called(listener: &str, local: &str, host: &str) -> bool {
         let address = |text: &str| text.parse().expect("an address");
-        let reached = Reached { listener: address(listener), local: address(local), by_any_name: false };
+        let (scheme, listener, local) = (Scheme::Http, address(listener), address(local));
+        let reached = Reached { scheme, listener, local, by_any_name: false };
         let host = Host::parse(host).expect("a host");
         reached.is_called(&host.name, host.port.unwrap_or(80))
     }

@@ -2,8 +2,9 @@
 //! head's size and time, idle time, answers that nobody reads, streams at once. Refuses to hold: handshakes, who is let
 //! in, and what is answered.
 //!
-//! Each version has bounds of its own in the libraries. What HTTP/2 lacks there is here: a connection without a request
-//! is closed like an idle one of HTTP/1.1, and one whose peer opens no window for an answer is cut.
+//! Each version has bounds of its own in the libraries. What they lack is here: a connection without a request, or with a
+//! part of one, is closed (the library's own timer for HTTP/1.1 would cost a tenth of what a request does), and one of HTTP/2
+//! whose peer opens no window for an answer is cut.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tower::Service as _;
 
-use crate::called::{Reached, Scheme};
+use crate::called::Reached;
 use crate::routes::Faced;
 use crate::state::Shared;
 
@@ -68,7 +69,6 @@ pub(crate) struct Connection {
     /// Who called, as far as is known.
     pub(crate) peer: SocketAddr,
     pub(crate) reached: Reached,
-    pub(crate) scheme: Scheme,
     /// The peer chose HTTP/2.
     pub(crate) is_http2: bool,
     pub(crate) service: Faced,
@@ -82,19 +82,19 @@ pub(crate) struct Connection {
 impl Connection {
     /// Answers until either side ends it.
     pub(crate) async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Connection { peer, reached, scheme, is_http2, service, shared, requests, phases } = self;
+        let Connection { peer, reached, is_http2, service, shared, requests, phases } = self;
         let settings = &shared.settings;
         let activity = Arc::new(Activity::new());
         let caller = Arc::new(Caller {
             peer,
             reached,
-            scheme,
             service,
             requests,
             activity: Arc::clone(&activity),
             shared: Arc::clone(&shared),
         });
         let stream = TokioIo::new(stream);
+        let idle = activity.idle_for(settings.header_timeout);
         let ended = if is_http2 {
             let answer = service_fn(move |request| Arc::clone(&caller).answer_http2(request));
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -107,7 +107,6 @@ impl Connection {
                 .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
                 .max_local_error_reset_streams(ERROR_STREAMS_MAX)
                 .serve_connection(stream, answer);
-            let idle = activity.idle_for(settings.header_timeout);
             let stalled = activity.unread_for(settings.write_timeout);
             tokio::select! {
                 ended = drive(connection, phases, idle, &activity) => ended,
@@ -116,13 +115,12 @@ impl Connection {
         } else {
             let answer = service_fn(move |request| Arc::clone(&caller).answer_http1(request));
             let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(settings.header_timeout)
+                .header_read_timeout(None)
                 .max_buf_size(HEAD_BYTES_MAX)
                 // A client may say that it has nothing more to ask while it waits for the answer.
                 .half_close(true)
                 .serve_connection(stream, answer);
-            drive(connection, phases, std::future::pending(), &activity).await
+            drive(connection, phases, idle, &activity).await
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "a connection ended with an error");
@@ -139,7 +137,7 @@ trait Ends: Future<Output = hyper::Result<()>> {
 impl<I, S> Ends for http1::Connection<I, S>
 where
     http1::Connection<I, S>: Future<Output = hyper::Result<()>>,
-    S: hyper::service::HttpService<Incoming, ResBody = Body>,
+    S: hyper::service::HttpService<Incoming, ResBody = Unread>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
 {
@@ -195,7 +193,6 @@ async fn to_be_cut(mut phases: watch::Receiver<Phase>, activity: &Activity) {
 struct Caller {
     peer: SocketAddr,
     reached: Reached,
-    scheme: Scheme,
     service: Faced,
     requests: Arc<Semaphore>,
     activity: Arc<Activity>,
@@ -203,15 +200,16 @@ struct Caller {
 }
 
 impl Caller {
+    /// The request is under way until its answer has been taken.
     async fn answer_http1(
         self: Arc<Caller>,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        let _counted = Counted::new(Arc::clone(&self.activity));
-        self.answer(request).await
+    ) -> Result<Response<Unread>, Infallible> {
+        let counted = Counted::new(Arc::clone(&self.activity));
+        Ok(self.answer(request).await?.map(|body| Unread::new(body, counted)))
     }
 
-    /// The request is under way until its answer has been taken.
+    /// As [`Caller::answer_http1`], if there is room for one more.
     async fn answer_http2(
         self: Arc<Caller>,
         request: Request<Incoming>,
@@ -233,7 +231,6 @@ impl Caller {
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(self.peer));
-        request.extensions_mut().insert(self.scheme);
         request.extensions_mut().insert(self.reached);
         // It is always ready.
         self.service.clone().call(request)
@@ -252,7 +249,7 @@ fn full() -> Response<Body> {
 /// What happens on a connection.
 struct Activity {
     begun_at: Instant,
-    /// Requests that are not yet answered; with HTTP/2, those whose answers are not yet taken too.
+    /// Requests that are not yet answered, or whose answers are not yet taken.
     under_way: AtomicUsize,
     /// When the last request began or ended, in milliseconds since `begun_at`.
     last_ms: AtomicU64,

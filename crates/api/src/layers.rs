@@ -6,10 +6,10 @@
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Ready, poll_fn, ready};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,13 +26,14 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame};
 use sighting::escape;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 use tower::layer::layer_fn;
 use tower::{Service, ServiceBuilder};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use crate::bearer::{Noted, Principal};
-use crate::called::{self, Scheme};
+use crate::called::{self, Reached, Scheme};
 use crate::error::{ApiError, Failure, shown};
 use crate::ratelimit;
 use crate::routes::{CalledUri, PROBES, speaks_oauth};
@@ -94,9 +95,7 @@ impl<S: Inner> Service<Request> for Around<S> {
         let begun = catch_unwind(AssertUnwindSafe(|| self.answer(request)));
         Box::pin(async move {
             let answer = match begun {
-                Ok(answering) => {
-                    AssertUnwindSafe(tokio::time::timeout(limit, answering)).catch_unwind().await
-                }
+                Ok(answering) => AssertUnwindSafe(within(limit, answering)).catch_unwind().await,
                 Err(panic) => Err(panic),
             };
             Ok(observed.end(match answer {
@@ -105,6 +104,15 @@ impl<S: Inner> Service<Request> for Around<S> {
                 Err(panic) => on_panic(panic),
             }))
         })
+    }
+}
+
+/// As [`tokio::time::timeout`], without a timer for what is ready at once: most answers come from memory.
+async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => tokio::time::timeout(limit, future).await,
     }
 }
 
@@ -168,7 +176,10 @@ impl Observed {
             request_id: shared.random_uuid().to_string(),
             noted,
             route: request.extensions().get::<MatchedPath>().cloned(),
-            is_https: request.extensions().get() == Some(&Scheme::Https),
+            is_https: request
+                .extensions()
+                .get::<Reached>()
+                .is_some_and(|reached| reached.scheme == Scheme::Https),
             begun_at: Instant::now(),
             told: tracing::enabled!(tracing::Level::INFO).then(|| Told::of(request)),
             shared,

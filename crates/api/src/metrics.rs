@@ -1,7 +1,10 @@
 //! What is counted, for Prometheus. Every label has a bounded set of values that this program or its settings chose: route
 //! patterns, statuses, reasons, issuers. Refuses to hold: names, addresses or ids from requests.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -48,9 +51,30 @@ struct OfIssuer {
     issuer: String,
 }
 
+/// What is counted of the answers of one route with one status.
+#[derive(Clone)]
+struct Figures {
+    requests: Counter,
+    /// That of the route, whatever the status.
+    seconds: Histogram,
+}
+
+impl Figures {
+    fn note(&self, seconds: f64) {
+        self.requests.inc();
+        self.seconds.observe(seconds);
+    }
+}
+
+/// By status, then by route: each as many as there are.
+type Answers =
+    HashMap<u16, HashMap<Box<str>, Figures, foldhash::fast::RandomState>, foldhash::fast::RandomState>;
+
 /// The metrics of one server. The binary registers its own beside them.
 pub struct Metrics {
     registry: Mutex<Registry>,
+    /// The next two, found by a route and a status without a text of their own.
+    answers: ArcSwap<Answers>,
     requests: Family<Answered, Counter>,
     seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
     granted: Counter,
@@ -71,6 +95,7 @@ impl Metrics {
     pub(crate) fn new() -> Metrics {
         let metrics = Metrics {
             registry: Mutex::default(),
+            answers: ArcSwap::default(),
             requests: Family::default(),
             seconds: Family::new_with_constructor(histogram),
             granted: Counter::default(),
@@ -165,8 +190,25 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, route: &str, status: u16, seconds: f64) {
-        self.requests.get_or_create(&Answered { route: route.to_owned(), status }).inc();
-        self.seconds.get_or_create(&OfRoute { route: route.to_owned() }).observe(seconds);
+        let answers = self.answers.load();
+        match answers.get(&status).and_then(|of_status| of_status.get(route)) {
+            Some(figures) => figures.note(seconds),
+            None => self.figures_of(route, status).note(seconds),
+        }
+    }
+
+    /// The figures of a route and a status that nobody was answered with before.
+    #[cold]
+    fn figures_of(&self, route: &str, status: u16) -> Figures {
+        let requests = self.requests.get_or_create(&Answered { route: route.to_owned(), status }).clone();
+        let seconds = self.seconds.get_or_create(&OfRoute { route: route.to_owned() }).clone();
+        let figures = Figures { requests, seconds };
+        self.answers.rcu(|answers| {
+            let mut answers = Answers::clone(answers);
+            answers.entry(status).or_default().insert(route.into(), figures.clone());
+            Arc::new(answers)
+        });
+        figures
     }
 
     pub(crate) fn granted(&self) {

@@ -226,11 +226,10 @@ impl Visit {
 
     /// Requests and answers.
     async fn converse(&self, stream: Timed, peer: SocketAddr) {
-        let reached = self.reached(&stream);
+        let local = self.local(&stream);
         let connection = |scheme, is_http2| Connection {
             peer,
-            reached,
-            scheme,
+            reached: Reached { scheme, listener: self.address, local, by_any_name: self.by_any_name },
             is_http2,
             service: self.service.clone(),
             shared: Arc::clone(&self.shared),
@@ -253,10 +252,9 @@ impl Visit {
         }
     }
 
-    fn reached(&self, stream: &Timed) -> Reached {
+    fn local(&self, stream: &Timed) -> SocketAddr {
         // It fails for a connection that is gone already.
-        let local = stream.get_ref().local_addr().unwrap_or(self.address);
-        Reached { listener: self.address, local, by_any_name: self.by_any_name }
+        stream.get_ref().local_addr().unwrap_or(self.address)
     }
 
     /// Tells a peer that there is no room, and gives it a moment to read that.

@@ -20,13 +20,14 @@ use crate::error::ApiError;
 use crate::keys::Ring;
 use crate::mint::Credential;
 use crate::outside::algorithm_of;
+use crate::secret::sha256;
 use crate::state::Shared;
 
 /// How far the clock of whoever made a token may be from ours.
 const LEEWAY_S: u64 = 300;
 /// A longer token is not looked at.
 pub(crate) const TOKEN_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of checked tokens that are remembered at once: their texts, and as much for what they say, which is shorter.
+/// Bytes of checked tokens that are remembered at once, counted as long as they were sent: what is kept of one is shorter.
 const CHECKED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Why a request has no principal. Callers are told little of it; the metric and the log know all.
@@ -332,8 +333,8 @@ fn delegated(written: &WrittenClaims) -> Option<Delegated> {
     })
 }
 
-/// Tokens that passed every check but that of the audience before, by their text: what is not the same to the last byte is
-/// another token. The key and the time are looked at again each time.
+/// Tokens that passed every check but that of the audience before, by SHA-256: whoever gets to read this memory finds none to use.
+/// The key and the time are looked at again each time.
 #[derive(Default)]
 pub(crate) struct CheckedTokens(
     // A std mutex: nothing is awaited while it is held.
@@ -343,7 +344,7 @@ pub(crate) struct CheckedTokens(
 #[derive(Default)]
 struct Checked {
     /// Each with the bytes that it counts for.
-    tokens: HashMap<Box<str>, (Arc<Claims>, usize), foldhash::fast::RandomState>,
+    tokens: HashMap<[u8; 32], (Arc<Claims>, usize), foldhash::fast::RandomState>,
     bytes: usize,
 }
 
@@ -356,8 +357,9 @@ impl CheckedTokens {
         token: &str,
     ) -> Result<Arc<Claims>, ApiError> {
         let now_s = shared.now().0 / 1_000;
+        let hash = sha256(token.as_bytes());
         let ring = shared.keys.ring(book);
-        if let Some(claims) = self.get(token).filter(|claims| stands(shared, &ring, &claims.rests)) {
+        if let Some(claims) = self.get(&hash).filter(|claims| stands(shared, &ring, &claims.rests)) {
             claims.check_time(now_s)?;
             return Ok(claims);
         }
@@ -368,17 +370,16 @@ impl CheckedTokens {
         };
         let claims = Arc::new(claims);
         claims.check_time(now_s)?;
-        self.remember(token, &claims, now_s);
+        self.remember(hash, &claims, token.len(), now_s);
         Ok(claims)
     }
 
-    fn get(&self, token: &str) -> Option<Arc<Claims>> {
+    fn get(&self, hash: &[u8; 32]) -> Option<Arc<Claims>> {
         let checked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        checked.tokens.get(token).map(|(claims, _)| Arc::clone(claims))
+        checked.tokens.get(hash).map(|(claims, _)| Arc::clone(claims))
     }
 
-    fn remember(&self, token: &str, claims: &Arc<Claims>, now_s: u64) {
-        let bytes = 2 * token.len();
+    fn remember(&self, hash: [u8; 32], claims: &Arc<Claims>, bytes: usize, now_s: u64) {
         let mut checked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Checked { tokens, bytes: held } = &mut *checked;
         if *held + bytes > CHECKED_BYTES_MAX {
@@ -390,7 +391,7 @@ impl CheckedTokens {
             tokens.clear();
             *held = 0;
         }
-        let replaced = tokens.insert(token.into(), (Arc::clone(claims), bytes)).map_or(0, |(_, bytes)| bytes);
+        let replaced = tokens.insert(hash, (Arc::clone(claims), bytes)).map_or(0, |(_, bytes)| bytes);
         *held = *held + bytes - replaced;
     }
 }
@@ -428,19 +429,19 @@ mod tests {
     #[test]
     fn what_is_remembered_has_an_end() {
         let (checked, good, old) = (CheckedTokens::default(), claims(9_000), claims(1_000));
-        let token = |number: u32| format!("{number:0>0$}", TOKEN_BYTES_MAX / 2);
+        let hash = |number: u32| sha256(&number.to_be_bytes());
         let held = || checked.0.lock().expect("whole").bytes;
         let most = (CHECKED_BYTES_MAX / TOKEN_BYTES_MAX) as u32;
         for number in 0..most {
             let claims = if number % 2 == 0 { &good } else { &old };
-            checked.remember(&token(number), claims, 1_000);
+            checked.remember(hash(number), claims, TOKEN_BYTES_MAX, 1_000);
         }
         assert_eq!(held(), CHECKED_BYTES_MAX);
-        checked.remember(&token(most), &good, 2_000);
+        checked.remember(hash(most), &good, TOKEN_BYTES_MAX, 2_000);
         assert_eq!(held(), CHECKED_BYTES_MAX / 2 + TOKEN_BYTES_MAX);
-        assert!(checked.get(&token(0)).is_some() && checked.get(&token(1)).is_none());
+        assert!(checked.get(&hash(0)).is_some() && checked.get(&hash(1)).is_none());
         for number in most..most * 4 {
-            checked.remember(&token(number), &good, 2_000);
+            checked.remember(hash(number), &good, TOKEN_BYTES_MAX, 2_000);
             assert!(held() <= CHECKED_BYTES_MAX, "{number}");
         }
     }

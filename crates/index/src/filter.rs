@@ -88,8 +88,10 @@ impl Filter {
         ((probe.place * blocks) >> 32) as usize * BLOCK_WORDS
     }
 
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    /// Its bytes in order, some at a time: a filter may be large.
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = Vec<u8>> {
+        let bytes_of = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.words.chunks(1 << 13).map(bytes_of)
     }
 
     /// `None` if the length is not one of whole blocks.
@@ -134,7 +136,8 @@ mod tests {
     #[test]
     fn holds_what_it_was_given_and_little_else() {
         let hashes: Vec<u64> = (0..10_000u32).map(|number| hash(Key::of_number(number))).collect();
-        let filter = Filter::from_bytes(&Filter::build(&hashes).to_bytes()).expect("whole blocks");
+        let bytes: Vec<u8> = Filter::build(&hashes).bytes().flatten().collect();
+        let filter = Filter::from_bytes(&bytes).expect("whole blocks");
         let holds = |number| filter.may_hold(&Probe::of(Key::of_number(number)));
         assert!((0..10_000).all(holds));
         let wrong = (10_000..110_000).filter(|number| holds(*number)).count();

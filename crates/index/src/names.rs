@@ -7,6 +7,7 @@
 //! numbers: taking them in again changes nothing, and in the journal they are the batch's own rows and offsets.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::{FixedState, RandomState};
 use sighting::{Identity, IdentityKind, RegistryChange, SourceName};
@@ -82,9 +83,21 @@ impl Entry {
     }
 }
 
+/// Tells these names from all others of this process, whose numbers mean something else.
+#[derive(Debug)]
+struct NamesId(u64);
+
+impl Default for NamesId {
+    fn default() -> NamesId {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NamesId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// Everything learned of one organisation.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
+    id: NamesId,
     identities: Vec<Identity>,
     /// Seeded, unlike the others: names come from outside, and whoever chooses them must not choose collisions.
     numbers: HashMap<Identity, u32, RandomState>,
@@ -126,6 +139,11 @@ pub(crate) struct Filing {
 }
 
 impl Names {
+    /// Unlike that of any other names in this process, later ones of the same organisation included.
+    pub(crate) fn id(&self) -> u64 {
+        self.id.0
+    }
+
     /// The number of an identity, if it has one.
     pub(crate) fn number(&self, identity: &Identity) -> Option<u32> {
         self.numbers.get(identity).copied()

@@ -108,6 +108,7 @@ fn load_view(storage: &dyn Storage, handles: &Arc<Handles>, manifest: &Manifest)
             .segments
             .push(Arc::new(segment));
     }
+    upkeep::take_filters(&view)?;
     Ok(view)
 }
 

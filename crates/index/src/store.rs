@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use sighting::{
-    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, OrganisationId, Question, Questions,
-    Receipt, RegistryChange, Retained, Second, SourceName, Store, StoreError,
+    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, Numbering, OrganisationId, Question,
+    Questions, Receipt, RegistryChange, Retained, Second, SourceName, Store, StoreError,
 };
 
 use crate::ask;
@@ -65,19 +65,21 @@ impl Default for Options {
 impl Options {
     /// What a store takes unless told otherwise.
     pub const USUAL_BYTES: u64 = 1_536_000_000;
+    /// Rows beyond which nothing is won by more: a start must read them all from the journal, which takes a second.
+    const LIVE_ROWS_MOST: u64 = 12_000_000;
     /// The least that one works with.
     pub const LEAST_BYTES: u64 = 128_000_000;
 
     /// A store in so many bytes of memory, what the process needs beside it included; page cache, which the system takes
     /// back as it likes, is not counted.
     ///
-    /// Three eighths are for filters: 100 million addresses of a day take 150 MB. A quarter is for rows: 24 bytes and a filter's
+    /// Three eighths are for filters: 100 million addresses of a day take 150 MB. A quarter is for rows, 12 million at most: 24 bytes and a filter's
     /// share for each that is live, as much for each that waits to be written, and what the filter of its segment is made
     /// of, 60 in all. A sixteenth is for hot addresses: one of 50,000 devices on 30 days takes half
     /// a megabyte. The rest is for batches on their way, names, and the program.
     pub fn within(bytes: u64) -> Options {
         Options {
-            live_rows_max: bytes / 256,
+            live_rows_max: (bytes / 256).min(Options::LIVE_ROWS_MOST),
             background: true,
             open_files_max: 512,
             hot_identities_min: 2_048,
@@ -233,6 +235,7 @@ impl Shared {
     /// Nothing is live any more: everything in memory belongs to older journals.
     pub(crate) fn reset_live_rows(&self) {
         self.live_rows.store(0, Ordering::Relaxed);
+        self.signalled.notify_all();
     }
 
     fn signals(&self) -> MutexGuard<'_, Signals> {
@@ -261,7 +264,8 @@ impl Shared {
         let mut signals = self.signals();
         loop {
             Shared::check_signals(&signals)?;
-            if !(self.options.background && self.is_full() && signals.spilling) {
+            let is_being_emptied = signals.spill_wanted || signals.spilling;
+            if !(self.options.background && self.is_full() && is_being_emptied) {
                 return Ok(());
             }
             signals = self.signalled.wait(signals).unwrap_or_else(PoisonError::into_inner);
@@ -386,7 +390,7 @@ impl IndexStore {
         journal.sync_to(position).inspect_err(|error| shared.fail(&error.to_string()))?;
 
         let rows: usize = cells.iter().map(|cell| cell.rows.len()).sum();
-        numbered.note(batch, &mut write(&names));
+        numbered.note(batch, &names);
         let places = self.publish_runs(batch.organisation(), cells, active.number);
         let full = shared.live_rows.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64
             >= shared.options.live_rows_max;
@@ -410,10 +414,13 @@ impl IndexStore {
         generation: u64,
     ) -> Vec<(Table, Day)> {
         let places = cells.iter().map(|cell| (cell.table, cell.day)).collect();
+        let run_of =
+            |cell: CellRows| (cell.table, cell.day, Arc::new(Run::from_sorted(cell.rows, generation)));
+        // Before the view is held: the filters of runs take time.
+        let runs: Vec<_> = cells.into_iter().map(run_of).collect();
         self.shared.publish_of(organisation, |view| {
-            for cell in cells {
-                let run = Run::from_sorted(cell.rows, generation);
-                view.cell_mut(cell.table, cell.day).runs.push(Arc::new(run));
+            for (table, day, run) in runs {
+                view.cell_mut(table, day).runs.push(run);
             }
         });
         places
@@ -568,42 +575,63 @@ pub struct Figures {
 }
 
 /// The numbers of what a batch names.
-struct Numbered {
-    /// By the batch's own index; of what the batch only mentions, nothing is kept and no number is given.
-    identities: Vec<Option<u32>>,
+struct Numbered<'b> {
+    /// By the batch's own index. Batches that come after this one find them here: most of what they name has one.
+    identities: MutexGuard<'b, Numbering>,
     source: u16,
 }
 
-impl Numbered {
-    fn new(batch: &Batch, names: &RwLock<Names>) -> Result<Numbered, IndexError> {
-        let used = || (0..).zip(batch.identities()).filter(|(index, _)| batch.is_used(*index));
-        let mut identities = vec![None; batch.identities().len()];
-        let known = read(names);
-        for (index, identity) in used() {
-            identities[index as usize] = known.number(identity);
+impl<'b> Numbered<'b> {
+    fn new(batch: &'b Batch, names: &RwLock<Names>) -> Result<Numbered<'b>, IndexError> {
+        let (mut unknown, mut source) = (Vec::new(), None);
+        let mut identities = batch.numbering();
+        {
+            let names = read(names);
+            let numbers = identities.of(names.id(), batch.identities().len());
+            for (number, (index, identity)) in numbers.iter_mut().zip((0..).zip(batch.identities())) {
+                // Of what the batch only mentions, nothing is kept and no number is given.
+                if number.is_none() && batch.is_used(index) {
+                    *number = names.number(identity);
+                    unknown.extend(number.is_none().then_some(index));
+                }
+            }
+            source = source.or_else(|| names.source(batch.source()));
         }
-        drop(known);
-        let mut names = write(names);
-        for (index, identity) in used() {
-            identities[index as usize].get_or_insert_with(|| names.number_or_learn(identity));
+        if source.is_none() || !unknown.is_empty() {
+            let mut names = write(names);
+            let numbers = identities.of(names.id(), batch.identities().len());
+            for index in unknown {
+                let index = index as usize;
+                numbers[index] = Some(names.number_or_learn(&batch.identities()[index]));
+            }
+            source = names.source_or_learn(batch.source());
         }
-        let source = names
-            .source_or_learn(batch.source())
+        let source = source
             .ok_or_else(|| IndexError::Refused("an organisation has at most 32,768 sources".to_owned()))?;
         Ok(Numbered { identities, source })
     }
 
     fn identity(&self, index: u32) -> u32 {
-        self.identities[index as usize].expect("what a batch uses has a number")
+        self.identities.get(index).expect("what a batch uses has a number")
     }
 
     /// Notes in the names what the batch's journal record says with its rows and offsets.
-    fn note(&self, batch: &Batch, names: &mut Names) {
-        for (name, agent) in distinct_carriers(batch) {
-            let (name, agent) = (self.identity(name), self.identity(agent));
-            if name != agent {
-                names.carried_by(name, agent);
-            }
+    fn note(&self, batch: &Batch, names: &RwLock<Names>) {
+        let mut carriers = distinct_carriers(batch);
+        {
+            let names = read(names);
+            carriers = carriers
+                .into_iter()
+                .map(|(name, agent)| (self.identity(name), self.identity(agent)))
+                .collect();
+            carriers.retain(|(name, agent)| name != agent && !names.knows_carrier(*name, *agent));
+        }
+        if carriers.is_empty() && batch.offsets().is_empty() {
+            return;
+        }
+        let mut names = write(names);
+        for (name, agent) in carriers {
+            names.carried_by(name, agent);
         }
         for offset in batch.offsets() {
             names.set_offset(self.source, offset.key.clone(), offset.position);
@@ -626,7 +654,7 @@ fn distinct_carriers(batch: &Batch) -> Vec<(u32, u32)> {
 }
 
 /// A batch's rows by cell, sorted.
-fn cells_of(batch: &Batch, numbered: &Numbered) -> Vec<CellRows> {
+fn cells_of(batch: &Batch, numbered: &Numbered<'_>) -> Vec<CellRows> {
     let number = |index: u32| numbered.identity(index);
     // Room for all rows of a cell at once: growing would copy each of them, and touch twice the memory.
     let mut counts = Counts::default();

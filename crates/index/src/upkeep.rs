@@ -49,9 +49,18 @@ fn with_manifest(
 ) -> Result<(), IndexError> {
     let mut manifest = shared.manifest.lock().unwrap_or_else(PoisonError::into_inner);
     shared.check()?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut manifest)))
+    let work = || work(&mut manifest).and_then(|()| take_filters(&shared.view()));
+    let outcome = catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(IndexError::Stopped("changing the segments panicked".to_owned())));
     outcome.inspect_err(|error| shared.fail(&error.to_string()))
+}
+
+/// Takes the filters into memory that found no room before, those of the newest days first, which every question is about.
+pub(crate) fn take_filters(view: &View) -> Result<(), IndexError> {
+    let segments = view.cells().flat_map(|(_, held)| &held.segments);
+    let mut unfiltered: Vec<&Arc<Segment>> = segments.filter(|segment| !segment.is_filtered()).collect();
+    unfiltered.sort_by_key(|segment| Reverse(segment.cell.day));
+    unfiltered.into_iter().try_for_each(|segment| segment.take_filter())
 }
 
 fn empty_memory(shared: &Shared, manifest: &mut Manifest) -> Result<(), IndexError> {
@@ -147,7 +156,9 @@ fn write_segment(
     }
     let rows = writer.finish()?;
     manifest.segments.push(Named { number, cell, rows });
-    Ok(Arc::new(Segment::open(&shared.handles, file, path, number, made_of)?))
+    let segment = Segment::open(&shared.handles, file, path, number, made_of)?;
+    segment.take_filter()?;
+    Ok(Arc::new(segment))
 }
 
 fn sync_segment_names(shared: &Shared) -> Result<(), IndexError> {

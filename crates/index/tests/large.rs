@@ -75,6 +75,48 @@ fn hot_batch(dice: &mut Dice, source: &str, devices: u64) -> Batch {
     batch
 }
 
+/// Sightings of so many addresses from a number on, each by one device.
+fn rare_batch(first: u64, count: u64) -> Batch {
+    let mut batch = new_batch("zeek");
+    let who = batch.identity(agent(1));
+    for number in first..first + count {
+        batch.sighted(address(number), who, Second::new(200 * 86_400));
+    }
+    batch
+}
+
+/// Room that a merged segment needs is taken by those that it is made of until they are gone.
+#[test]
+fn a_segment_gets_its_filter_when_there_is_room() {
+    let count = 10_000;
+    let options = Options { live_rows_max: 1 << 30, background: false, ..Options::default() };
+    // 12 bits each: room for five quarters of them.
+    let options = Options { filter_bytes_max: count * 12 / 8 * 5 / 4, ..options };
+    let disk = Sim::default();
+    let open = || IndexStore::open(Arc::new(disk.clone()), options.clone()).expect("opens");
+    let store = open();
+    for quarter in 0..4 {
+        let _ = store.append_now(&rare_batch(quarter * count / 4, count / 4)).expect("taken");
+        store.flush().expect("flushed");
+    }
+    let figures = store.figures();
+    // Its sightings and who reported.
+    assert_eq!((figures.segments, figures.segment_rows), (1, count), "merged");
+    assert_eq!(figures.unfiltered_segments, 0);
+    let day = Day::new(200).expect("in range");
+    let seen = |store: &IndexStore, number| {
+        matches!(ask(store, address(number), day.first(), day.last()), Answer::Seen(_))
+    };
+    assert!((0..count).step_by(97).all(|number| seen(&store, number)) && !seen(&store, count));
+    // A larger one finds none, and is asked all the same.
+    let _ = store.append_now(&rare_batch(count, count)).expect("taken");
+    store.flush().expect("flushed");
+    assert_eq!((store.figures().segments, store.figures().unfiltered_segments), (2, 1));
+    assert!((0..2 * count).step_by(97).all(|number| seen(&store, number)) && !seen(&store, 2 * count));
+    drop(store);
+    assert_eq!(open().figures().unfiltered_segments, 1);
+}
+
 #[test]
 fn hot_addresses_equal_the_model() {
     for seed in 0..6 {

@@ -2,11 +2,14 @@
 //! a log, reasons for refusals, and any decision on what is too old or in the future (made before a record gets here).
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{Address, Day, Identity, IdentityKind, Mention, NAME_BYTES_MAX, OrganisationId, Second};
 
 /// Identities that are kept from one batch to the next: of 65,000 devices each has two names.
 const IDENTITIES_KEPT_MAX: usize = 1 << 18;
+/// Bytes of spellings that are kept likewise: many may lead to one identity, or to none.
+const SPELLED_BYTES_KEPT_MAX: usize = 1 << 24;
 
 /// The name of a source: who told us. At most [`NAME_BYTES_MAX`] bytes, not empty.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -59,7 +62,7 @@ pub struct Carrier {
 
 /// Sightings of one organisation from one source, with the identities they mention. Sightings are a set: a batch
 /// may repeat itself, and appending it twice changes nothing.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Batch {
     organisation: OrganisationId,
     source: SourceName,
@@ -71,6 +74,51 @@ pub struct Batch {
     /// For each identity, whether a sighting, a fact or a report names it.
     used: Vec<bool>,
     lookup: Lookup,
+    numbering: Mutex<Numbering>,
+}
+
+/// The numbers by which a store knows the identities of a batch, noted there so that it need not look for them again in those
+/// that come after it ([`Batch::emptied`]). Not part of what a batch says.
+#[derive(Debug, Default)]
+pub struct Numbering {
+    /// Whose numbers these are.
+    giver: u64,
+    numbers: Vec<Option<u32>>,
+}
+
+impl Numbering {
+    /// The numbers that `giver` noted, by the batch's index, room for `count` of them: none, where another gave them. A giver
+    /// is never 0, and never gives an identity another number.
+    pub fn of(&mut self, giver: u64, count: usize) -> &mut [Option<u32>] {
+        if self.giver != giver {
+            *self = Numbering { giver, numbers: Vec::new() };
+        }
+        self.numbers.resize(count, None);
+        &mut self.numbers
+    }
+
+    /// The number that was noted for an index.
+    #[inline]
+    pub fn get(&self, index: u32) -> Option<u32> {
+        self.numbers.get(index as usize).copied().flatten()
+    }
+}
+
+impl Clone for Batch {
+    fn clone(&self) -> Batch {
+        Batch {
+            organisation: self.organisation,
+            source: self.source.clone(),
+            offsets: self.offsets.clone(),
+            identities: self.identities.clone(),
+            sightings: self.sightings.clone(),
+            carriers: self.carriers.clone(),
+            reporters: self.reporters.clone(),
+            used: self.used.clone(),
+            lookup: self.lookup.clone(),
+            numbering: Mutex::default(),
+        }
+    }
 }
 
 impl PartialEq for Batch {
@@ -91,6 +139,8 @@ impl PartialEq for Batch {
 struct Lookup {
     /// Every spelling met, by kind: the hot path, one look-up and no canonical form.
     written: [HashMap<Box<str>, Option<u32>, foldhash::fast::RandomState>; IdentityKind::ALL.len()],
+    /// The bytes of those.
+    written_bytes: usize,
     canonical: HashMap<Identity, u32, foldhash::fast::RandomState>,
     /// The last day on which each identity was noted as reporting, to skip repeats.
     last_reported: Vec<Option<Day>>,
@@ -109,13 +159,16 @@ impl Batch {
             reporters: Vec::new(),
             used: Vec::new(),
             lookup: Lookup::default(),
+            numbering: Mutex::default(),
         }
     }
 
     /// A batch of another source, or of the same, that says nothing yet: as [`Batch::new`], but what was mentioned before keeps its
     /// index and is found again without a canonical form of its name. Where that became very much, it is new.
     pub fn emptied(self, source: SourceName) -> Batch {
-        if self.identities.len() > IDENTITIES_KEPT_MAX {
+        let is_much =
+            self.identities.len() > IDENTITIES_KEPT_MAX || self.lookup.written_bytes > SPELLED_BYTES_KEPT_MAX;
+        if is_much {
             return Batch::new(self.organisation, source);
         }
         let mut batch = Batch { source, ..self };
@@ -137,7 +190,11 @@ impl Batch {
         }
         let identity = Identity::new(mention.kind, mention.written);
         let index = identity.map(|identity| self.identity(identity));
-        self.lookup.written[mention.kind as usize].insert(mention.written.into(), index);
+        // What is longer is no name, or has blanks around it: it may be looked at each time.
+        if mention.written.len() <= NAME_BYTES_MAX {
+            self.lookup.written_bytes += mention.written.len();
+            self.lookup.written[mention.kind as usize].insert(mention.written.into(), index);
+        }
         index
     }
 
@@ -186,6 +243,12 @@ impl Batch {
     pub fn set_offset(&mut self, offset: Offset) {
         self.offsets.retain(|known| known.key != offset.key);
         self.offsets.push(offset);
+    }
+
+    /// What a store noted of the identities; nobody else needs it.
+    pub fn numbering(&self) -> MutexGuard<'_, Numbering> {
+        // What was noted before a panic is true all the same.
+        self.numbering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whose batch it is.
@@ -286,6 +349,38 @@ mod tests {
             batch.mention(Mention { kind: IdentityKind::HostName, written: &written });
         }
         assert!(batch.emptied(other).identities().is_empty());
+    }
+
+    #[test]
+    fn spellings_are_kept_within_bounds() {
+        let mut batch = batch();
+        let mut mention = |kind, written: &str| batch.mention(Mention { kind, written });
+        let first = mention(IdentityKind::HostName, "pc");
+        // Each of them leads to the same name, and one that is too long to be kept does too.
+        for blanks in [1, 100, 300, 30_000] {
+            assert_eq!(mention(IdentityKind::HostName, &format!("PC{:>blanks$}", ' ')), first);
+        }
+        assert!(batch.lookup.written_bytes < 200, "{}", batch.lookup.written_bytes);
+        for number in 0..SPELLED_BYTES_KEPT_MAX / 200 + 1 {
+            let written = format!("{number:>200}-");
+            assert_eq!(batch.mention(Mention { kind: IdentityKind::Mac, written: &written }), None);
+        }
+        let source = batch.source().clone();
+        let batch = batch.emptied(source);
+        assert_eq!((batch.identities().len(), batch.lookup.written_bytes), (0, 0));
+    }
+
+    #[test]
+    fn numbers_are_those_of_one_giver() {
+        let mut batch = batch();
+        let first = batch.mention(Mention { kind: IdentityKind::HostName, written: "a" }).expect("a name");
+        batch.numbering().of(1, 1)[0] = Some(77);
+        let source = batch.source().clone();
+        let batch = batch.emptied(source);
+        assert_eq!(batch.numbering().get(first), Some(77));
+        assert_eq!(batch.numbering().of(1, 2), [Some(77), None]);
+        assert_eq!(batch.numbering().of(2, 2), [None, None], "another store's");
+        assert_eq!(batch.clone().numbering().get(first), None);
     }
 
     #[test]

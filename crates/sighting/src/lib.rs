@@ -28,7 +28,7 @@ pub use application::{
     Application, ApplicationId, CallLimit, CallLimits, Certificate, Permission, RedirectUri, Secret, SignIn,
     SignInChange,
 };
-pub use batch::{Batch, BatchSighting, Carrier, Offset, SourceName};
+pub use batch::{Batch, BatchSighting, Carrier, Numbering, Offset, SourceName};
 pub use change::{Change, ChangeError};
 pub use directory::{Actor, AuditEntry, Book, Directory, DirectoryError, PrivateKey, SigningKey};
 pub use grants::{Extent, GrantPage, Granted};

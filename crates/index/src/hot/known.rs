@@ -87,7 +87,7 @@ impl Known {
             for segment in held.new_segments(cell).filter(|segment| segment.may_hold(&probe)) {
                 segment.facts_of(key, &mut scratch, &mut |identity, of_day| adding.add(identity, of_day))?;
             }
-            known.take_runs(*day, cell, key);
+            known.take_runs(*day, cell, key, &probe);
         }
         known.view = Arc::downgrade(view);
         known.times.move_on(until);
@@ -107,8 +107,9 @@ impl Known {
                 return false;
             }
             let changed: Vec<_> = changed().map(|(day, cell)| (*day, Arc::clone(cell))).collect();
+            let probe = Probe::of(key);
             for (day, cell) in changed {
-                self.take_runs(day, &cell, key);
+                self.take_runs(day, &cell, key, &probe);
             }
             self.view = Arc::downgrade(view);
         }
@@ -117,10 +118,10 @@ impl Known {
     }
 
     /// Takes up the new runs of a cell whose segments are known.
-    fn take_runs(&mut self, day: Day, cell: &Arc<CellView>, key: Key) {
+    fn take_runs(&mut self, day: Day, cell: &Arc<CellView>, key: Key, probe: &Probe) {
         let held = self.cells.entry(day).or_default();
         let mut adding = self.times.day(day);
-        for run in held.new_runs(cell) {
+        for run in held.new_runs(cell).filter(|run| run.may_hold(probe)) {
             run.of_key(key).iter().for_each(|row| adding.add(row.identity(), row.of_day()));
         }
         held.took(cell);

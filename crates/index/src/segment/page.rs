@@ -227,14 +227,19 @@ impl<'a> Page<'a> {
         self.second.0 + bits::get(self.second.2, fact, self.second.1) as u32
     }
 
+    /// Every key, in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.shape.iter(self.key_column).map(|delta| Key::from_u128(self.first.wrapping_add(delta)))
+    }
+
     /// Appends every row, in order.
     pub(super) fn unpack(&self, rows: &mut Vec<Row>) {
-        let mut keys = self.shape.iter(self.key_column);
+        let mut keys = self.keys();
         let (mut key, mut entry, mut identity) = (Key::default(), 0usize, 0u32);
         for fact in 0..self.facts {
             if starts(self.entry_starts, fact) {
                 if starts(self.key_starts, entry) {
-                    key = Key::from_u128(self.first.wrapping_add(keys.next().unwrap_or_default()));
+                    key = keys.next().unwrap_or_default();
                 }
                 identity = self.identity.0 + bits::get(self.identity.2, entry, self.identity.1) as u32;
                 entry += 1;
@@ -242,7 +247,7 @@ impl<'a> Page<'a> {
             let source = source_at(self.source_list, bits::get(self.source.1, fact, self.source.0));
             rows.push(Row::new(key, identity, self.second_at(fact), source));
         }
-        debug_assert_eq!(self.keys, self.shape.iter(self.key_column).count());
+        debug_assert_eq!(self.keys, self.keys().count());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opens a segment and reads one key, or all of it in order. Filter and page index stay in memory, pages are read
 //! when asked for and checked before they are believed. Refuses to hold: caches, other segments and any merging.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::handles::{Handle, Handles};
 use super::writer::{ENTRY_BYTES, Entry};
@@ -25,15 +25,16 @@ pub(crate) struct Segment {
     pub(crate) rows: u64,
     /// The least and the greatest second of the day over all rows.
     pub(crate) span: (u32, u32),
-    /// None where there is no room for it.
-    filter: Option<Filter>,
+    /// Empty while there is no room for it.
+    filter: OnceLock<Filter>,
+    filter_part: Part,
     entries: Vec<Entry>,
     handles: Weak<Handles>,
 }
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if let (Some(filter), Some(handles)) = (&self.filter, self.handles.upgrade()) {
+        if let (Some(filter), Some(handles)) = (self.filter.get(), self.handles.upgrade()) {
             handles.give_filter_room(filter.memory() as u64);
         }
     }
@@ -46,7 +47,7 @@ impl std::fmt::Debug for Segment {
 }
 
 impl Segment {
-    /// Reads header, trailer, filter and page index.
+    /// Reads header, trailer and page index; its filter is still to be [taken](Segment::take_filter).
     pub(crate) fn open(
         handles: &Arc<Handles>,
         file: Arc<dyn File>,
@@ -64,8 +65,9 @@ impl Segment {
         let trailer = read(&*file, &path, trailer_at, TRAILER_BYTES)?;
         let trailer =
             parse_trailer(&trailer).map_err(|error| IndexError::corrupt(&path, trailer_at, error.0))?;
-        let filter = read_filter(handles, &*file, &path, trailer.filter, len)?;
-        let index = read_checked(&*file, &path, trailer.index, len)?;
+        check_within(&path, trailer.filter, len)?;
+        check_within(&path, trailer.index, len)?;
+        let index = read_checked(&*file, &path, trailer.index)?;
         let entries =
             parse_index(&index).map_err(|error| IndexError::corrupt(&path, trailer.index.offset, error.0))?;
         let handle = handles.handle(number, path.clone(), file);
@@ -77,7 +79,8 @@ impl Segment {
             cell,
             rows: trailer.rows,
             span: trailer.span,
-            filter,
+            filter: OnceLock::new(),
+            filter_part: trailer.filter,
             entries,
             handles: Arc::downgrade(handles),
         })
@@ -85,18 +88,37 @@ impl Segment {
 
     /// Whether its filter is in memory.
     pub(crate) fn is_filtered(&self) -> bool {
-        self.filter.is_some()
+        self.filter.get().is_some()
+    }
+
+    /// Takes its filter into memory, if there is room for it and it is not there already. One thread at a time.
+    pub(crate) fn take_filter(&self) -> Result<(), IndexError> {
+        let (part, path) = (self.filter_part, &self.path);
+        let Some(handles) = self.handles.upgrade().filter(|_| !self.is_filtered()) else { return Ok(()) };
+        if !handles.take_filter_room(u64::from(part.bytes)) {
+            return Ok(());
+        }
+        let file = self.handle.file().map_err(IndexError::io(path));
+        let read = file.and_then(|file| read_checked(&*file, path, part)).and_then(|bytes| {
+            Filter::from_bytes(&bytes)
+                .ok_or_else(|| IndexError::corrupt(path, part.offset, "a filter of broken blocks"))
+        });
+        let kept = read.map(|filter| self.filter.set(filter).is_ok());
+        if !matches!(kept, Ok(true)) {
+            handles.give_filter_room(u64::from(part.bytes));
+        }
+        kept.map(drop)
     }
 
     /// Bytes held in memory for it.
     pub(crate) fn memory(&self) -> usize {
-        self.filter.as_ref().map_or(0, Filter::memory) + self.entries.len() * size_of::<Entry>()
+        self.filter.get().map_or(0, Filter::memory) + self.entries.len() * size_of::<Entry>()
     }
 
     /// Whether the key of a probe may be here. Never false for one that is, true for one in 100 that are not.
     #[inline]
     pub(crate) fn may_hold(&self, probe: &Probe) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.may_hold(probe))
+        self.filter.get().is_none_or(|filter| filter.may_hold(probe))
     }
 
     /// Has the system read what [`Segment::join`] will ask for of a large key, without waiting for it.
@@ -306,36 +328,19 @@ struct Part {
     checksum: u32,
 }
 
-fn read_checked(file: &dyn File, path: &str, part: Part, len: u64) -> Result<Vec<u8>, IndexError> {
+fn check_within(path: &str, part: Part, len: u64) -> Result<(), IndexError> {
     if part.offset.saturating_add(u64::from(part.bytes)) > len {
         return Err(IndexError::corrupt(path, part.offset, "a part lies beyond the file's end"));
     }
+    Ok(())
+}
+
+fn read_checked(file: &dyn File, path: &str, part: Part) -> Result<Vec<u8>, IndexError> {
     let bytes = read(file, path, part.offset, part.bytes as usize)?;
     if crc32fast::hash(&bytes) != part.checksum {
         return Err(IndexError::corrupt(path, part.offset, "the checksum of the filter or index is wrong"));
     }
     Ok(bytes)
-}
-
-/// The filter, if there is room for it.
-fn read_filter(
-    handles: &Handles,
-    file: &dyn File,
-    path: &str,
-    part: Part,
-    len: u64,
-) -> Result<Option<Filter>, IndexError> {
-    if !handles.take_filter_room(u64::from(part.bytes)) {
-        return Ok(None);
-    }
-    let read = read_checked(file, path, part, len).and_then(|bytes| {
-        Filter::from_bytes(&bytes)
-            .ok_or_else(|| IndexError::corrupt(path, part.offset, "a filter of broken blocks"))
-    });
-    if read.is_err() {
-        handles.give_filter_room(u64::from(part.bytes));
-    }
-    read.map(Some)
 }
 
 struct Trailer {

@@ -201,7 +201,7 @@ impl Server {
             wall: Arc::new(|| api::Millis(clock::now_millis())),
             steady: Arc::new(|| api::Millis(clock::steady_millis())),
             steady_id: clock::boot().map_or_else(random_uuid, Ok)?,
-            entropy: Arc::new(random::fill),
+            entropy: Arc::new(random::fill_often),
             fetch: outgoing::fetch(settings.allowed_networks.clone()),
         };
         let issuers = Arc::from(settings.issuers.clone());

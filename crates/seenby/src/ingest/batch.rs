@@ -143,7 +143,8 @@ impl<'a> Filler<'a> {
     /// A batch is in the store.
     pub(super) fn receipt(&mut self, batch: Batch, receipt: Receipt) {
         self.tally.sighted += receipt.sightings;
-        self.before = Some(batch);
+        // Its names are for the next one. Where that has begun, because it is another source's, they would be kept twice.
+        self.before = self.batch.is_none().then_some(batch);
     }
 
     /// The counts.
