@@ -38,9 +38,11 @@ impl Chunk {
     /// The format of its records, as far as it is known.
     pub const fn format(&self) -> Option<Format> {
         match &self.content {
-            Content::JsonLines(format) | Content::JsonElements(format, _) | Content::CsvRows(format, _) => {
-                Some(*format)
-            }
+            Content::JsonLines(format)
+            | Content::JsonElements(format, _)
+            | Content::Lines(format)
+            | Content::XmlEvents(format)
+            | Content::CsvRows(format, _) => Some(*format),
             Content::ZeekRows(_) => Some(Format::ZeekTsv),
             Content::Headers | Content::Unrecognised | Content::Refused(_) => None,
         }
@@ -61,6 +63,10 @@ pub(crate) enum Content {
     JsonElements(Format, Vec<u64>),
     /// Rows of a Zeek log under one header; without one, none was seen.
     ZeekRows(Option<Arc<ZeekLayout>>),
+    /// One record a line, each of which tells all of itself.
+    Lines(Format),
+    /// XML elements of events, one after another, with nothing or anything between them.
+    XmlEvents(Format),
     /// Rows of CSV under one header.
     CsvRows(Format, Arc<CsvLayout>),
     /// Lines that only tell how the others are to be read.

@@ -8,7 +8,10 @@ use crate::csv::{RowEnd, row_end, separator_line, split};
 use crate::format::Format;
 use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
-use crate::{generic, mde, mde_csv, sysmon, wrapper, zeek_json, zeek_tsv};
+use crate::{
+    argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate, generic, mde,
+    mde_csv, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon, sysmon_xml, wrapper, zeek_json, zeek_tsv,
+};
 
 /// Tells the sink of every record of a chunk, in order. Pure: the same chunk gives the same calls, on any thread.
 pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
@@ -24,6 +27,25 @@ pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
         Content::ZeekRows(layout) => {
             let mut reader = zeek_tsv::Reader::new(layout.clone(), settings);
             each_line(chunk, None, sink, |text, line, sink| reader.line(text, line, sink));
+        }
+        Content::Lines(Format::FortiGate) => {
+            each_line(chunk, None, sink, |text, line, sink| fortigate::record(text, line, settings, sink))
+        }
+        Content::Lines(_) => {
+            each_line(chunk, None, sink, |text, line, sink| pan_os::record(text, line, settings, sink));
+        }
+        Content::XmlEvents(_) => sysmon_xml::events(chunk, settings, sink),
+        Content::CsvRows(Format::AwsVpc, layout) => {
+            let columns = aws_vpc::Columns::of(layout);
+            each_row(chunk, layout, sink, |fields, line, sink| columns.row(fields, line, settings, sink));
+        }
+        Content::CsvRows(Format::Argus, layout) => {
+            let columns = argus::Columns::of(layout);
+            each_row(chunk, layout, sink, |fields, line, sink| columns.row(fields, line, settings, sink));
+        }
+        Content::CsvRows(Format::AzureAnalytics, layout) => {
+            let columns = azure_analytics::Columns::of(layout);
+            each_row(chunk, layout, sink, |fields, line, sink| columns.row(fields, line, settings, sink));
         }
         Content::CsvRows(Format::MdeCsv, layout) => {
             let columns = mde_csv::Columns::of(layout);
@@ -46,6 +68,30 @@ fn json<S: Sink>(chunk: &Chunk, format: Format, lines: Option<&[u64]>, settings:
         }),
         Format::Sysmon => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
             sysmon::record(text, line, settings, sink)
+        }),
+        Format::Suricata => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+            suricata::record(text, line, settings, sink)
+        }),
+        Format::Ecs => {
+            each_json(chunk, lines, sink, |text, line, sink: &mut S| ecs::record(text, line, settings, sink));
+        }
+        Format::Ocsf => {
+            each_json(chunk, lines, sink, |text, line, sink: &mut S| ocsf::record(text, line, settings, sink))
+        }
+        Format::CrowdStrike => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+            crowdstrike::record(text, line, settings, sink)
+        }),
+        Format::SentinelOne => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+            sentinel_one::record(text, line, settings, sink)
+        }),
+        Format::CarbonBlack => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+            carbon_black::record(text, line, settings, sink)
+        }),
+        Format::Osquery => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+            osquery::record(text, line, settings, sink)
+        }),
+        Format::AzureFlow => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+            azure_flow::record(text, line, settings, sink)
         }),
         _ => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
             generic::record(text, line, settings, sink)

@@ -17,7 +17,10 @@ use crate::json::{Scanner, Value, with_plain_escapes};
 use crate::record::Refusal;
 use crate::settings::ColumnMap;
 use crate::wrapper::ENVELOPE_KEYS;
-use crate::{generic, time};
+use crate::{
+    argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate, generic, ocsf,
+    osquery, pan_os, sentinel_one, suricata, sysmon_xml, time,
+};
 
 /// How much of an input (decompressed) is looked at before it is read; more than any header and a few records of any
 /// format.
@@ -162,6 +165,8 @@ impl<'a> Head<'a> {
             Family::Zeek => Format::ZeekTsv,
             Family::Mde if is_json => Format::Mde,
             Family::Mde => Format::MdeCsv,
+            Family::Sysmon if is_json => Format::Sysmon,
+            Family::Sysmon => Format::SysmonXml,
         };
         Some((format, self.shape()?))
     }
@@ -273,6 +278,7 @@ impl Search {
             Wanted::Exactly(exactly) => format == exactly,
             Wanted::Family(Family::Mde) => matches!(format, Format::Mde | Format::MdeCsv),
             Wanted::Family(Family::Zeek) => matches!(format, Format::ZeekTsv | Format::ZeekJson),
+            Wanted::Family(Family::Sysmon) => matches!(format, Format::Sysmon | Format::SysmonXml),
         }
     }
 
@@ -299,6 +305,12 @@ impl Search {
 
     /// A header of CSV.
     fn header(&self, line: &str, separator: Option<u8>) -> Option<Format> {
+        if separator.is_none() && self.takes(Format::AwsVpc) {
+            let words = |name: &str| line.split_ascii_whitespace().any(|word| word == name);
+            if aws_vpc::is_header(&words) {
+                return Some(Format::AwsVpc);
+            }
+        }
         if separator.is_none() {
             crate::csv::separator(line)?;
         }
@@ -309,6 +321,10 @@ impl Search {
         match () {
             () if self.is_mapped && is_generic => Some(Format::Csv),
             () if is_mde && self.takes(Format::MdeCsv) => Some(Format::MdeCsv),
+            () if self.takes(Format::Argus) && argus::is_header(&has) => Some(Format::Argus),
+            () if self.takes(Format::AzureAnalytics) && azure_analytics::is_header(&has) => {
+                Some(Format::AzureAnalytics)
+            }
             () => is_generic.then_some(Format::Csv),
         }
     }
@@ -317,6 +333,16 @@ impl Search {
     fn row(&self, line: &str) -> Option<Format> {
         match line.as_bytes().first()? {
             b'{' | b'[' => return self.json(line),
+            b'<' if self.takes(Format::SysmonXml) && sysmon_xml::is_start(line) => {
+                return Some(Format::SysmonXml);
+            }
+            _ if self.takes(Format::PanOs) && pan_os::is_record(line) => return Some(Format::PanOs),
+            _ if self.takes(Format::FortiGate) && fortigate::is_record(line) => {
+                return Some(Format::FortiGate);
+            }
+            _ if self.takes(Format::AwsVpc) && aws_vpc::default_layout(line).is_some() => {
+                return Some(Format::AwsVpc);
+            }
             _ if !self.takes(Format::ZeekTsv) => return None,
             _ => {}
         }
@@ -335,8 +361,26 @@ impl Search {
             () if self.takes(Format::Mde) && traits.are_mde() => Some(Format::Mde),
             () if self.takes(Format::ZeekJson) && traits.are_zeek() => Some(Format::ZeekJson),
             () if self.takes(Format::Sysmon) && traits.are_sysmon() => Some(Format::Sysmon),
-            () => is_generic.then_some(Format::Ndjson),
+            () => self.by_keys(&has).or(is_generic.then_some(Format::Ndjson)),
         }
+    }
+
+    /// The first of the formats that tell their records by keys alone.
+    fn by_keys(&self, has: &dyn Fn(&str) -> bool) -> Option<Format> {
+        type IsRecord = fn(&dyn Fn(&str) -> bool) -> bool;
+        let formats: [(Format, IsRecord); 8] = [
+            (Format::CrowdStrike, crowdstrike::is_record),
+            (Format::SentinelOne, sentinel_one::is_record),
+            (Format::CarbonBlack, carbon_black::is_record),
+            (Format::Osquery, osquery::is_record),
+            (Format::AzureFlow, azure_flow::is_record),
+            (Format::Suricata, suricata::is_record),
+            (Format::Ocsf, ocsf::is_record),
+            (Format::Ecs, ecs::is_record),
+        ];
+        let mut known =
+            formats.into_iter().filter(|(format, is_record)| self.takes(*format) && is_record(has));
+        known.next().map(|(format, _)| format)
     }
 }
 

@@ -14,6 +14,34 @@ pub enum Format {
     MdeCsv,
     /// Sysmon event 3 as JSON: Winlogbeat, ECS, NXLog, flat exports.
     Sysmon,
+    /// Sysmon event 3 as Windows Event XML: documents, or an event a line as Splunk carries it.
+    SysmonXml,
+    /// Suricata's eve.json, of which flows tell.
+    Suricata,
+    /// Network documents in the Elastic Common Schema: Elastic Defend, Packetbeat, Auditbeat.
+    Ecs,
+    /// OCSF Network Activity (class 4001) as JSON.
+    Ocsf,
+    /// CrowdStrike Falcon Data Replicator events.
+    CrowdStrike,
+    /// SentinelOne Cloud Funnel events.
+    SentinelOne,
+    /// Carbon Black: Cloud data forwarder and EDR event forwarder.
+    CarbonBlack,
+    /// osquery results of socket events.
+    Osquery,
+    /// Azure flow logs as JSON: virtual network (v4) and network security group (v2).
+    AzureFlow,
+    /// Azure Network Analytics rows exported as CSV.
+    AzureAnalytics,
+    /// AWS VPC flow logs as text, default or custom fields.
+    AwsVpc,
+    /// Palo Alto Networks traffic logs: CSV, CEF or LEEF, with or without a syslog header.
+    PanOs,
+    /// FortiGate traffic logs: key=value or CEF, with or without a syslog header.
+    FortiGate,
+    /// Argus flows as CSV (binetflow).
+    Argus,
     /// JSON records with named keys for time, device and address.
     Ndjson,
     /// CSV with named columns for time, device and address.
@@ -22,12 +50,26 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 7] = [
+    pub const ALL: [Format; 21] = [
         Format::ZeekTsv,
         Format::ZeekJson,
         Format::Mde,
         Format::MdeCsv,
         Format::Sysmon,
+        Format::SysmonXml,
+        Format::Suricata,
+        Format::Ecs,
+        Format::Ocsf,
+        Format::CrowdStrike,
+        Format::SentinelOne,
+        Format::CarbonBlack,
+        Format::Osquery,
+        Format::AzureFlow,
+        Format::AzureAnalytics,
+        Format::AwsVpc,
+        Format::PanOs,
+        Format::FortiGate,
+        Format::Argus,
         Format::Ndjson,
         Format::Csv,
     ];
@@ -40,6 +82,20 @@ impl Format {
             Format::Mde => "mde",
             Format::MdeCsv => "mde-csv",
             Format::Sysmon => "sysmon",
+            Format::SysmonXml => "sysmon-xml",
+            Format::Suricata => "suricata",
+            Format::Ecs => "ecs",
+            Format::Ocsf => "ocsf",
+            Format::CrowdStrike => "crowdstrike",
+            Format::SentinelOne => "sentinelone",
+            Format::CarbonBlack => "carbon-black",
+            Format::Osquery => "osquery",
+            Format::AzureFlow => "azure-flow",
+            Format::AzureAnalytics => "azure-analytics",
+            Format::AwsVpc => "aws-vpc",
+            Format::PanOs => "pan-os",
+            Format::FortiGate => "fortigate",
+            Format::Argus => "argus",
             Format::Ndjson => "ndjson",
             Format::Csv => "csv",
         }
@@ -63,9 +119,26 @@ impl Format {
             "mde-json" | "mde-ndjson" | "mde-jsonl" | "mde-eventhub" | "mde-event-hubs" | "mde-storage"
             | "mde-hunting" => Wanted::Exactly(Format::Mde),
             "mde-csv" | "mde-hunting-csv" => Wanted::Exactly(Format::MdeCsv),
-            "sysmon" | "sysmon-json" | "sysmon-ndjson" | "winlogbeat" | "nxlog" => {
-                Wanted::Exactly(Format::Sysmon)
+            "sysmon" => Wanted::Family(Family::Sysmon),
+            "sysmon-json" | "sysmon-ndjson" | "winlogbeat" | "nxlog" => Wanted::Exactly(Format::Sysmon),
+            "sysmon-xml" | "xmlwineventlog" | "windows-event-xml" => Wanted::Exactly(Format::SysmonXml),
+            "suricata" | "eve" | "eve-json" | "eve.json" => Wanted::Exactly(Format::Suricata),
+            "ecs" | "elastic" | "elastic-defend" | "packetbeat" | "auditbeat" => Wanted::Exactly(Format::Ecs),
+            "ocsf" | "ocsf-4001" | "security-lake" => Wanted::Exactly(Format::Ocsf),
+            "crowdstrike" | "falcon" | "fdr" => Wanted::Exactly(Format::CrowdStrike),
+            "sentinelone" | "sentinel-one" | "cloud-funnel" => Wanted::Exactly(Format::SentinelOne),
+            "carbon-black" | "carbonblack" | "cbc" | "cb-edr" => Wanted::Exactly(Format::CarbonBlack),
+            "osquery" => Wanted::Exactly(Format::Osquery),
+            "azure-flow" | "azure-vnet" | "azure-nsg" | "vnet-flow" | "nsg-flow" => {
+                Wanted::Exactly(Format::AzureFlow)
             }
+            "azure-analytics" | "azurenetworkanalytics-cl" | "network-analytics" => {
+                Wanted::Exactly(Format::AzureAnalytics)
+            }
+            "aws-vpc" | "vpc" | "vpc-flow" | "vpcflow" | "aws-vpc-flow" => Wanted::Exactly(Format::AwsVpc),
+            "pan-os" | "panos" | "palo-alto" | "paloalto" => Wanted::Exactly(Format::PanOs),
+            "fortigate" | "fortinet" | "fortios" => Wanted::Exactly(Format::FortiGate),
+            "argus" | "binetflow" => Wanted::Exactly(Format::Argus),
             "ndjson" | "json" | "jsonl" | "json-lines" | "generic-ndjson" | "generic-json" => {
                 Wanted::Exactly(Format::Ndjson)
             }
@@ -94,6 +167,8 @@ pub enum Family {
     Zeek,
     /// Defender `DeviceNetworkEvents`: JSON or CSV.
     Mde,
+    /// Sysmon event 3: JSON or XML.
+    Sysmon,
 }
 
 #[cfg(test)]
@@ -104,11 +179,12 @@ mod tests {
     fn names_lead_back_to_formats() {
         for format in Format::ALL {
             let wanted = Format::from_name(format.name());
-            let family = Wanted::Family(Family::Mde);
-            assert!(
-                wanted == Some(Wanted::Exactly(format)) || (format == Format::Mde && wanted == Some(family)),
-                "{format:?}"
-            );
+            let expected = match format {
+                Format::Mde => Wanted::Family(Family::Mde),
+                Format::Sysmon => Wanted::Family(Family::Sysmon),
+                format => Wanted::Exactly(format),
+            };
+            assert_eq!(wanted, Some(expected), "{format:?}");
         }
         assert_eq!(Format::from_name("Zeek"), Some(Wanted::Family(Family::Zeek)));
         assert_eq!(Format::from_name("DeviceNetworkEvents"), Some(Wanted::Family(Family::Mde)));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter, memmem, memrchr};
 
+use crate::aws_vpc;
 use crate::chunk::{CHUNK_BYTES, Chunk, Content, CsvLayout, LINE_BYTES_MAX};
 use crate::csv::{RowEnd, row_end, separator_line};
 use crate::detect::{Opening, Search, Shape};
@@ -18,6 +19,8 @@ use crate::record::Refusal;
 use crate::settings::ColumnMap;
 use crate::zeek_tsv::ZeekHeader;
 
+/// What ends an event in XML.
+const EVENT_END: &[u8] = b"</Event>";
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Buffers kept for reuse: as many chunks as are likely to be under way at once.
 const SPARES_MAX: usize = 8;
@@ -41,6 +44,8 @@ pub struct Framer {
 /// How records lie in the bytes.
 enum Frames {
     JsonLines(Format),
+    Lines(Format),
+    XmlEvents(Format),
     JsonDocument(Box<Elements>),
     Zeek(ZeekHeader),
     Csv {
@@ -57,9 +62,12 @@ impl Frames {
         match (opening.format, opening.shape) {
             (None, Shape::Lines) => Frames::Unknown(Search::new(opening.wanted, columns)),
             (Some(Format::ZeekTsv), _) => Frames::Zeek(ZeekHeader::default()),
-            (Some(format @ (Format::MdeCsv | Format::Csv)), _) => {
+            (Some(format @ (Format::MdeCsv | Format::Csv | Format::Argus | Format::AzureAnalytics)), _) => {
                 Frames::Csv { format, separator: None, layout: None }
             }
+            (Some(format @ Format::AwsVpc), _) => Frames::Csv { format, separator: Some(b' '), layout: None },
+            (Some(format @ (Format::PanOs | Format::FortiGate)), _) => Frames::Lines(format),
+            (Some(format @ Format::SysmonXml), _) => Frames::XmlEvents(format),
             (Some(format), Shape::Lines) => Frames::JsonLines(format),
             (format, Shape::Document) => Frames::JsonDocument(Box::new(Elements {
                 format,
@@ -205,6 +213,7 @@ impl Framer {
         self.search_on(out);
         match self.frames {
             Frames::Csv { .. } => self.cut_rows(false, out),
+            Frames::XmlEvents(format) => self.cut_events(format, out),
             _ => self.cut_lines(out),
         }
         self.next_cut = CHUNK_BYTES.max(self.pending.len() + CHUNK_BYTES / 4);
@@ -236,9 +245,20 @@ impl Framer {
         self.give_up_on_long_line();
     }
 
+    /// Gives out the whole events of `pending`.
+    fn cut_events(&mut self, format: Format, out: &mut impl FnMut(Chunk)) {
+        if let Some(end) = memmem::rfind(&self.pending, EVENT_END) {
+            let whole = self.split_off_front(end + EVENT_END.len());
+            self.emit(whole, Content::XmlEvents(format), false, out);
+        }
+        self.give_up_on_long_line();
+    }
+
     /// Stops collecting a line that will be refused anyway.
     fn give_up_on_long_line(&mut self) {
-        if self.pending.len() > LINE_BYTES_MAX && memchr(b'\n', &self.pending).is_none() {
+        let is_one_record =
+            matches!(self.frames, Frames::XmlEvents(_)) || memchr(b'\n', &self.pending).is_none();
+        if self.pending.len() > LINE_BYTES_MAX && is_one_record {
             self.pending = Vec::new();
             self.is_skipping = true;
         }
@@ -265,6 +285,8 @@ impl Framer {
     fn emit_lines(&mut self, bytes: Vec<u8>, is_cut: bool, out: &mut impl FnMut(Chunk)) {
         let content = match &mut self.frames {
             Frames::JsonLines(format) => Content::JsonLines(*format),
+            Frames::Lines(format) => Content::Lines(*format),
+            Frames::XmlEvents(format) => Content::XmlEvents(*format),
             Frames::Zeek(_) => return self.emit_zeek(bytes, is_cut, out),
             _ => Content::Unrecognised,
         };
@@ -351,13 +373,15 @@ impl Framer {
 
     /// Learns the first line of a CSV, which ends at `end`: the header, or what its separator will be.
     fn learn_csv(&mut self, end: usize, out: &mut impl FnMut(Chunk)) {
-        let Frames::Csv { separator, layout, .. } = &mut self.frames else { return };
+        let Frames::Csv { format, separator, layout } = &mut self.frames else { return };
         let line = self.pending.get(..end).unwrap_or_default();
         let line = String::from_utf8_lossy(line.strip_prefix(BOM).unwrap_or(line));
         match separator_line(&line) {
             Some(told) if separator.is_none() => *separator = Some(told),
             _ => {
-                *layout = Some(Arc::new(CsvLayout::of(line.trim_end_matches('\r'), *separator)));
+                let line = line.trim_end_matches('\r');
+                let known = if *format == Format::AwsVpc { aws_vpc::default_layout(line) } else { None };
+                *layout = Some(Arc::new(known.unwrap_or_else(|| CsvLayout::of(line, *separator))));
                 return;
             }
         }

@@ -16,20 +16,35 @@
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
 
+mod argus;
+mod aws_vpc;
+mod azure_analytics;
+mod azure_flow;
+mod carbon_black;
 mod chunk;
+mod connection;
+mod crowdstrike;
 mod csv;
 mod decode;
 mod detect;
 mod document;
+mod ecs;
 mod format;
+mod fortigate;
 mod framer;
 mod generic;
 mod json;
 mod mde;
 mod mde_csv;
+mod ocsf;
+mod osquery;
+mod pan_os;
 mod record;
+mod sentinel_one;
 mod settings;
+mod suricata;
 mod sysmon;
+mod sysmon_xml;
 mod text;
 mod time;
 mod wrapper;

@@ -194,6 +194,9 @@ pub enum Refusal {
     /// Not JSON.
     #[error("the record is not valid JSON")]
     BadJson,
+    /// Not XML.
+    #[error("the record is not valid XML")]
+    BadXml,
     /// JSON nested deeper than any log does.
     #[error("the record is nested deeper than 64 levels")]
     TooDeep,
@@ -204,7 +207,9 @@ pub enum Refusal {
     #[error("the record has no time")]
     NoTime,
     /// A time without a zone in a format that does not define one.
-    #[error("the time has no time zone; write it with an offset (2031-03-04T10:01:02Z) or as epoch seconds")]
+    #[error(
+        "the time has no time zone; write it with an offset (2031-03-04T10:01:02Z) or as epoch seconds, or name the zone of this source (--time-zone)"
+    )]
     NoTimezone,
     /// An address that is none.
     #[error("an IP address cannot be read")]
@@ -246,8 +251,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Refusal; 17] = [
+    pub const ALL: [Refusal; 18] = [
         Refusal::BadJson,
+        Refusal::BadXml,
         Refusal::TooDeep,
         Refusal::BadTime,
         Refusal::NoTime,
@@ -270,6 +276,7 @@ impl Refusal {
     pub const fn code(self) -> &'static str {
         match self {
             Refusal::BadJson => "bad_json",
+            Refusal::BadXml => "bad_xml",
             Refusal::TooDeep => "too_deep",
             Refusal::BadTime => "bad_time",
             Refusal::NoTime => "no_time",
@@ -293,7 +300,11 @@ impl Refusal {
     pub(crate) const fn is_from_a_cut(self) -> bool {
         matches!(
             self,
-            Refusal::BadJson | Refusal::InvalidUtf8 | Refusal::TooFewColumns | Refusal::UnclosedQuote
+            Refusal::BadJson
+                | Refusal::BadXml
+                | Refusal::InvalidUtf8
+                | Refusal::TooFewColumns
+                | Refusal::UnclosedQuote
         )
     }
 }

@@ -1,6 +1,7 @@
 //! What an operator says of a source before it is read: whose networks are ours, which columns mean what. Refuses to
 //! hold: how these settings are written in a file or on a command line.
 
+use jiff::tz::TimeZone;
 use sighting::{IdentityKind, LocalNetworks};
 
 /// How records of a source are read.
@@ -12,6 +13,8 @@ pub struct Settings {
     pub keep_special_remotes: bool,
     /// Which keys or columns of the generic formats mean what.
     pub columns: ColumnMap,
+    /// Where the clocks of this source are, for times without a zone; unset, such records are refused.
+    pub time_zone: Option<TimeZone>,
 }
 
 /// The keys (JSON; a dot descends into an object) or columns (CSV) of the generic formats.

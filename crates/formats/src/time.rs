@@ -1,10 +1,15 @@
 //! Times as logs write them, cut to whole seconds: ISO 8601 with or without a zone, and epoch numbers whose unit is
-//! told by their size. Refuses to hold: time zones by name, locale formats (their order of day and month would be a
-//! guess), and what the time is now.
+//! told by their size. Refuses to hold: which time zone a source's clocks are in, locale formats (their order of day and
+//! month would be a guess), and what the time is now.
 //!
 //! `2031-03-04T10:01:02.345678Z`, `2031-03-04 10:01:02.345`, `2031-03-04T12:01:02+0200`, `1930557662.345678`.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use sighting::Second;
+
+use crate::record::Refusal;
+use crate::settings::Settings;
 
 /// A civil time, and whether it said its zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +27,22 @@ impl Iso {
             Iso::Zoned(second) | Iso::Zoneless(second) => second,
         }
     }
+
+    /// The instant, where a missing zone is the source's.
+    pub(crate) fn in_zone_of(self, settings: &Settings) -> Result<Second, Refusal> {
+        match (self, &settings.time_zone) {
+            (Iso::Zoned(second), _) => Ok(second),
+            (Iso::Zoneless(civil), Some(zone)) => in_zone(civil, zone).ok_or(Refusal::BadTime),
+            (Iso::Zoneless(_), None) => Err(Refusal::NoTimezone),
+        }
+    }
+}
+
+/// The instant at which clocks in a zone read what clocks in UTC read at `civil`. Of an hour that comes twice it is the first, and
+/// one that is left out is read by the clock before it was put forward.
+fn in_zone(civil: Second, zone: &TimeZone) -> Option<Second> {
+    let reading = TimeZone::UTC.to_datetime(Timestamp::from_second(i64::from(civil.unix())).ok()?);
+    Second::from_unix(zone.to_timestamp(reading).ok()?.as_second())
 }
 
 /// Date, time, any fraction and any zone.

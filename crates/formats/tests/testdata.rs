@@ -1,5 +1,5 @@
 //! What every format makes of logs written for it: `testdata/<format>/<case>.log` beside `<case>.expected`, one line a
-//! call of the sink. All of these logs are synthetic. `BLESS=1` rewrites what is expected; read the difference.
+//! call of the sink; a `<case>.zone` names the time zone of its clocks. All of these logs are synthetic. `BLESS=1` rewrites what is expected; read the difference.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,10 @@ mod support;
 
 fn check(format: Format, log: &Path) {
     let bytes = fs::read(log).expect("the log can be read");
-    let settings = Settings::default();
+    // Beside a log of clocks that say no zone lies the name of their zone.
+    let zone = fs::read_to_string(log.with_extension("zone")).ok();
+    let zone = zone.map(|name| jiff::tz::TimeZone::get(name.trim()).expect("a time zone"));
+    let settings = Settings { time_zone: zone, ..Settings::default() };
     let opening = support::open(&bytes, seenby_formats::Wanted::Detect, &settings.columns);
     assert_eq!(opening.format(), Some(format), "{}", log.display());
     let got = support::read(&bytes, &settings).join("\n") + "\n";

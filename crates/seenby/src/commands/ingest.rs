@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use formats::{ColumnMap, Format, Wanted};
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use sighting::{IdentityKind, LocalNetworks, Network, Organisation, Retention, SourceName, escape};
 
@@ -45,6 +46,9 @@ pub(crate) struct IngestArgs {
     /// Which keys or columns of the formats csv and ndjson mean what
     #[arg(long, value_name = "KEY=COLUMN,…", value_parser = parse_columns, long_help = COLUMNS_HELP)]
     columns: Option<ColumnMap>,
+    /// Where its clocks are, for times without a zone: a name such as Europe/Zurich, or UTC
+    #[arg(long, value_name = "ZONE", value_parser = parse_time_zone)]
+    time_zone: Option<TimeZone>,
     /// End with exit code 4 if any record was refused
     #[arg(long)]
     strict: bool,
@@ -87,6 +91,7 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
                 .map_or_else(|| context.settings.local_networks.clone(), LocalNetworks::Listed),
             keep_special_remotes: args.keep_special_remotes || context.settings.keep_special_remotes,
             columns: args.columns.unwrap_or_default(),
+            time_zone: args.time_zone,
         },
         source: args.source,
         threads: context.settings.ingest_threads,
@@ -287,6 +292,10 @@ fn parse_format(text: &str) -> Result<Wanted, String> {
 
 fn parse_source(text: &str) -> Result<SourceName, String> {
     SourceName::new(text).ok_or_else(|| "a name has 1 to 255 bytes and no control characters".to_owned())
+}
+
+fn parse_time_zone(text: &str) -> Result<TimeZone, String> {
+    TimeZone::get(text).map_err(|_| "is no time zone; type a name such as Europe/Zurich, or UTC".to_owned())
 }
 
 fn parse_network(text: &str) -> Result<Network, String> {
