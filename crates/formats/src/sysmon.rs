@@ -1,6 +1,6 @@
-//! Sysmon event 3 (NetworkConnect) as JSON, from Winlogbeat 6 to 8, the ECS pipeline, NXLog and flat exports: the
-//! same fields at different places. Refuses to hold: other events (ignored), Windows XML, and the collector's own name
-//! (`host`, `agent`, `beat`), which is not the device's.
+//! Sysmon event 3 (NetworkConnect): what its fields mean, and JSON from Winlogbeat 6 to 8, the ECS pipeline, NXLog and flat
+//! exports, which have the same fields at different places. Refuses to hold: other events (ignored), the elements of Windows
+//! XML (`sysmon_xml`), and the collector's own name (`host`, `agent`, `beat`), which is not the device's.
 //!
 //! ```text
 //! {"@timestamp":"2031-03-04T10:01:03.000Z","winlog":{"event_id":"3","provider_name":"Microsoft-Windows-Sysmon",
@@ -81,25 +81,25 @@ impl Place {
 
 /// The values of one record.
 #[derive(Default)]
-struct Values<'a> {
-    event_id: Value<'a>,
-    provider: Value<'a>,
-    channel: Value<'a>,
-    computer: Value<'a>,
+pub(crate) struct Values<'a> {
+    pub(crate) event_id: Value<'a>,
+    pub(crate) provider: Value<'a>,
+    pub(crate) channel: Value<'a>,
+    pub(crate) computer: Value<'a>,
     /// There is an object for the data of an event.
-    has_data: bool,
+    pub(crate) has_data: bool,
     /// `host.name`: the device, unless events are forwarded.
-    host_name: Value<'a>,
-    utc_time: Value<'a>,
-    record_time: Value<'a>,
-    local_time: Value<'a>,
-    initiated: Value<'a>,
-    direction: Value<'a>,
-    destination: Value<'a>,
+    pub(crate) host_name: Value<'a>,
+    pub(crate) utc_time: Value<'a>,
+    pub(crate) record_time: Value<'a>,
+    pub(crate) local_time: Value<'a>,
+    pub(crate) initiated: Value<'a>,
+    pub(crate) direction: Value<'a>,
+    pub(crate) destination: Value<'a>,
     /// `destination.ip` of ECS.
-    ecs_destination: Value<'a>,
-    source_name: Value<'a>,
-    destination_name: Value<'a>,
+    pub(crate) ecs_destination: Value<'a>,
+    pub(crate) source_name: Value<'a>,
+    pub(crate) destination_name: Value<'a>,
 }
 
 impl<'a> Values<'a> {
@@ -167,37 +167,38 @@ impl<'a> Values<'a> {
         })
     }
 
-    fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    /// Tells the sink what the event is.
+    pub(crate) fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
         let own = [self.computer, self.host_name].into_iter().find_map(Value::present);
         if !self.is_network_connect() {
             if !self.is_event() {
                 return Err(Fault::of(Refusal::MissingField, "EventID"));
             }
-            self.ignore(Ignored::OtherEvent, own.as_deref(), line, sink);
+            self.ignore(Ignored::OtherEvent, own.as_deref(), line, settings, sink);
             return Ok(());
         }
         let initiated = self.initiated().ok_or(Fault::of(Refusal::MissingField, "Initiated"))?;
         let ours = if initiated { self.source_name } else { self.destination_name };
         let name = own.or_else(|| ours.present());
         if !initiated {
-            self.ignore(Ignored::Inbound, name.as_deref(), line, sink);
+            self.ignore(Ignored::Inbound, name.as_deref(), line, settings, sink);
             return Ok(());
         }
         let destination = [self.destination, self.ecs_destination].into_iter().find_map(Value::plain);
         let Some(destination) = destination else {
-            self.ignore(Ignored::NoRemote, name.as_deref(), line, sink);
+            self.ignore(Ignored::NoRemote, name.as_deref(), line, settings, sink);
             return Ok(());
         };
         let bad_remote = Fault::of(Refusal::BadAddress, "DestinationIp");
         let remote = Address::parse_logged(destination.as_bytes()).ok_or(bad_remote)?;
-        let second = self.second()?;
+        let second = self.second(settings)?;
         let device = device(name.as_deref())?;
         if !settings.keep_special_remotes && is_special(remote) {
             let reporter = Some(Reporter { second, device });
             sink.ignored(&Passed { why: Ignored::Special, reporter, tenant: None, line });
             return Ok(());
         }
-        if self.has_gap(second) {
+        if self.has_gap(second, settings) {
             sink.warned(Warning::ClockGap, line);
         }
         sink.opened(&Opened { second, remote, device, tenant: None, line });
@@ -233,30 +234,30 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// `UtcTime` is UTC by its name; the others only with a zone.
-    fn second(&self) -> Result<Second, Fault> {
+    /// `UtcTime` is UTC by its name; the others say their zone, or are in the source's.
+    fn second(&self, settings: &Settings) -> Result<Second, Fault> {
         if let Some(time) = self.utc_time.plain() {
             return iso(time).map(Iso::utc).ok_or(Fault::of(Refusal::BadTime, "UtcTime"));
         }
         if let Some(time) = self.record_time.plain() {
-            return instant(time, "@timestamp");
+            return instant(time, "@timestamp", settings);
         }
         match self.local_time.plain() {
-            Some(time) => instant(time, "EventTime"),
+            Some(time) => instant(time, "EventTime", settings),
             None => Err(Fault::of(Refusal::NoTime, "UtcTime")),
         }
     }
 
     /// Whether the record says a time far from `UtcTime`, which is `second`.
     #[inline]
-    fn has_gap(&self, second: Second) -> bool {
+    fn has_gap(&self, second: Second, settings: &Settings) -> bool {
         let (Some(utc), Some(record)) = (self.utc_time.plain(), self.record_time.plain()) else {
             return false;
         };
         if is_same_hour(utc.as_bytes(), record.as_bytes()) {
             return false;
         }
-        instant(record, "@timestamp")
+        instant(record, "@timestamp", settings)
             .is_ok_and(|record| record.unix().abs_diff(second.unix()) > GAP_SECONDS_MAX)
     }
 
@@ -275,8 +276,8 @@ impl<'a> Values<'a> {
             || self.ecs_destination.is_escaped()
     }
 
-    fn ignore(&self, why: Ignored, name: Option<&str>, line: u64, sink: &mut impl Sink) {
-        let reporter = match (self.second(), device(name)) {
+    fn ignore(&self, why: Ignored, name: Option<&str>, line: u64, settings: &Settings, sink: &mut impl Sink) {
+        let reporter = match (self.second(settings), device(name)) {
             (Ok(second), Ok(device)) => Some(Reporter { second, device }),
             _ => None,
         };
@@ -284,11 +285,10 @@ impl<'a> Values<'a> {
     }
 }
 
-/// A time that is one only with a zone, or as an epoch number.
-fn instant(time: &str, field: &'static str) -> Result<Second, Fault> {
+/// A time with a zone, or in that of the source, or an epoch number.
+fn instant(time: &str, field: &'static str, settings: &Settings) -> Result<Second, Fault> {
     match iso(time) {
-        Some(Iso::Zoned(second)) => Ok(second),
-        Some(Iso::Zoneless(_)) => Err(Fault::of(Refusal::NoTimezone, field)),
+        Some(time) => time.in_zone_of(settings).map_err(|refusal| Fault::of(refusal, field)),
         None => epoch(time).ok_or(Fault::of(Refusal::BadTime, field)),
     }
 }
