@@ -53,6 +53,8 @@ pub(crate) struct Scale {
     tokens: usize,
     /// Days of the fleet that peers are given.
     peer_days: u32,
+    /// Questions of each kind that everybody answers before anybody is timed.
+    peer_checked: usize,
     /// Questions of each kind that each peer is timed with.
     peer_questions: usize,
     /// Stores that grow.
@@ -70,6 +72,7 @@ const FULL: Scale = Scale {
     questions: 200_000,
     tokens: 4_000,
     peer_days: 30,
+    peer_checked: 100,
     peer_questions: 1_000,
     growth: &[
         Size { name: "1M", days: 19, rare: 1 },
@@ -89,7 +92,8 @@ const QUICK: Scale = Scale {
     questions: 20_000,
     tokens: 2_000,
     peer_days: 10,
-    peer_questions: 100,
+    peer_checked: 30,
+    peer_questions: 60,
     growth: &[Size { name: "1M", days: 19, rare: 1 }, Size { name: "10M", days: 28, rare: 7 }],
     service_seconds: 2,
 };

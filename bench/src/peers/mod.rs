@@ -21,14 +21,12 @@ use sighting::{Address, Second};
 
 use crate::quantiles::Quantiles;
 use crate::results::{Better, Results};
-use crate::{Given, clock};
+use crate::{Given, Scale, clock};
 
 pub(crate) use self::redis::{free_port, within};
 
 /// Devices of the fleet.
 const DEVICES: u32 = 50_000;
-/// Questions that everybody answers before anybody is timed.
-const CHECKED: usize = 100;
 /// Questions that one is asked before it is the next one's turn.
 const TURN: usize = 10;
 
@@ -119,8 +117,8 @@ pub(crate) fn measure(given: &Given<'_>, results: &mut Results) -> anyhow::Resul
     let mut peers = all(given, work.path(), results)?;
     load(&mut peers, &corpus, events, results)?;
     let questions = Questions { set, until: set.last_day.last() };
-    check(&mut peers, &questions)?;
-    ask(&mut peers, &questions, given.scale.peer_questions, results)
+    check(&mut peers, &questions, given.scale.peer_checked)?;
+    ask(&mut peers, &questions, given.scale, results)
 }
 
 /// Ours first, then whoever is there.
@@ -239,16 +237,16 @@ impl Questions {
 }
 
 /// Everybody says what the first one says; who counts back from now is asked for that.
-fn check(peers: &mut [Box<dyn Peer>], questions: &Questions) -> anyhow::Result<()> {
+fn check(peers: &mut [Box<dyn Peer>], questions: &Questions, count: usize) -> anyhow::Result<()> {
     let asked: Vec<Asked> =
-        (0..CHECKED).flat_map(|number| [questions.hot(number), questions.rare(number)]).collect();
+        (0..count).flat_map(|number| [questions.hot(number), questions.rare(number)]).collect();
     // What they come to for whoever answers for all that it holds, whatever the window.
     let of_all: Vec<Asked> = asked.iter().map(|asked| questions.of_all(*asked)).collect();
     let Some((ours, others)) = peers.split_first_mut() else { return Ok(()) };
     let expected = answers(&mut **ours, &asked)?;
     let expected_of_all = answers(&mut **ours, &of_all)?;
     let seen = expected.iter().filter(|told| told.devices > 0).count();
-    anyhow::ensure!(seen > CHECKED, "only {seen} of {} answers are of something seen", asked.len());
+    anyhow::ensure!(seen > count, "only {seen} of {} answers are of something seen", asked.len());
     for peer in others {
         if peer.counts_from_now() {
             check_from_now(&mut **ours, &mut **peer, &asked)?;
@@ -295,14 +293,15 @@ fn check_from_now(ours: &mut dyn Peer, peer: &mut dyn Peer, asked: &[Asked]) -> 
 fn ask(
     peers: &mut [Box<dyn Peer>],
     questions: &Questions,
-    count: usize,
+    scale: &Scale,
     results: &mut Results,
 ) -> anyhow::Result<()> {
     for (kind, of) in [("rare", Questions::rare as fn(&Questions, usize) -> Asked), ("hot", Questions::hot)] {
         let mut times: Vec<Quantiles> = peers.iter().map(|_| Quantiles::default()).collect();
-        for turn in 0..count.div_ceil(TURN) {
-            let asked: Vec<Asked> =
-                (0..TURN).map(|place| of(questions, CHECKED + turn * TURN + place)).collect();
+        for turn in 0..scale.peer_questions.div_ceil(TURN) {
+            // Others than those that were checked.
+            let first = scale.peer_checked + turn * TURN;
+            let asked: Vec<Asked> = (first..first + TURN).map(|number| of(questions, number)).collect();
             for (peer, times) in peers.iter_mut().zip(&mut times) {
                 for (took, _) in peer.ask(&asked)? {
                     times.add(took);

@@ -148,6 +148,95 @@ impl Format {
     }
 }
 
+/// What a person wants to know of a format before its records come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct About {
+    /// Whose records, in which carrier.
+    pub log: &'static str,
+    /// By what a device is known.
+    pub device: &'static str,
+    /// Which records are sightings.
+    pub counts: &'static str,
+}
+
+impl Format {
+    /// What it is, in words.
+    pub const fn about(self) -> About {
+        let (log, device, counts) = match self {
+            Format::ZeekTsv => ("Zeek conn.log, tab-separated", "originator's address", ESTABLISHED),
+            Format::ZeekJson => ("Zeek conn.log as JSON, Corelight", "originator's address", ESTABLISHED),
+            Format::Mde => (
+                "Defender DeviceNetworkEvents: storage, Event Hubs, hunting results",
+                "DeviceId, DeviceName",
+                DEFENDER,
+            ),
+            Format::MdeCsv => ("Defender hunting export as CSV", "DeviceId, DeviceName", DEFENDER),
+            Format::Sysmon => {
+                ("Sysmon event 3 as JSON: Winlogbeat, ECS, NXLog, flat", "computer name", SYSMON)
+            }
+            Format::SysmonXml => ("Sysmon event 3 as Windows Event XML, Splunk", "computer name", SYSMON),
+            Format::Suricata => {
+                ("Suricata eve.json", "source address", "flows that were answered and not dropped")
+            }
+            Format::Ecs => (
+                "ECS network documents: Elastic Defend, Packetbeat, Auditbeat",
+                "host.id, host.name; Packetbeat: source address",
+                "events that start a connection outwards",
+            ),
+            Format::Ocsf => (
+                "OCSF Network Activity (4001) as JSON",
+                "device.uid, endpoint's uid, host name or address",
+                "open, traffic, close and reset outwards, not denied",
+            ),
+            Format::CrowdStrike => ("CrowdStrike Falcon Data Replicator", "aid", "NetworkConnectIP4 and IP6"),
+            Format::SentinelOne => {
+                ("SentinelOne Cloud Funnel", "agent.uuid", "IP Connect, outgoing, success")
+            }
+            Format::CarbonBlack => (
+                "Carbon Black: Cloud forwarder, EDR event forwarder",
+                "device_id, sensor_id",
+                "netconn outwards, created or established",
+            ),
+            Format::Osquery => {
+                ("osquery socket events", "hostIdentifier", "connect that succeeded or goes on")
+            }
+            Format::AzureFlow => (
+                "Azure virtual network (v4) and NSG (v2) flow logs",
+                "network interface, source address",
+                "outward tuples that were allowed",
+            ),
+            Format::AzureAnalytics => (
+                "Azure Network Analytics rows as CSV",
+                "VMName",
+                "outward rows with allowed flows, each of AllExtIPs",
+            ),
+            Format::AwsVpc => (
+                "AWS VPC flow logs as text, versions 2 to 5",
+                "instance, interface or source address",
+                "accepted outward flows",
+            ),
+            Format::PanOs => (
+                "PAN-OS traffic: CSV, CEF, LEEF, syslog",
+                "source address, host name",
+                "allowed sessions from ours",
+            ),
+            Format::FortiGate => (
+                "FortiGate traffic: key=value, CEF, syslog",
+                "source name, MAC, address",
+                "sessions from ours that were not denied",
+            ),
+            Format::Argus => ("Argus flows as CSV (binetflow)", "source address", "two-way flows from ours"),
+            Format::Ndjson => ("any JSON lines, by a column map", "as mapped", "as mapped"),
+            Format::Csv => ("any CSV, by a column map", "as mapped", "as mapped"),
+        };
+        About { log, device, counts }
+    }
+}
+
+const ESTABLISHED: &str = "connections from ours that were established";
+const DEFENDER: &str = "ConnectionSuccess, -Request, -Found and success reports";
+const SYSMON: &str = "Initiated true";
+
 /// What the operator asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Wanted {

@@ -115,36 +115,50 @@ impl<'a> Mentions<'a> {
     }
 }
 
-/// Why a sound record is not a sighting.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+/// Why a sound record is not a sighting; printed, a sentence for a person.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, thiserror::Error)]
 pub enum Ignored {
     /// A header row.
+    #[error("a header row")]
     Header,
     /// Nothing on the line.
+    #[error("nothing is on the line")]
     Blank,
     /// Another kind of event, table or log than connections.
+    #[error("another kind of event than a connection")]
     OtherEvent,
     /// A connection event whose action is none that opens a connection.
+    #[error("its action is none that opens a connection")]
     OtherAction,
     /// The device accepted the connection.
+    #[error("the device accepted the connection, it did not open it")]
     Inbound,
     /// It was tried and not established.
+    #[error("the connection was tried and not established")]
     Failed,
     /// Packets seen on the wire, of which no outcome is known.
+    #[error("packets on the wire of which no outcome is known")]
     Attempt,
     /// Seen from its middle or the wrong way round: who opened it is not known.
+    #[error("seen from its middle or the wrong way round: who opened it is not known")]
     Midstream,
     /// The originator is not ours.
+    #[error("its originator is not in the local networks")]
     NotLocal,
     /// A device began to listen.
+    #[error("the device began to listen")]
     Listening,
     /// A packet inspection that repeats a connection.
+    #[error("a packet inspection, which repeats a connection")]
     Inspected,
     /// The remote address is special (loopback, link-local, multicast, broadcast, unspecified).
+    #[error("the remote address is loopback, link-local, multicast, broadcast or unspecified")]
     Special,
     /// The record names no remote address.
+    #[error("the record names no remote address")]
     NoRemote,
     /// ICMP has no connections.
+    #[error("ICMP has no connections")]
     Icmp,
 }
 

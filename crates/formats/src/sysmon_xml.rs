@@ -61,11 +61,12 @@ fn start_of_event(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// How long an event is, which begins the bytes: to its end, or to where another begins.
+/// How long an event is, which begins the bytes: to its end, or to where another begins. No byte is looked at again from the next
+/// event on, however many of them have no end.
 fn length_of_event(bytes: &[u8]) -> usize {
-    let end = memmem::find(bytes, END).map_or(bytes.len(), |at| at + END.len());
-    let next = bytes.get(START.len()..end).and_then(start_of_event);
-    next.map_or(end, |at| at + START.len())
+    let next = bytes.get(START.len()..).and_then(start_of_event).map(|at| at + START.len());
+    let before_next = bytes.get(..next.unwrap_or(bytes.len())).unwrap_or(bytes);
+    memmem::find(before_next, END).map_or(before_next.len(), |at| at + END.len())
 }
 
 fn line_ends(bytes: &[u8]) -> u64 {

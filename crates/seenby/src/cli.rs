@@ -13,7 +13,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use sighting::escape;
 
 use crate::commands::{
-    app, audit, demo, device, endpoints, ingest, init, key, org, retention, role, serve, stats, tls, user,
+    app, audit, demo, device, endpoints, formats, ingest, init, key, org, retention, role, serve, stats, tls,
+    user,
 };
 use crate::exit::Exit;
 use crate::output;
@@ -70,6 +71,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Init(init::InitArgs),
     Ingest(ingest::IngestArgs),
+    Formats(formats::FormatsArgs),
     Stats(stats::StatsArgs),
     Serve(serve::ServeArgs),
     Demo(demo::DemoArgs),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::Args;
 use formats::{ColumnMap, Format, Wanted};
 use jiff::tz::TimeZone;
@@ -12,9 +13,11 @@ use serde::Serialize;
 use sighting::{IdentityKind, LocalNetworks, Network, Organisation, Retention, SourceName, escape};
 
 use super::Context;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
 use crate::house::House;
-use crate::ingest::{self, Found, Input, Plan, Progress, Rules, Taken, Tally, WarnedIn};
+use crate::ingest::{
+    self, Explained, Explanation, Found, Input, Plan, Progress, Rules, Taken, Tally, WarnedIn,
+};
 use crate::output::{self, Output, align_right, counted, grouped, table};
 
 /// Take in logs: files, folders of files, or - for standard input
@@ -49,6 +52,11 @@ pub(crate) struct IngestArgs {
     /// Where its clocks are, for times without a zone: a name such as Europe/Zurich, or UTC
     #[arg(long, value_name = "ZONE", value_parser = parse_time_zone)]
     time_zone: Option<TimeZone>,
+    /// Take nothing in: show what becomes of the first records of each input, and why
+    ///
+    /// It is the format's word: whether a record is too old, in the future or of a foreign tenant is decided when it is taken in.
+    #[arg(long, conflicts_with = "strict")]
+    explain: bool,
     /// End with exit code 4 if any record was refused
     #[arg(long)]
     strict: bool,
@@ -57,6 +65,9 @@ pub(crate) struct IngestArgs {
 const COLUMNS_HELP: &str = "Which keys or columns of the formats csv and ndjson mean what, as time=ts,device=host,ip=dst. \
     Further keys: agent_id, action, opened (the words of action that count, separated by |), device_kind (agent_id, \
     fqdn, host_name, mac or address). A dot in a JSON key descends into an object.";
+
+/// Records of an input that are explained.
+const EXPLAINED_MAX: usize = 20;
 
 /// Inputs of which more is said than what was refused.
 const NOTES_SHOWN_MAX: usize = 20;
@@ -81,8 +92,6 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
     for line in skipped {
         output::note(&line);
     }
-    let house = House::open(&data_dir, &context.settings.store).await?;
-    let organisation = house.organisation(context.organisation_name()).await?;
     let plan = Plan {
         wanted: args.format.unwrap_or_default(),
         formats: formats::Settings {
@@ -96,6 +105,11 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
         source: args.source,
         threads: context.settings.ingest_threads,
     };
+    if args.explain {
+        return explain(&inputs, &plan, &mut context);
+    }
+    let house = House::open(&data_dir, &context.settings.store).await?;
+    let organisation = house.organisation(context.organisation_name()).await?;
     let interrupt = Interrupt::listen();
     let begun_at = Instant::now();
     let Taken { tally, failure } =
@@ -112,6 +126,92 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
     let is_refused =
         tally.refused_in.values().any(|input| input.is_all) || (args.strict && tally.refused_total() > 0);
     Ok(if is_refused { Exit::InputRefused } else { Exit::Done })
+}
+
+/// Shows what becomes of the first records.
+fn explain(inputs: &[Input], plan: &Plan, context: &mut Context) -> Outcome {
+    let mut all = Vec::new();
+    for input in inputs {
+        let explained = ingest::explain(input, plan, EXPLAINED_MAX)
+            .with_context(|| format!("{} cannot be read", escape(&input.name)))
+            .exit_with(Exit::Unavailable)?;
+        if context.global.json {
+            all.push(ExplainedShown::of(&input.name, &explained));
+        } else {
+            show_explained(&input.name, &explained, &mut context.output)?;
+        }
+    }
+    if context.global.json {
+        context.output.json(&all)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn show_explained(name: &str, explained: &Explained, output: &mut Output) -> Result<(), Failure> {
+    let format = explained.format.map_or("no format that is known", Format::name);
+    output.line(&format!("{}: {format}", escape(name)))?;
+    let mut rows = table(&["line", "", "why", "remote", "when", "device"]);
+    align_right(&mut rows, 0);
+    for record in &explained.records {
+        let Explanation { line, became, reason, field, remote, second, device } = record;
+        let field = field.map(|field| format!(" ({field})")).unwrap_or_default();
+        let device: Vec<String> = device.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+        rows.add_row([
+            line.to_string(),
+            became.word().to_owned(),
+            format!("{reason}{field}"),
+            remote.clone().unwrap_or_default(),
+            second.map(|second| second.to_string()).unwrap_or_default(),
+            device.join(", "),
+        ]);
+    }
+    output.table(&rows)
+}
+
+/// The same as JSON.
+#[derive(Serialize)]
+struct ExplainedShown {
+    input: String,
+    format: Option<&'static str>,
+    records: Vec<ExplanationShown>,
+}
+
+#[derive(Serialize)]
+struct ExplanationShown {
+    line: u64,
+    became: &'static str,
+    code: Option<&'static str>,
+    reason: String,
+    field: Option<&'static str>,
+    remote: Option<String>,
+    time: Option<String>,
+    device: Vec<NameShown>,
+}
+
+#[derive(Serialize)]
+struct NameShown {
+    kind: &'static str,
+    name: String,
+}
+
+impl ExplainedShown {
+    fn of(name: &str, explained: &Explained) -> ExplainedShown {
+        let record = |record: &Explanation| ExplanationShown {
+            line: record.line,
+            became: record.became.word(),
+            code: record.became.code(),
+            reason: record.reason.clone(),
+            field: record.field,
+            remote: record.remote.clone(),
+            time: record.second.map(|second| second.to_string()),
+            device: record.device.iter().map(|(kind, name)| NameShown { kind, name: name.clone() }).collect(),
+        };
+        ExplainedShown {
+            input: escape(name).into_owned(),
+            format: explained.format.map(Format::name),
+            records: explained.records.iter().map(record).collect(),
+        }
+    }
 }
 
 /// Takes inputs into an organisation, with a progress bar where somebody watches.

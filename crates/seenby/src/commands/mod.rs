@@ -9,6 +9,7 @@ pub(crate) mod audit;
 pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod endpoints;
+pub(crate) mod formats;
 pub(crate) mod ingest;
 pub(crate) mod init;
 pub(crate) mod key;
@@ -60,6 +61,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
 async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Init(args) => init::run(args, context).await,
+        Command::Formats(args) => formats::run(&args, context),
         Command::Ingest(args) => ingest::run(args, context).await,
         Command::Stats(args) => stats::run(args, context).await,
         Command::Serve(args) => serve::run(args, context).await,

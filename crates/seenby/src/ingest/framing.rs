@@ -132,14 +132,19 @@ fn missing_columns(head: &Head, plan: &Plan) -> Vec<String> {
 }
 
 /// The first bytes of an input and what they say it is.
-struct Head {
-    bytes: Vec<u8>,
-    opening: Opening,
+pub(super) struct Head {
+    pub(super) bytes: Vec<u8>,
+    pub(super) opening: Opening,
     /// The input ended within them, well or badly.
-    ended: Option<io::Result<Ended>>,
+    pub(super) ended: Option<io::Result<Ended>>,
 }
 
-fn read_head(stream: &mut Stream<'_>, plan: &Plan, stopped: &dyn Fn() -> bool) -> io::Result<Head> {
+/// Reads until they say it, or until they are all that is looked at.
+pub(super) fn read_head(
+    stream: &mut Stream<'_>,
+    plan: &Plan,
+    stopped: &dyn Fn() -> bool,
+) -> io::Result<Head> {
     let mut bytes = vec![0; HEAD_BYTES];
     let mut filled = 0;
     loop {
@@ -169,7 +174,7 @@ fn read_head(stream: &mut Stream<'_>, plan: &Plan, stopped: &dyn Fn() -> bool) -
 
 /// How the reading of an input ended where nothing was wrong with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Ended {
+pub(super) enum Ended {
     /// All of it was read.
     Whole,
     /// Nobody wanted more.

@@ -7,12 +7,14 @@
 //! ```
 
 mod batch;
+mod explain;
 mod framing;
 mod progress;
 mod source;
 mod tally;
 
 pub(crate) use batch::Rules;
+pub(crate) use explain::{Explained, Explanation, explain};
 pub(crate) use progress::Progress;
 pub(crate) use source::{Found, Input, bytes, inputs};
 pub(crate) use tally::{Tally, WarnedIn};

@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod durability;
 mod endpoints;
+mod feeds;
 mod folders;
 mod hostile_names;
 mod issuers;

@@ -1,0 +1,162 @@
+//! What a format makes of the first records of an input, one by one: for whoever connects a feed and asks why something does
+//! not count. Refuses to hold: the store, and with it what the clock, retention and tenants decide later.
+
+use std::io;
+
+use formats::{Format, Framer, Ignored, Mentions, Opened, Passed, Refusal, Settings, Sink, Warning};
+use sighting::{Second, escape};
+
+use super::framing::{Head, read_head};
+use super::source::{self, Input};
+use super::{Plan, Progress};
+
+/// Decompressed bytes after which no more is read, however few records there were.
+const BYTES_MAX: usize = 4 << 20;
+
+/// The first records of an input.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    /// None, where no record told one.
+    pub(crate) format: Option<Format>,
+    pub(crate) records: Vec<Explanation>,
+}
+
+/// What became of one record.
+#[derive(Debug)]
+pub(crate) struct Explanation {
+    /// On which it starts; 1 is the first.
+    pub(crate) line: u64,
+    pub(crate) became: Became,
+    /// For a person.
+    pub(crate) reason: String,
+    /// The field at fault, where there is one.
+    pub(crate) field: Option<&'static str>,
+    pub(crate) remote: Option<String>,
+    pub(crate) second: Option<Second>,
+    /// The names of the device, escaped, each with its kind.
+    pub(crate) device: Vec<(&'static str, String)>,
+}
+
+/// What a record became.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Became {
+    Sighted,
+    Ignored(Ignored),
+    Refused(Refusal),
+}
+
+impl Became {
+    /// As counts call it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Became::Sighted => "sighted",
+            Became::Ignored(_) => "ignored",
+            Became::Refused(_) => "refused",
+        }
+    }
+
+    /// The reason as counts call it; none for a sighting.
+    pub(crate) const fn code(self) -> Option<&'static str> {
+        match self {
+            Became::Sighted => None,
+            Became::Ignored(why) => Some(why.code()),
+            Became::Refused(refusal) => Some(refusal.code()),
+        }
+    }
+}
+
+/// Reads the first `most` records of an input.
+pub(crate) fn explain(input: &Input, plan: &Plan, most: usize) -> io::Result<Explained> {
+    let (progress, stopped) = (Progress::new(None), || false);
+    let mut stream = source::open(input, &progress, &stopped)?;
+    let Head { mut bytes, opening, ended } = read_head(&mut stream, plan, &stopped)?;
+    let mut framer = Framer::new(opening, &plan.formats.columns);
+    let mut found = Found { settings: &plan.formats, format: opening.format(), records: Vec::new(), most };
+    let (mut is_ended, mut read) = (ended.is_some(), 0);
+    loop {
+        read += bytes.len();
+        framer.push(&bytes, &mut |chunk| found.take(&chunk));
+        framer.flush(&mut |chunk| found.take(&chunk));
+        if is_ended || found.records.len() >= most || read >= BYTES_MAX {
+            break;
+        }
+        bytes.resize(formats::HEAD_BYTES, 0);
+        // What is damaged further on is told when it is taken in.
+        let more = stream.reader.read(&mut bytes).unwrap_or(0);
+        bytes.truncate(more);
+        is_ended = more == 0;
+    }
+    if is_ended {
+        framer.finish(&mut |chunk| found.take(&chunk));
+    }
+    found.records.truncate(most);
+    Ok(Explained { format: found.format, records: found.records })
+}
+
+/// Notes what it is told.
+struct Found<'a> {
+    settings: &'a Settings,
+    format: Option<Format>,
+    records: Vec<Explanation>,
+    most: usize,
+}
+
+impl Found<'_> {
+    fn take(&mut self, chunk: &formats::Chunk) {
+        self.format = chunk.format().or(self.format);
+        formats::decode(chunk, self.settings, self);
+    }
+
+    fn add(&mut self, explanation: Explanation) {
+        if self.records.len() < self.most {
+            self.records.push(explanation);
+        }
+    }
+}
+
+impl Sink for Found<'_> {
+    fn opened(&mut self, record: &Opened<'_>) {
+        self.add(Explanation {
+            line: record.line,
+            became: Became::Sighted,
+            reason: "the device opened a connection".to_owned(),
+            field: None,
+            remote: Some(record.remote.to_string()),
+            second: Some(record.second),
+            device: names(&record.device),
+        });
+    }
+
+    fn ignored(&mut self, record: &Passed<'_>) {
+        let reporter = record.reporter.as_ref();
+        self.add(Explanation {
+            line: record.line,
+            became: Became::Ignored(record.why),
+            reason: record.why.to_string(),
+            field: None,
+            remote: None,
+            second: reporter.map(|reporter| reporter.second),
+            device: reporter.map(|reporter| names(&reporter.device)).unwrap_or_default(),
+        });
+    }
+
+    fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>) {
+        self.add(Explanation {
+            line,
+            became: Became::Refused(refusal),
+            reason: refusal.to_string(),
+            field,
+            remote: None,
+            second: None,
+            device: Vec::new(),
+        });
+    }
+
+    fn warned(&mut self, _: Warning, _: u64) {
+        // It is told with the counts of a whole input.
+    }
+}
+
+fn names(device: &Mentions<'_>) -> Vec<(&'static str, String)> {
+    device.iter().map(|mention| (mention.kind.word(), escape(mention.written).into_owned())).collect()
+}

@@ -1,0 +1,91 @@
+//! What connects a feed: the list of formats, what becomes of the first records of a file and why, and clocks that say no zone.
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, gzip, mde, now};
+
+#[test]
+fn every_format_is_listed_under_the_name_that_ingest_takes() {
+    let place = Place::new();
+    let listed = place.run(["formats", "--json"]).ends(0).json();
+    let listed = listed.as_array().expect("a list");
+    assert!(listed.len() >= 7, "{listed:?}");
+    let shown = place.run(["formats"]).ends(0).stdout;
+    for format in listed {
+        let name = format["name"].as_str().expect("a name");
+        assert!(shown.contains(name), "{name}");
+        for key in ["log", "device", "counts"] {
+            assert!(!format[key].as_str().expect("a text").is_empty(), "{name} {key}");
+        }
+        place.feed(["ingest", "--format", name, "-"], b"").ends(0);
+    }
+}
+
+#[test]
+fn the_first_records_are_explained_and_not_taken() {
+    let place = Place::new();
+    let sound = mde(now(), "a1", "pc-1", "198.51.100.20");
+    let inbound = sound.replace("ConnectionSuccess", "InboundConnectionAccepted");
+    let bad = mde(now(), "a1", "pc-1", "198.51.100.256");
+    let log = [sound.clone(), inbound, bad, "{\n".to_owned(), sound.repeat(40)].concat();
+    let path = place.write("events.json.gz", gzip(log.as_bytes()));
+    let path = path.to_str().expect("UTF-8");
+    let explained = place.run(["ingest", "--explain", "--json", path]).ends(0).json();
+    let [input] = explained.as_array().expect("a list").as_slice() else { panic!("one input: {explained}") };
+    assert_eq!(input["format"], "mde");
+    let records = input["records"].as_array().expect("records");
+    assert_eq!(records.len(), 20, "the first ones");
+    let of = |line: usize, key: &str| -> &Value { &records[line - 1][key] };
+    let became: Vec<&Value> = (1..=5).map(|line| of(line, "became")).collect();
+    assert_eq!(became, ["sighted", "ignored", "refused", "refused", "sighted"]);
+    assert_eq!(of(1, "remote"), "198.51.100.20");
+    assert_eq!(of(1, "time"), &json!(now_of(&sound)));
+    assert_eq!(of(1, "device")[0], json!({ "kind": "agent_id", "name": "a1" }));
+    assert_eq!((of(2, "code"), of(2, "device")[0]["name"].as_str()), (&json!("inbound"), Some("a1")));
+    assert_eq!((of(3, "code"), of(3, "field")), (&json!("bad_address"), &json!("RemoteIP")));
+    assert_eq!((of(4, "code"), of(4, "line")), (&json!("bad_json"), &json!(4)));
+    let shown = place.run(["ingest", "--explain", path]).ends(0).stdout;
+    assert!(shown.contains("the device accepted the connection") && shown.contains("(RemoteIP)"), "{shown}");
+    assert!(!place.data.exists(), "no folder was made for it");
+    let prose = place.write("prose.txt", "Lorem ipsum.\n");
+    let shown = place.run(["ingest".as_ref(), "--explain".as_ref(), prose.as_os_str()]).ends(0).stdout;
+    assert!(shown.contains("no format that is known"), "{shown}");
+    place.run(["ingest", "--explain", "/nowhere/at/all"]).ends(3);
+}
+
+/// The time that a record of ours says, as answers say it.
+fn now_of(record: &str) -> String {
+    let record: Value = serde_json::from_str(record).expect("JSON");
+    let time = record["properties"]["Timestamp"].as_str().expect("a time");
+    format!("{}Z", &time[..19])
+}
+
+#[test]
+fn clocks_without_a_zone_are_read_in_that_of_their_source() {
+    let record = |time: &str| {
+        format!(
+            "{{\"EventID\":3,\"SourceName\":\"Microsoft-Windows-Sysmon\",\"Hostname\":\"pc-1\",\"EventTime\":\"{time}\",\
+             \"Initiated\":\"true\",\"DestinationIp\":\"198.51.100.20\"}}\n"
+        )
+    };
+    let place = Place::keeping_for_ever();
+    // Half past two comes twice in the night in which summer ends; the first of them counts.
+    let log = [record("2024-07-01 12:00:00"), record("2024-10-27 02:30:00")].concat();
+    let refused = place.feed(["ingest", "--json", "-"], log.as_bytes()).ends(4).json();
+    assert_eq!(refused["refused"], json!({ "no_timezone": 2 }));
+    place.feed(["ingest", "--time-zone", "Europe/Zurich", "-"], log.as_bytes()).ends(0);
+    let stats = place.run([
+        "stats",
+        "198.51.100.20",
+        "--look-back-hours",
+        "100000",
+        "--as-of",
+        "2025-01-01T00:00:00Z",
+        "--json",
+    ]);
+    let stats = stats.ends(0).json();
+    let text = stats.to_string();
+    assert!(text.contains("2024-07-01T10:00:00Z") && text.contains("2024-10-27T00:30:00Z"), "{text}");
+    let wrong = place.feed(["ingest", "--time-zone", "Mars/Olympus", "-"], b"").ends(2);
+    assert!(wrong.stderr.contains("is no time zone"), "{}", wrong.stderr);
+}
