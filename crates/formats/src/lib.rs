@@ -16,6 +16,7 @@
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
 
+mod agent;
 mod argus;
 mod aws_vpc;
 mod azure_analytics;
