@@ -166,7 +166,9 @@ fn every_sample_gives_the_counted_answers() {
     };
     let mut checked = 0;
     for (name, expected) in parse(&readme) {
-        let is_ours = ["zeek-tsv/", "zeek-json/", "sysmon-json/"].iter().any(|kind| name.starts_with(kind));
+        let is_ours = ["zeek-tsv/", "zeek-json/", "sysmon-json/", "suricata-eve/"]
+            .iter()
+            .any(|kind| name.starts_with(kind));
         if !is_ours {
             continue;
         }
