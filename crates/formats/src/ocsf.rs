@@ -109,6 +109,14 @@ struct Machine<'a> {
     kind: Value<'a>,
 }
 
+/// Who opened, and to whom.
+struct Ends<'v, 'a> {
+    initiator: &'v Machine<'a>,
+    responder: &'v Machine<'a>,
+    initiator_field: &'static str,
+    responder_field: &'static str,
+}
+
 impl<'a> Values<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>, place: Place) -> Result<(), Fault> {
         let mut key = scanner.first_key()?;
@@ -164,74 +172,81 @@ impl<'a> Values<'a> {
     }
 
     fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-        let (initiator, responder) = match number(self.initiator) {
-            Some(2) => ((&self.destination, "dst_endpoint.ip"), (&self.source, "src_endpoint.ip")),
-            _ => ((&self.source, "src_endpoint.ip"), (&self.destination, "dst_endpoint.ip")),
-        };
-        let remote = (responder.0.ip.plain(), responder.1);
-        let second = self.second(settings);
-        let reporter = self.host(initiator.0, responder.0);
+        let ends = self.ends();
         let mut named = Named::default();
-        if !self.is_network_activity()? {
-            let device =
-                reporter.map_or(Err(Fault::of(Refusal::NoDevice, "device")), |host| host.names(&mut named));
-            let why_not = Some(Ignored::OtherEvent);
-            return Connection { second, device, remote, why_not }.judge(line, settings, sink);
-        }
-        let (device, not_ours) = match reporter {
-            Some(host) => (host.names(&mut named), self.not_by_host(host, responder.0, initiator.0)),
-            None => {
-                let ip = initiator.0.ip.plain();
-                let (known, not_ours) = by_address(ip, initiator.1, self.says_local(), settings);
-                // A name will do where there is no address, if the record says whose it is.
-                let is_named = ip.is_none() && self.says_local() == Some(true);
-                let device = if is_named { Ok(()) } else { known.map(|_| ()) };
-                let is_inbound = number(self.direction) == Some(1);
-                let why_not = not_ours.or(is_inbound.then_some(Ignored::Inbound));
-                (device.and_then(|()| initiator.0.names(&mut named)), why_not)
+        let (device, not_theirs) = match self.host(&ends) {
+            host if !self.is_network_activity()? => {
+                let nobody = Err(Fault::of(Refusal::NoDevice, "device.uid"));
+                (host.map_or(nobody, |host| host.names(&mut named)), Some(Ignored::OtherEvent))
             }
+            Some(host) => (host.names(&mut named), self.not_by_host(host, &ends)),
+            None => self.by_initiator(&ends, settings, &mut named),
         };
-        let why_not = match not_ours {
+        let why_not = match not_theirs {
             Some(why) => Some(why),
             None => self.not_opened()?,
         };
-        Connection { second, device, remote, why_not }.judge(line, settings, sink)
+        let remote = (ends.responder.ip.plain(), ends.responder_field);
+        Connection { second: self.second(settings), device, remote, why_not }.judge(line, settings, sink)
+    }
+
+    fn ends(&self) -> Ends<'_, 'a> {
+        let (source, destination) = ("src_endpoint.ip", "dst_endpoint.ip");
+        let is_reversed = number(self.initiator) == Some(2);
+        let (initiator, responder, initiator_field, responder_field) = if is_reversed {
+            (&self.destination, &self.source, destination, source)
+        } else {
+            (&self.source, &self.destination, source, destination)
+        };
+        Ends { initiator, responder, initiator_field, responder_field }
     }
 
     /// The host that reports, if one does: not a box in the network that sees others.
-    fn host(&self, initiator: &Machine<'a>, responder: &Machine<'a>) -> Option<&Machine<'a>> {
+    fn host(&self, ends: &Ends<'_, 'a>) -> Option<&Machine<'a>> {
+        let own = self.device.ip.plain();
         let is_box = match number(self.device.kind) {
             // Server, desktop, laptop, tablet, mobile, virtual machine, IoT, browser.
             Some(1..=8) => false,
             // Firewall, switch, hub, router, IDS, IPS, load balancer.
             Some(9..=15) => true,
             // Not said: a host is at one of the two ends.
-            _ => {
-                let ends = [initiator.ip.plain(), responder.ip.plain()];
-                self.device.ip.plain().is_some() && !ends.contains(&self.device.ip.plain())
-            }
+            _ => own.is_some() && own != ends.initiator.ip.plain() && own != ends.responder.ip.plain(),
         };
         (!is_box && self.device.is_known()).then_some(&self.device)
     }
 
     /// Why a connection was not opened by the host that reports it.
-    fn not_by_host(
-        &self,
-        host: &Machine<'a>,
-        responder: &Machine<'a>,
-        initiator: &Machine<'a>,
-    ) -> Option<Ignored> {
+    fn not_by_host(&self, host: &Machine<'a>, ends: &Ends<'_, 'a>) -> Option<Ignored> {
         let own = host.ip.plain();
         let is_own = |end: &Machine<'a>| own.is_some() && end.ip.plain() == own;
         match number(self.direction) {
             Some(1) => Some(Ignored::Inbound),
             Some(2 | 4) => None,
             // Between two of ours, or not said: the addresses tell.
-            _ if is_own(initiator) => None,
-            _ if is_own(responder) => Some(Ignored::Inbound),
+            _ if is_own(ends.initiator) => None,
+            _ if is_own(ends.responder) => Some(Ignored::Inbound),
             Some(3) => None,
             _ => Some(Ignored::Midstream),
         }
+    }
+
+    /// The initiator as the device, and why it opened nothing as one of ours.
+    fn by_initiator<'n>(
+        &self,
+        ends: &Ends<'_, 'a>,
+        settings: &Settings,
+        named: &'n mut Named<'a>,
+    ) -> (Result<Mentions<'n>, Fault>, Option<Ignored>) {
+        let (ip, says_local) = (ends.initiator.ip.plain(), self.says_local());
+        let (known, not_ours) = by_address(ip, ends.initiator_field, says_local, settings);
+        // A name will do where there is no address, if the record says whose it is.
+        let is_named = ip.is_none() && says_local == Some(true);
+        let device = match known {
+            Err(fault) if !is_named => Err(fault),
+            _ => ends.initiator.names(named),
+        };
+        let is_inbound = number(self.direction) == Some(1);
+        (device, not_ours.or(is_inbound.then_some(Ignored::Inbound)))
     }
 
     /// Whether the direction says that the initiator is ours.
