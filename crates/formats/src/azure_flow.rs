@@ -1,19 +1,295 @@
-//! TODO
+//! Azure flow logs as JSON: of virtual networks (version 4) and of network security groups (versions 1 and 2). A record
+//! holds many flows, each a tuple in one text; the sink is told of each, on the record's line. Refuses to hold: what joins
+//! records (`{"records":[..]}`), and the rules that let a flow pass.
+//!
+//! ```text
+//! {"time":"2031-03-04T10:02:00.0Z","category":"FlowLogFlowEvent","macAddress":"0200AA11BB22","targetResourceID":"/..",
+//!  "flowRecords":{"flows":[{"flowGroups":[{"rule":"r","flowTuples":[
+//!  "1930557662345,10.1.2.3,198.51.100.20,50001,443,6,O,B,NX,0,0,0,0"]}]}]}}
+//! {"time":"..","category":"NetworkSecurityGroupFlowEvent","macAddress":"0200AA11BB22","properties":{"Version":2,"flows":[
+//!  {"rule":"r","flows":[{"mac":"0200AA11BB22","flowTuples":["1930557662,10.1.2.3,198.51.100.20,50001,443,T,O,A,B,,,,"]}]}]}}
+//!                                 when (ms or s), source, destination, ports, protocol, direction, state or decision
+//! ```
+//!
+//! The interface is a machine's of ours, so that `O`ut is what the machine opened, whatever its address. `D` is denied; B, C
+//! and E (a flow begins, goes on, ends) and A (allowed) are not. What the log is set up for (`targetResourceID`) names the
+//! device only if it is one: nearly always it is a whole network.
+//! Source: Microsoft's pages on the two kinds of flow logs.
 
-use crate::record::{Fault, Refusal, Sink};
+use std::borrow::Cow;
+
+use sighting::{IdentityKind, Second};
+
+use crate::connection::Connection;
+use crate::json::{Scanner, Value, reread};
+use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Reporter, Sink};
 use crate::settings::Settings;
+use crate::text::{Names, present};
+use crate::time::{Iso, epoch, iso};
 
 /// Whether a record with these keys (dotted paths) is one of this format's, be it none that counts.
-pub(crate) fn is_record(_has: &dyn Fn(&str) -> bool) -> bool {
-    false
+pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
+    let is_network = has("flowRecords") || has("flowRecords.flows");
+    let is_group = has("properties.flows") && (has("macAddress") || has("category"));
+    is_network || is_group
 }
 
-/// One record.
-pub(crate) fn record(
-    _text: &str,
-    _line: u64,
-    _settings: &Settings,
-    _sink: &mut impl Sink,
-) -> Result<(), Fault> {
-    Err(Refusal::BadJson.into())
+/// One record: its tuples.
+pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    let mut scanner = Scanner::new(text);
+    if scanner.value()? != Value::Object {
+        return Err(Refusal::BadJson.into());
+    }
+    let mut values = Values::default();
+    values.read(&mut scanner)?;
+    // Only what is sound to its end is told of.
+    scanner.end()?;
+    if (scanner.has_escaped_keys() || values.is_escaped)
+        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
+    {
+        return told;
+    }
+    values.tell(line, settings, sink)
+}
+
+/// The values of one record.
+#[derive(Default)]
+struct Values<'a> {
+    time: Value<'a>,
+    category: Value<'a>,
+    mac: Value<'a>,
+    target: Value<'a>,
+    /// There is a place for flows, be it empty.
+    has_flows: bool,
+    tuples: Vec<Tuple<'a>>,
+    /// A value was written with escapes.
+    is_escaped: bool,
+}
+
+/// One flow.
+#[derive(Clone, Copy)]
+struct Tuple<'a> {
+    /// The text, or what stands in its place.
+    value: Value<'a>,
+    /// The hardware address of the flow's group.
+    mac: Value<'a>,
+}
+
+impl<'a> Values<'a> {
+    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let mut key = scanner.first_key()?;
+        while let Some(name) = key {
+            match name {
+                "time" => self.time = scanner.scalar()?,
+                "category" => self.category = scanner.scalar()?,
+                "macAddress" => self.mac = scanner.scalar()?,
+                "targetResourceID" | "targetResourceId" => self.target = scanner.scalar()?,
+                "flowRecords" | "properties" => self.read_flows(scanner)?,
+                _ => scanner.skip()?,
+            }
+            key = scanner.next_key()?;
+        }
+        let values = [self.time, self.category, self.mac, self.target];
+        self.is_escaped |= values.iter().any(Value::is_escaped);
+        Ok(())
+    }
+
+    /// The tuples in a value, however deep, each with the hardware address nearest to it.
+    fn read_flows(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        match scanner.value()? {
+            Value::Object => self.read_group(scanner),
+            Value::Array => {
+                let mut more = scanner.first_element()?;
+                while more {
+                    self.read_flows(scanner)?;
+                    more = scanner.next_element()?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read_group(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let (first, mut mac) = (self.tuples.len(), Value::Missing);
+        let mut key = scanner.first_key()?;
+        while let Some(name) = key {
+            match name {
+                "mac" | "macAddress" => mac = scanner.scalar()?,
+                "flowTuples" => self.read_tuples(scanner)?,
+                "flows" | "flowGroups" => {
+                    self.has_flows = true;
+                    self.read_flows(scanner)?;
+                }
+                _ => scanner.skip()?,
+            }
+            key = scanner.next_key()?;
+        }
+        self.is_escaped |= mac.is_escaped();
+        // The address may follow the tuples.
+        for tuple in self.tuples.iter_mut().skip(first).filter(|tuple| tuple.mac.is_absent()) {
+            tuple.mac = mac;
+        }
+        Ok(())
+    }
+
+    fn read_tuples(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let value = scanner.value()?;
+        if value != Value::Array {
+            return Ok(scanner.leave(value)?);
+        }
+        let mut more = scanner.first_element()?;
+        while more {
+            let value = scanner.scalar()?;
+            self.is_escaped |= value.is_escaped();
+            self.tuples.push(Tuple { value, mac: Value::Missing });
+            more = scanner.next_element()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the sink of each tuple; a bad one costs itself.
+    fn tell(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+        let is_flow_log = match self.category.plain() {
+            Some(category) => matches!(category, "FlowLogFlowEvent" | "NetworkSecurityGroupFlowEvent"),
+            None if self.has_flows => true,
+            None => return Err(Fault::of(Refusal::MissingField, "flowRecords")),
+        };
+        if !is_flow_log || self.tuples.is_empty() {
+            let why = if is_flow_log { Ignored::NoRemote } else { Ignored::OtherEvent };
+            self.ignore(why, line, sink);
+            return Ok(());
+        }
+        for tuple in &self.tuples {
+            if let Err(fault) = self.tuple(*tuple, line, settings, sink) {
+                sink.refused(fault.refusal, line, fault.field);
+            }
+        }
+        Ok(())
+    }
+
+    /// A record that tells of no flow.
+    fn ignore(&self, why: Ignored, line: u64, sink: &mut impl Sink) {
+        let second = self.time.plain().and_then(iso).map(Iso::utc);
+        let named = Named::of(self.target, self.mac);
+        let device = named.mentions(None);
+        let reporter = match (second, device) {
+            (Some(second), Ok(device)) => Some(Reporter { second, device }),
+            _ => None,
+        };
+        sink.ignored(&Passed { why, reporter, tenant: None, line });
+    }
+
+    fn tuple(
+        &self,
+        tuple: Tuple<'a>,
+        line: u64,
+        settings: &Settings,
+        sink: &mut impl Sink,
+    ) -> Result<(), Fault> {
+        let flow = Flow::of(tuple.value).ok_or(Fault::of(Refusal::MissingField, "flowTuples"))?;
+        let mac = if tuple.mac.is_absent() { self.mac } else { tuple.mac };
+        let named = Named::of(self.target, mac);
+        let device = named.mentions(flow.own);
+        let connection = Connection {
+            second: flow.second(),
+            device,
+            remote: (flow.destination, "flowTuples.2"),
+            why_not: flow.not_opened()?,
+        };
+        connection.judge(line, settings, sink)
+    }
+}
+
+/// The first fields of a tuple, which are the same in all versions.
+struct Flow<'a> {
+    time: Option<&'a str>,
+    /// The address of the interface: the source if it is the interface that opened.
+    own: Option<&'a str>,
+    destination: Option<&'a str>,
+    protocol: &'a str,
+    direction: &'a str,
+    state: &'a str,
+}
+
+impl<'a> Flow<'a> {
+    fn of(value: Value<'a>) -> Option<Flow<'a>> {
+        let mut fields = value.plain()?.split(',').map(str::trim);
+        let time = present(fields.next()?);
+        let (source, destination) = (present(fields.next()?), present(fields.next()?));
+        let (_ports, protocol) = ((fields.next()?, fields.next()?), fields.next()?);
+        let (direction, state) = (fields.next()?, fields.next()?);
+        let own = if direction == "I" { destination } else { source };
+        Some(Flow { time, own, destination, protocol, direction, state })
+    }
+
+    fn second(&self) -> Result<Second, Fault> {
+        let time = self.time.ok_or(Fault::of(Refusal::NoTime, "flowTuples.0"))?;
+        epoch(time).ok_or(Fault::of(Refusal::BadTime, "flowTuples.0"))
+    }
+
+    /// Why the flow is no connection that was opened.
+    fn not_opened(&self) -> Result<Option<Ignored>, Fault> {
+        match self.direction {
+            "I" => return Ok(Some(Ignored::Inbound)),
+            "O" => {}
+            _ => return Err(Fault::of(Refusal::MissingField, "flowTuples.6")),
+        }
+        match self.state {
+            _ if matches!(self.protocol, "1" | "58") => Ok(Some(Ignored::Icmp)),
+            "A" | "B" | "C" | "E" => Ok(None),
+            "D" => Ok(Some(Ignored::Failed)),
+            _ => Err(Fault::of(Refusal::MissingField, "flowTuples.7")),
+        }
+    }
+}
+
+/// The names of the interface or its machine that the record itself says.
+struct Named<'a> {
+    /// What the log is set up for, if it is a device.
+    id: Option<Cow<'a, str>>,
+    mac: Option<String>,
+}
+
+impl<'a> Named<'a> {
+    fn of(target: Value<'a>, mac: Value<'a>) -> Named<'a> {
+        let id = target.present().filter(|target| is_device(target));
+        Named { id, mac: mac.plain().map(with_colons) }
+    }
+
+    fn mentions<'n>(&'n self, address: Option<&'n str>) -> Result<Mentions<'n>, Fault> {
+        let mut names = Names::default();
+        if let Some(id) = &self.id {
+            names.add(IdentityKind::AgentId, id, "targetResourceID");
+        }
+        if let Some(mac) = &self.mac {
+            names.add(IdentityKind::Mac, mac, "macAddress");
+        }
+        if let Some(address) = address {
+            names.add(IdentityKind::Address, address, "flowTuples.1");
+        }
+        names.required("macAddress")
+    }
+}
+
+/// Whether a resource is one machine or one interface.
+fn is_device(resource: &str) -> bool {
+    let resource = resource.to_ascii_lowercase();
+    ["/networkinterfaces/", "/virtualmachines/"].iter().any(|kind| resource.contains(kind))
+}
+
+/// `0200AA11BB22` as `02:00:AA:11:BB:22`; anything else as it is.
+fn with_colons(mac: &str) -> String {
+    let is_bare = mac.len() == 12 && mac.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_bare {
+        return mac.to_owned();
+    }
+    let mut parted = String::with_capacity(17);
+    for (index, digit) in mac.chars().enumerate() {
+        if index > 0 && index % 2 == 0 {
+            parted.push(':');
+        }
+        parted.push(digit);
+    }
+    parted
 }

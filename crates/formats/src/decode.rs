@@ -29,7 +29,7 @@ pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
             each_line(chunk, None, sink, |text, line, sink| reader.line(text, line, sink));
         }
         Content::Lines(Format::FortiGate) => {
-            each_line(chunk, None, sink, |text, line, sink| fortigate::record(text, line, settings, sink))
+            each_line(chunk, None, sink, |text, line, sink| fortigate::record(text, line, settings, sink));
         }
         Content::Lines(_) => {
             each_line(chunk, None, sink, |text, line, sink| pan_os::record(text, line, settings, sink));
@@ -76,7 +76,7 @@ fn json<S: Sink>(chunk: &Chunk, format: Format, lines: Option<&[u64]>, settings:
             each_json(chunk, lines, sink, |text, line, sink: &mut S| ecs::record(text, line, settings, sink));
         }
         Format::Ocsf => {
-            each_json(chunk, lines, sink, |text, line, sink: &mut S| ocsf::record(text, line, settings, sink))
+            each_json(chunk, lines, sink, |text, line, sink: &mut S| ocsf::record(text, line, settings, sink));
         }
         Format::CrowdStrike => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
             crowdstrike::record(text, line, settings, sink)
