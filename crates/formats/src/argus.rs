@@ -22,7 +22,7 @@ use crate::settings::Settings;
 use crate::text::present;
 use crate::time::{epoch, iso, slashed};
 
-/// Protocols below IP: their rows name no addresses of IP, or name them for another purpose.
+/// Protocols below IP and the sensor's own reports: their rows name no addresses of IP, or name them for another purpose.
 const BELOW_IP: [&str; 5] = ["arp", "rarp", "llc", "ipx/spx", "man"];
 
 /// Whether a header with these columns is one of this format's.
@@ -62,15 +62,13 @@ impl Columns {
         sink: &mut impl Sink,
     ) -> Result<(), Fault> {
         let value = |place: Option<usize>| present(fields.get(place?)?.plain());
-        let flow = Flow {
-            protocol: value(self.protocol).unwrap_or_default(),
-            direction: value(self.direction).ok_or(Fault::of(Refusal::MissingField, "Dir"))?,
-            state: value(self.state),
-        };
-        if flow.is_below_ip() {
+        let (protocol, direction) = (value(self.protocol).unwrap_or_default(), value(self.direction));
+        if direction == Some("who") || BELOW_IP.iter().any(|name| name.eq_ignore_ascii_case(protocol)) {
             sink.ignored(&Passed::by_nobody(Ignored::OtherEvent, line));
             return Ok(());
         }
+        let direction = direction.ok_or(Fault::of(Refusal::MissingField, "Dir"))?;
+        let flow = Flow { protocol, direction, state: value(self.state) };
         let (device, not_ours) = by_address(value(self.source), "SrcAddr", None, settings);
         let connection = Connection {
             second: second(value(self.start), settings),
@@ -93,21 +91,18 @@ struct Flow<'a> {
 }
 
 impl Flow<'_> {
-    fn is_below_ip(&self) -> bool {
-        self.direction == "who" || BELOW_IP.iter().any(|name| name.eq_ignore_ascii_case(self.protocol))
-    }
-
     fn not_opened(&self) -> Result<Option<Ignored>, Fault> {
         if matches!(self.protocol, "icmp" | "ipv6-icmp") {
             return Ok(Some(Ignored::Icmp));
         }
         match self.direction {
-            "<->" => Ok(None),
-            "->" if self.protocol == "tcp" => {
+            // In the middle: normal, reset, timed out.
+            "<->" | "<|>" | "<o>" => Ok(None),
+            "->" | "|>" | "o>" if self.protocol == "tcp" => {
                 let state = self.state.ok_or(Fault::of(Refusal::MissingField, "State"))?;
                 Ok(not_answered(state))
             }
-            "->" => Ok(Some(Ignored::Failed)),
+            "->" | "|>" | "o>" => Ok(Some(Ignored::Failed)),
             _ => Ok(Some(Ignored::Midstream)),
         }
     }

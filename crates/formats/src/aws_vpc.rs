@@ -48,6 +48,12 @@ pub(crate) fn is_header(has: &dyn Fn(&str) -> bool) -> bool {
     has_end("srcaddr", "pkt-srcaddr") && has_end("dstaddr", "pkt-dstaddr") && has("start")
 }
 
+/// The layout that the first line of an input tells: a header, or a row of the default fields.
+pub(crate) fn layout(line: &str) -> Option<CsvLayout> {
+    let has = |name: &str| line.split_ascii_whitespace().any(|word| word == name);
+    default_layout(line).or_else(|| is_header(&has).then(|| CsvLayout::of(line, Some(b' '))))
+}
+
 /// The layout of an input without a header, if a line looks like a row of the default fields.
 pub(crate) fn default_layout(line: &str) -> Option<CsvLayout> {
     let line = line.trim_end();

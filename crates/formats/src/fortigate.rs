@@ -1,6 +1,6 @@
-//! FortiGate traffic logs: a line of `key=value` a record, or CEF, each with or without a syslog header. Refuses to hold: other logs of
-//! FortiOS (events, UTM: ignored), logs of FortiOS 4 (`src=`, `dst=`), and the hardware address of the source (`srcmac`), which behind a
-//! router is the router's, and nothing in a record tells.
+//! FortiGate traffic logs: a line of `key=value` a record, or CEF, each with or without a syslog header. Refuses to hold: other logs
+//! of FortiOS (events, UTM: ignored), logs of FortiOS 4 (`src=`, `dst=`), and the hardware address of the source (`srcmac`), which
+//! behind a router is the router's, and nothing in a record tells.
 //!
 //! ```text
 //! date=2031-03-04 time=10:01:09 logid="0000000013" type="traffic" subtype="forward" eventtime=1930557669345678901 tz="+0000"
@@ -81,17 +81,24 @@ impl<'a> Values<'a> {
     fn of(message: &'a str) -> Result<Values<'a>, Fault> {
         let mut values = Values::default();
         let Some(event) = event(message) else {
-            let mut pairs = Pairs::quoted(message).peekable();
-            pairs.peek().ok_or(Refusal::Unrecognised)?;
-            pairs.for_each(|(key, value)| values.set(key, value));
-            return Ok(values);
+            let mut pairs = Pairs::quoted(message);
+            let mut is_none = true;
+            for (key, value) in pairs.by_ref() {
+                values.set(key, value);
+                is_none = false;
+            }
+            return match () {
+                () if is_none => Err(Refusal::Unrecognised.into()),
+                () if pairs.is_unclosed() => Err(Refusal::UnclosedQuote.into()),
+                () => Ok(values),
+            };
         };
         if !is_fortigate(event.vendor, event.product) {
             return Err(Refusal::Unrecognised.into());
         }
         event.pairs.for_each(|(key, value)| values.set_cef(key, value));
         // The name is type, subtype and action.
-        values.kind = values.kind.or_else(|| event.name?.split(' ').next());
+        values.kind = values.kind.or_else(|| present(event.name?.split(' ').next()?));
         Ok(values)
     }
 

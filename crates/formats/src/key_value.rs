@@ -16,6 +16,7 @@ use memchr::memmem;
 pub(crate) struct Pairs<'a> {
     rest: &'a str,
     style: Style,
+    is_unclosed: bool,
 }
 
 /// How pairs are told apart.
@@ -34,7 +35,12 @@ enum Style {
 impl<'a> Pairs<'a> {
     /// Of `key=value key="value"`.
     pub(crate) const fn quoted(text: &'a str) -> Pairs<'a> {
-        Pairs { rest: text, style: Style::Quoted }
+        Pairs { rest: text, style: Style::Quoted, is_unclosed: false }
+    }
+
+    /// Whether the quote of the last value was never closed.
+    pub(crate) const fn is_unclosed(&self) -> bool {
+        self.is_unclosed
     }
 
     fn next_quoted(&mut self) -> Option<(&'a str, &'a str)> {
@@ -52,7 +58,11 @@ impl<'a> Pairs<'a> {
                 continue;
             };
             let (value, rest) = match rest.strip_prefix('"') {
-                Some(text) => text.split_at_checked(closing_quote(text))?,
+                Some(text) => {
+                    let end = closing_quote(text);
+                    self.is_unclosed = end == text.len();
+                    text.split_at_checked(end)?
+                }
                 None => rest.split_at_checked(rest.find(is_between).unwrap_or(rest.len()))?,
             };
             self.rest = rest.strip_prefix('"').unwrap_or(rest);
@@ -159,7 +169,13 @@ fn cef(text: &str) -> Option<Event<'_>> {
     let _product_version = header_field(&mut rest)?;
     let (class, name) = (header_field(&mut rest)?, header_field(&mut rest)?);
     let _severity = header_field(&mut rest)?;
-    Some(Event { vendor, product, class, name: Some(name), pairs: Pairs { rest, style: Style::Cef } })
+    Some(Event {
+        vendor,
+        product,
+        class,
+        name: Some(name),
+        pairs: Pairs { rest, style: Style::Cef, is_unclosed: false },
+    })
 }
 
 fn leef(text: &str) -> Option<Event<'_>> {
@@ -177,7 +193,7 @@ fn leef(text: &str) -> Option<Event<'_>> {
         None if rest.contains('|') => Style::Separated('|'),
         None => Style::Cef,
     };
-    Some(Event { vendor, product, class, name: None, pairs: Pairs { rest, style } })
+    Some(Event { vendor, product, class, name: None, pairs: Pairs { rest, style, is_unclosed: false } })
 }
 
 /// The separator that LEEF 2 names behind its header: a character, or its code as `x7C` or `0x7C`. Tab is the default, whatever
@@ -230,6 +246,11 @@ mod tests {
         assert_eq!(quoted(r#"a="x\" b=2 \\" c=3"#), [("a", r#"x\" b=2 \\"#), ("c", "3")]);
         assert_eq!(quoted(r#"word a="never closed b=2"#), [("a", "never closed b=2")]);
         assert_eq!(quoted(""), []);
+        for (text, is_unclosed) in [("a=\"1\"", false), ("a=\"1", true), ("a=\"", true), ("a=1\"", false)] {
+            let mut pairs = Pairs::quoted(text);
+            pairs.by_ref().for_each(drop);
+            assert_eq!(pairs.is_unclosed(), is_unclosed, "{text}");
+        }
     }
 
     #[test]

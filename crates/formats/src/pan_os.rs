@@ -37,6 +37,7 @@ const DESTINATION: usize = 8;
 const PROTOCOL: usize = 29;
 const ACTION: usize = 30;
 const START: usize = 35;
+const ELAPSED: usize = 36;
 /// From version 10.0.
 const SOURCE_HOST: usize = 82;
 const SOURCE_MAC: usize = 83;
@@ -151,6 +152,7 @@ impl<'a> Values<'a> {
             start: value(START),
             generated: value(GENERATED),
             received: value(RECEIVED),
+            elapsed: value(ELAPSED),
             ..Values::default()
         }
     }
