@@ -76,7 +76,9 @@ fn json<S: Sink>(chunk: &Chunk, format: Format, lines: Option<&[u64]>, settings:
             each_json(chunk, lines, sink, |text, line, sink: &mut S| ecs::record(text, line, settings, sink));
         }
         Format::Ocsf => {
-            each_json(chunk, lines, sink, |text, line, sink: &mut S| ocsf::record(text, line, settings, sink));
+            each_json(chunk, lines, sink, |text, line, sink: &mut S| {
+                ocsf::record(text, line, settings, sink)
+            });
         }
         Format::CrowdStrike => each_json(chunk, lines, sink, |text, line, sink: &mut S| {
             crowdstrike::record(text, line, settings, sink)

@@ -380,8 +380,16 @@ impl Framer {
             Some(told) if separator.is_none() => *separator = Some(told),
             _ => {
                 let line = line.trim_end_matches('\r');
-                let known = if *format == Format::AwsVpc { aws_vpc::default_layout(line) } else { None };
-                *layout = Some(Arc::new(known.unwrap_or_else(|| CsvLayout::of(line, *separator))));
+                let known = match format {
+                    Format::AwsVpc => aws_vpc::layout(line),
+                    _ => Some(CsvLayout::of(line, *separator)),
+                };
+                *layout = known.map(Arc::new);
+                if layout.is_none() {
+                    // Something else before the first line that tells.
+                    let line = self.split_off_front(end + 1);
+                    self.emit(line, Content::Unrecognised, false, out);
+                }
                 return;
             }
         }

@@ -1,19 +1,272 @@
-//! TODO
+//! Traffic logs of firewalls of Palo Alto Networks, a line a record: the default CSV of PAN-OS, CEF, or LEEF, each with or without a
+//! syslog header, and the forms in which Strata Logging Service forwards them. Refuses to hold: other logs (threat, system ...:
+//! ignored), custom CSV, the user (`Source User`), who is no device, and addresses behind NAT.
+//!
+//! ```text
+//! 1,2031/03/04 10:01:40,0001,TRAFFIC,end,0,2031/03/04 10:01:40,10.1.2.3,198.51.100.20,...,tcp,allow,...,2031/03/04 10:01:02,...
+//! 0 1                   2    3       4   5 6 generated         7 device 8 remote              30         35 start
+//! CEF:0|Palo Alto Networks|PAN-OS|11.1.0|end|TRAFFIC|1|src=10.1.2.3 dst=198.51.100.20 act=allow start=Mar 04 2031 10:01:40
+//!  cn3Label=Elapsed time in seconds cn3=38
+//! LEEF:2.0|Palo Alto Networks|PAN-OS Syslog Integration|11.1.0|allow|x7C|cat=TRAFFIC|src=10.1.2.3|dst=198.51.100.20|
+//!  StartTime=2031/03/04 10:01:02
+//! ```
+//!
+//! Fields of CSV keep their places from version to version; new ones come at the end. Clocks say no zone: the source's setting does,
+//! or `dtz` in CEF. CEF has no start of the session but the time of the log and how long it lasted. A session counts when the policy
+//! allowed it; whether the other side answered is not asked.
+//! Source: the field descriptions of PAN-OS 6.1 to 11.1, the CEF and LEEF templates for it, the log reference of Strata Logging.
 
-use crate::record::{Fault, Refusal, Sink};
+use sighting::{IdentityKind, Second};
+
+use crate::connection::{Connection, by_address};
+use crate::csv::{Field, split};
+use crate::key_value::{Event, event};
+use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Sink};
 use crate::settings::Settings;
+use crate::syslog::message;
+use crate::text::{Names, present};
+use crate::time::{Iso, iso, month_first, slashed};
+
+/// Places of fields in CSV.
+const RECEIVED: usize = 1;
+const TYPE: usize = 3;
+const SUBTYPE: usize = 4;
+const GENERATED: usize = 6;
+const SOURCE: usize = 7;
+const DESTINATION: usize = 8;
+const PROTOCOL: usize = 29;
+const ACTION: usize = 30;
+const START: usize = 35;
+const ELAPSED: usize = 36;
+/// From version 10.0.
+const SOURCE_HOST: usize = 82;
+const SOURCE_MAC: usize = 83;
+const HOST_ID: usize = 97;
+/// About the most fields that any version has.
+const FIELDS: usize = 128;
+
+/// The logs, by the names in their records.
+const LOGS: [&str; 17] = [
+    "TRAFFIC",
+    "THREAT",
+    "SYSTEM",
+    "CONFIG",
+    "HIPMATCH",
+    "HIP-MATCH",
+    "GLOBALPROTECT",
+    "USERID",
+    "IPTAG",
+    "AUTH",
+    "AUTHENTICATION",
+    "DECRYPTION",
+    "TUNNEL",
+    "SCTP",
+    "GTP",
+    "CORRELATION",
+    "AUDIT",
+];
 
 /// Whether a line is a record of this format, be it none that counts.
-pub(crate) fn is_record(_line: &str) -> bool {
-    false
+pub(crate) fn is_record(line: &str) -> bool {
+    let message = message(line);
+    match event(message) {
+        Some(event) => is_ours(&event),
+        None => csv(message).is_some(),
+    }
+}
+
+fn is_ours(event: &Event<'_>) -> bool {
+    let product = event.product.to_ascii_lowercase();
+    let is_firewall = product.starts_with("pan-os") || product == "lf" || product.contains("firewall");
+    is_firewall && event.vendor.eq_ignore_ascii_case("Palo Alto Networks")
+}
+
+/// The fields of a message in CSV, of whatever log. The first may hold what is left of a header.
+fn csv(message: &str) -> Option<Vec<Field<'_>>> {
+    // Cheaper than splitting what is none.
+    let received = message.split(',').nth(RECEIVED)?;
+    slashed(received).or_else(|| iso(received))?;
+    let mut fields = Vec::with_capacity(FIELDS);
+    split(message, b',', &mut fields);
+    LOGS.contains(&fields.get(TYPE)?.plain()).then_some(fields)
 }
 
 /// One record.
-pub(crate) fn record(
-    _text: &str,
-    _line: u64,
-    _settings: &Settings,
-    _sink: &mut impl Sink,
-) -> Result<(), Fault> {
-    Err(Refusal::MissingField.into())
+pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    let message = message(text);
+    let values = match event(message) {
+        Some(event) if is_ours(&event) => Values::of_event(&event),
+        Some(_) => return Err(Refusal::Unrecognised.into()),
+        None => Values::of_fields(&csv(message).ok_or(Refusal::Unrecognised)?),
+    };
+    let kind = values.kind.ok_or(Fault::of(Refusal::MissingField, "Type"))?;
+    if !kind.eq_ignore_ascii_case("TRAFFIC") {
+        sink.ignored(&Passed::by_nobody(Ignored::OtherEvent, line));
+        return Ok(());
+    }
+    if values.is_short {
+        return Err(Refusal::TooFewColumns.into());
+    }
+    values.connection(settings)?.judge(line, settings, sink)
+}
+
+/// The values of one record.
+#[derive(Default)]
+struct Values<'a> {
+    /// CSV that ends before the start of the session.
+    is_short: bool,
+    kind: Option<&'a str>,
+    subtype: Option<&'a str>,
+    action: Option<&'a str>,
+    source: Option<&'a str>,
+    /// In CEF, of IPv6, if it stands apart.
+    source_v6: Option<&'a str>,
+    source_host: Option<&'a str>,
+    source_mac: Option<&'a str>,
+    /// The id that GlobalProtect gave the source.
+    host_id: Option<&'a str>,
+    destination: Option<&'a str>,
+    destination_v6: Option<&'a str>,
+    protocol: Option<&'a str>,
+    start: Option<&'a str>,
+    generated: Option<&'a str>,
+    received: Option<&'a str>,
+    elapsed: Option<&'a str>,
+    zone: Option<&'a str>,
+}
+
+impl<'a> Values<'a> {
+    fn of_fields(fields: &[Field<'a>]) -> Values<'a> {
+        let value = |place: usize| present(fields.get(place)?.plain());
+        Values {
+            is_short: fields.len() <= START,
+            kind: value(TYPE),
+            subtype: value(SUBTYPE),
+            action: value(ACTION),
+            source: value(SOURCE),
+            source_host: value(SOURCE_HOST),
+            source_mac: value(SOURCE_MAC),
+            host_id: value(HOST_ID),
+            destination: value(DESTINATION),
+            protocol: value(PROTOCOL),
+            start: value(START),
+            generated: value(GENERATED),
+            received: value(RECEIVED),
+            elapsed: value(ELAPSED),
+            ..Values::default()
+        }
+    }
+
+    fn of_event(event: &Event<'a>) -> Values<'a> {
+        let mut values = Values::default();
+        event.pairs.for_each(|(key, value)| values.set(key, value));
+        match event.name {
+            // CEF has type and subtype in its header: PAN-OS the subtype first, the logging service the type.
+            Some(name) => {
+                let is_type_first = LOGS.contains(&event.class);
+                let (kind, subtype) = if is_type_first { (event.class, name) } else { (name, event.class) };
+                (values.kind, values.subtype) = (present(kind), values.subtype.or(present(subtype)));
+            }
+            // LEEF has the type in a field, and may have the action as its event id.
+            None => {
+                values.kind = values.kind.or(present(event.class));
+                values.action = values.action.or(present(event.class));
+            }
+        }
+        values.source = values.source.or(values.source_v6);
+        values.destination = values.destination.or(values.destination_v6);
+        values
+    }
+
+    fn set(&mut self, key: &str, value: &'a str) {
+        let slot = match key {
+            "Type" | "cat" => &mut self.kind,
+            "Subtype" | "SubType" => &mut self.subtype,
+            "act" | "action" | "Action" => &mut self.action,
+            "src" => &mut self.source,
+            "c6a2" => &mut self.source_v6,
+            "shost" | "PanSrcHostname" | "PanOSSourceDeviceHost" | "SourceDeviceHost" => {
+                &mut self.source_host
+            }
+            "PanSrcMac" | "PanOSSourceDeviceMac" | "SourceDeviceMac" => &mut self.source_mac,
+            "PanGPHostID" | "PanOSHostID" | "HostID" => &mut self.host_id,
+            "dst" => &mut self.destination,
+            "c6a3" => &mut self.destination_v6,
+            "proto" => &mut self.protocol,
+            "StartTime" | "SessionStartTime" | "PanOSSessionStartTime" => &mut self.start,
+            "start" => &mut self.generated,
+            "rt" | "devTime" | "ReceiveTime" | "TimeReceived" => &mut self.received,
+            "cn3" | "ElapsedTime" | "SessionDuration" => &mut self.elapsed,
+            "dtz" => &mut self.zone,
+            _ => return,
+        };
+        *slot = slot.or(present(value));
+    }
+
+    fn connection(&self, settings: &Settings) -> Result<Connection<'a>, Fault> {
+        let (address, not_ours) = by_address(self.source, "Source Address", None, settings);
+        Ok(Connection {
+            second: self.started(settings),
+            device: address.and_then(|_| self.device()),
+            remote: (self.destination, "Destination Address"),
+            why_not: match not_ours {
+                None => self.not_opened()?,
+                why => why,
+            },
+        })
+    }
+
+    /// The address is known to be sound.
+    fn device(&self) -> Result<Mentions<'a>, Fault> {
+        let mut names = Names::default();
+        names.add(IdentityKind::AgentId, self.host_id.unwrap_or_default(), "Host ID");
+        names.add(IdentityKind::HostName, self.source_host.unwrap_or_default(), "Source Hostname");
+        names.add(IdentityKind::Mac, self.source_mac.unwrap_or_default(), "Source Mac Address");
+        names.add(IdentityKind::Address, self.source.unwrap_or_default(), "Source Address");
+        names.required("Source Address")
+    }
+
+    /// The start of the session; where there is none, what the log's time and the session's length make of it.
+    fn started(&self, settings: &Settings) -> Result<Second, Fault> {
+        if let Some(start) = self.start {
+            return self.instant(start, "Start Time", settings);
+        }
+        let logged = match (self.generated, self.received) {
+            (Some(generated), _) => self.instant(generated, "Generated Time", settings)?,
+            (None, Some(received)) => self.instant(received, "Receive Time", settings)?,
+            (None, None) => return Err(Fault::of(Refusal::NoTime, "Start Time")),
+        };
+        let Some(elapsed) = self.elapsed else { return Ok(logged) };
+        let seconds = elapsed.parse().map_err(|_| Fault::of(Refusal::BadTime, "Elapsed Time"))?;
+        Ok(logged.minus(seconds))
+    }
+
+    fn instant(&self, written: &str, field: &'static str, settings: &Settings) -> Result<Second, Fault> {
+        let time = slashed(written).or_else(|| month_first(written)).or_else(|| iso(written));
+        match time.ok_or(Fault::of(Refusal::BadTime, field))? {
+            Iso::Zoneless(second) if matches!(self.zone, Some("UTC" | "GMT" | "Z")) => Ok(second),
+            time => time.in_zone_of(settings).map_err(|refusal| Fault::of(refusal, field)),
+        }
+    }
+
+    fn not_opened(&self) -> Result<Option<Ignored>, Fault> {
+        let is_one_of =
+            |word: &str, words: &[&str]| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+        match self.subtype {
+            Some(subtype) if is_one_of(subtype, &["drop", "deny"]) => return Ok(Some(Ignored::Failed)),
+            Some(subtype) if !is_one_of(subtype, &["start", "end"]) => return Ok(Some(Ignored::OtherAction)),
+            _ => {}
+        }
+        if self.protocol.is_some_and(|name| is_one_of(name, &["icmp", "icmp6", "ipv6-icmp", "1", "58"])) {
+            return Ok(Some(Ignored::Icmp));
+        }
+        let action = self.action.ok_or(Fault::of(Refusal::MissingField, "Action"))?;
+        let action = action.to_ascii_lowercase();
+        let is_refused = ["deny", "drop", "reset", "block"].iter().any(|word| action.starts_with(word));
+        Ok(match () {
+            () if action == "allow" => None,
+            () if is_refused => Some(Ignored::Failed),
+            () => Some(Ignored::OtherAction),
+        })
+    }
 }

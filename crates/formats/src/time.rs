@@ -85,6 +85,46 @@ pub(crate) fn iso(text: &str) -> Option<Iso> {
     zone(civil, fraction(rest)?)
 }
 
+/// The longest text that [`slashed`] looks at: date, time, nine digits of a fraction and a zone are shorter.
+const SLASHED_BYTES_MAX: usize = 48;
+
+/// `2031/03/04 10:01:02.345678`, as Argus and PAN-OS write times: like [`iso`] but for the slashes.
+pub(crate) fn slashed(text: &str) -> Option<Iso> {
+    let mut copy = [0; SLASHED_BYTES_MAX];
+    let copy = copy.get_mut(..text.len())?;
+    copy.copy_from_slice(text.as_bytes());
+    for place in [4, 7] {
+        let slash = copy.get_mut(place).filter(|byte| **byte == b'/')?;
+        *slash = b'-';
+    }
+    iso(str::from_utf8(copy).ok()?)
+}
+
+/// The months as syslog and CEF write them.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Which month of the year has this name, from 1.
+pub(crate) fn month(name: &str) -> Option<usize> {
+    MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name)).map(|index| index + 1)
+}
+
+/// `Mar 04 2031 10:01:02.345 UTC`, as CEF writes times; the fraction and the zone may be missing.
+pub(crate) fn month_first(text: &str) -> Option<Iso> {
+    let mut words = text.split_ascii_whitespace();
+    let month = month(words.next()?)?;
+    let day: u32 = words.next()?.parse().ok()?;
+    let (year, clock) = (words.next()?, words.next()?);
+    let zone = match words.next() {
+        Some("GMT") => "UTC",
+        zone => zone.unwrap_or_default(),
+    };
+    if words.next().is_some() {
+        return None;
+    }
+    iso(&format!("{year}-{month:02}-{day:02}T{clock}{zone}"))
+}
+
 /// Two decimal digits.
 #[inline]
 fn two(tens: u8, ones: u8) -> Option<u32> {
@@ -189,6 +229,24 @@ fn scientific(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn firewall_times() {
+        let utc = |iso: Option<Iso>| iso.map(|iso| iso.utc().to_string());
+        assert_eq!(utc(slashed("2031/03/04 10:01:02.345678")).as_deref(), Some("2031-03-04T10:01:02Z"));
+        assert_eq!(utc(slashed("2031/03/04 10:01:02+0200")).as_deref(), Some("2031-03-04T08:01:02Z"));
+        for text in ["2031-03-04 10:01:02", "03/04/2031 10:01:02", "2031/03/04", "", &"2031/".repeat(20)] {
+            assert_eq!(slashed(text), None, "{text}");
+        }
+        assert_eq!(utc(month_first("Mar  4 2031 10:01:02")).as_deref(), Some("2031-03-04T10:01:02Z"));
+        assert_eq!(utc(month_first("Mar 04 2031 10:01:02.345 GMT")).as_deref(), Some("2031-03-04T10:01:02Z"));
+        assert!(matches!(month_first("Mar 04 2031 10:01:02 +01:00"), Some(Iso::Zoned(_))));
+        for text in
+            ["Mar 04 10:01:02", "Mrz 04 2031 10:01:02", "Mar 04 2031 10:01:02 CET", "Mar 32 2031 10:01:02"]
+        {
+            assert_eq!(month_first(text), None, "{text}");
+        }
+    }
 
     #[track_caller]
     fn check_iso(text: &str, zoned: Option<&str>) {
