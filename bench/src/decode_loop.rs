@@ -19,9 +19,17 @@ const BYTES_READ: usize = 256 << 10;
 
 /// Counts, and looks at every part of what it is told so that none of the work can be left out.
 #[derive(Default)]
-struct Touch {
+pub(crate) struct Touch {
     records: u64,
     mixed: u64,
+}
+
+impl Touch {
+    /// How many records it was told of.
+    pub(crate) fn finish(self) -> u64 {
+        std::hint::black_box(self.mixed);
+        self.records
+    }
 }
 
 impl Sink for Touch {
@@ -63,8 +71,7 @@ pub(crate) fn run(path: &Path, threads: usize) -> anyhow::Result<u64> {
                     while let Ok(chunk) = next() {
                         decode(&chunk, &settings, &mut touch);
                     }
-                    std::hint::black_box(touch.mixed);
-                    touch.records
+                    touch.finish()
                 })
             })
             .collect();

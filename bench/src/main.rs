@@ -14,6 +14,7 @@ mod connection;
 mod corpus;
 mod decode_loop;
 mod entropy;
+mod format_rates;
 mod growth;
 mod hot_store;
 mod load;
@@ -108,8 +109,9 @@ pub(crate) struct Given<'a> {
 type Part = fn(&Given<'_>, &mut Results) -> anyhow::Result<()>;
 
 /// Every part, in order.
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("load", load::measure),
+    ("formats", format_rates::measure),
     ("look-up", look_up::measure),
     ("growth", growth::measure),
     ("peers", peers::measure),

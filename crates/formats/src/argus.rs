@@ -110,6 +110,13 @@ impl Flow<'_> {
 
 /// What the flags of a TCP flow say of its beginning. (`S_RA`: tried and refused. `PA_PA`: under way when it was first seen.)
 fn not_answered(state: &str) -> Option<Ignored> {
+    // Without flags (`ra` without `-Z b`) it is a word.
+    match state {
+        "CON" | "EST" | "FIN" | "CLO" => return None,
+        "REQ" | "RST" | "TIM" => return Some(Ignored::Failed),
+        "ACC" => return Some(Ignored::Midstream),
+        _ => {}
+    }
     let (originator, responder) = state.split_once('_').unwrap_or((state, ""));
     match () {
         () if responder.contains('S') => None,

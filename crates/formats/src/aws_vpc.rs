@@ -50,7 +50,7 @@ pub(crate) fn is_header(has: &dyn Fn(&str) -> bool) -> bool {
 
 /// The layout that the first line of an input tells: a header, or a row of the default fields.
 pub(crate) fn layout(line: &str) -> Option<CsvLayout> {
-    let has = |name: &str| line.split_ascii_whitespace().any(|word| word == name);
+    let has = |name: &str| line.split(' ').any(|word| word.trim_end() == name);
     default_layout(line).or_else(|| is_header(&has).then(|| CsvLayout::of(line, Some(b' '))))
 }
 
@@ -125,6 +125,12 @@ impl Columns {
     ) -> Result<(), Fault> {
         let value = |place: Option<usize>| present(fields.get(place?)?.plain());
         let either = |places: [Option<usize>; 2]| places.into_iter().find_map(value);
+        let differ = |places: [Option<usize>; 2]| {
+            let [of_packet, of_interface] = places.map(value);
+            of_packet.zip(of_interface).is_some_and(|(one, other)| one != other)
+        };
+        // At a NAT gateway, or at the machine of a container, the interface is not the device's.
+        let is_passed_on = differ(self.source) || differ(self.destination);
         let (source, destination) = (either(self.source), either(self.destination));
         let flow = Flow {
             status: value(self.status),
@@ -142,6 +148,7 @@ impl Columns {
             // Both interfaces have such a row, and nothing says which of them this is.
             None if is_ours(destination, settings) => address,
             _ if flow.is_none() => owner(None),
+            _ if is_passed_on => address,
             _ => address.and_then(|_| owner(source)),
         };
         let connection = Connection {

@@ -131,5 +131,6 @@ fn not_opened(direction: Option<&str>, allowed: Option<&str>) -> Result<Option<I
     // Exports of data frames write counts as decimals.
     let allowed = allowed.and_then(|allowed| allowed.parse::<f64>().ok());
     let allowed = allowed.ok_or(Fault::of(Refusal::MissingField, "AllowedOutFlows"))?;
-    Ok((allowed <= 0.0).then_some(Ignored::Failed))
+    // Whatever is no number above nothing.
+    Ok((allowed.is_nan() || allowed <= 0.0).then_some(Ignored::Failed))
 }

@@ -18,7 +18,7 @@
 
 use std::borrow::Cow;
 
-use sighting::{IdentityKind, Second};
+use sighting::{IdentityKind, NAME_BYTES_MAX, Second};
 
 use crate::connection::Connection;
 use crate::json::{Scanner, Value, reread};
@@ -160,8 +160,14 @@ impl<'a> Values<'a> {
             self.ignore(why, line, sink);
             return Ok(());
         }
+        // Many tuples share their names: these are looked at when they change.
+        let (mut written, mut named) = (self.mac, Named::of(self.target, self.mac));
         for tuple in &self.tuples {
-            if let Err(fault) = self.tuple(*tuple, line, settings, sink) {
+            let mac = if tuple.mac.is_absent() { self.mac } else { tuple.mac };
+            if mac != written {
+                (written, named) = (mac, Named::of(self.target, mac));
+            }
+            if let Err(fault) = self.tuple(*tuple, &named, line, settings, sink) {
                 sink.refused(fault.refusal, line, fault.field);
             }
         }
@@ -183,13 +189,12 @@ impl<'a> Values<'a> {
     fn tuple(
         &self,
         tuple: Tuple<'a>,
+        named: &Named<'_>,
         line: u64,
         settings: &Settings,
         sink: &mut impl Sink,
     ) -> Result<(), Fault> {
         let flow = Flow::of(tuple.value).ok_or(Fault::of(Refusal::MissingField, "flowTuples"))?;
-        let mac = if tuple.mac.is_absent() { self.mac } else { tuple.mac };
-        let named = Named::of(self.target, mac);
         let device = named.mentions(flow.own);
         let connection = Connection {
             second: flow.second(),
@@ -253,8 +258,10 @@ struct Named<'a> {
 
 impl<'a> Named<'a> {
     fn of(target: Value<'a>, mac: Value<'a>) -> Named<'a> {
-        let id = target.present().filter(|target| is_device(target));
-        Named { id, mac: mac.plain().map(with_colons) }
+        // What is longer is no name, and costs nothing.
+        let fits = |text: &str| text.len() <= NAME_BYTES_MAX;
+        let id = target.present().filter(|target| fits(target) && is_device(target));
+        Named { id, mac: mac.plain().filter(|mac| fits(mac)).map(with_colons) }
     }
 
     fn mentions<'n>(&'n self, address: Option<&'n str>) -> Result<Mentions<'n>, Fault> {

@@ -14,6 +14,8 @@
 //! is the remote then. Cloud times without a zone are UTC by its definition. EDR blocks are told by `event_type`; forwarders
 //! before 5.1 write `ipv4` for the remote. Source: FORMATS.md; the products' schema pages; cb-event-forwarder.
 
+use std::borrow::Cow;
+
 use sighting::{IdentityKind, Second};
 
 use crate::agent::{address, first, is_icmp, name, one};
@@ -69,6 +71,7 @@ struct Values<'a> {
     event_type: Value<'a>,
     timestamp: Value<'a>,
     sensor_id: Value<'a>,
+    server: Value<'a>,
     computer_name: Value<'a>,
     direction: Value<'a>,
     protocol: Value<'a>,
@@ -105,6 +108,7 @@ impl<'a> Values<'a> {
             "event_type" => &mut self.event_type,
             "timestamp" => &mut self.timestamp,
             "sensor_id" => &mut self.sensor_id,
+            "cb_server" => &mut self.server,
             "computer_name" => &mut self.computer_name,
             "direction" => &mut self.direction,
             "protocol" => &mut self.protocol,
@@ -138,7 +142,8 @@ impl<'a> Values<'a> {
 
     fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
         let kind = self.kind.plain().ok_or(Fault::of(Refusal::MissingField, "type"))?;
-        let ids = [name(self.device_id), name(self.sensor_id)];
+        let sensor = self.sensor();
+        let ids = [name(self.device_id), sensor];
         let hosts = [name(self.device_name), name(self.computer_name)];
         let mut names = Names::default();
         for (id, field) in ids.iter().zip(["device_id", "sensor_id"]) {
@@ -156,6 +161,16 @@ impl<'a> Values<'a> {
             why_not: self.not_opened(kind)?,
         };
         connection.judge(line, settings, sink)
+    }
+
+    /// The sensor's number behind the name of its server, because each server counts from 1. Without one the host's name is the
+    /// better, if there is one.
+    fn sensor(&self) -> Option<Cow<'a, str>> {
+        let sensor = name(self.sensor_id)?;
+        match name(self.server) {
+            Some(server) => Some(Cow::Owned(format!("{server}/{sensor}"))),
+            None => name(self.computer_name).is_none().then_some(sensor),
+        }
     }
 
     fn remote(&self) -> (Option<&'a str>, &'static str) {

@@ -41,7 +41,7 @@ impl Chunk {
             Content::JsonLines(format)
             | Content::JsonElements(format, _)
             | Content::Lines(format)
-            | Content::XmlEvents(format)
+            | Content::XmlEvents { format, .. }
             | Content::CsvRows(format, _) => Some(*format),
             Content::ZeekRows(_) => Some(Format::ZeekTsv),
             Content::Headers | Content::Unrecognised | Content::Refused(_) => None,
@@ -65,8 +65,8 @@ pub(crate) enum Content {
     ZeekRows(Option<Arc<ZeekLayout>>),
     /// One record a line, each of which tells all of itself.
     Lines(Format),
-    /// XML elements of events, one after another, with nothing or anything between them.
-    XmlEvents(Format),
+    /// XML elements of events, one after another, with nothing or anything between them; whether the first byte begins a line.
+    XmlEvents { format: Format, begins_line: bool },
     /// Rows of CSV under one header.
     CsvRows(Format, Arc<CsvLayout>),
     /// Lines that only tell how the others are to be read.

@@ -34,7 +34,7 @@ pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
         Content::Lines(_) => {
             each_line(chunk, None, sink, |text, line, sink| pan_os::record(text, line, settings, sink));
         }
-        Content::XmlEvents(_) => sysmon_xml::events(chunk, settings, sink),
+        Content::XmlEvents { begins_line, .. } => sysmon_xml::events(chunk, *begins_line, settings, sink),
         Content::CsvRows(Format::AwsVpc, layout) => {
             let columns = aws_vpc::Columns::of(layout);
             each_row(chunk, layout, sink, |fields, line, sink| columns.row(fields, line, settings, sink));

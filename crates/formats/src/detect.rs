@@ -305,14 +305,9 @@ impl Search {
 
     /// A header of CSV.
     fn header(&self, line: &str, separator: Option<u8>) -> Option<Format> {
-        if separator.is_none() && self.takes(Format::AwsVpc) {
-            let words = |name: &str| line.split_ascii_whitespace().any(|word| word == name);
-            if aws_vpc::is_header(&words) {
-                return Some(Format::AwsVpc);
-            }
-        }
-        if separator.is_none() {
-            crate::csv::separator(line)?;
+        if separator.is_none() && crate::csv::separator(line).is_none() {
+            let has = |name: &str| line.split(' ').any(|word| word.trim_end() == name);
+            return (self.takes(Format::AwsVpc) && aws_vpc::is_header(&has)).then_some(Format::AwsVpc);
         }
         let layout = CsvLayout::of(line, separator);
         let has = |name: &str| layout.place(name).is_some();
@@ -360,23 +355,26 @@ impl Search {
             () if self.is_mapped && is_generic => Some(Format::Ndjson),
             () if self.takes(Format::Mde) && traits.are_mde() => Some(Format::Mde),
             () if self.takes(Format::ZeekJson) && traits.are_zeek() => Some(Format::ZeekJson),
+            // Whose rows may quote events of Windows.
+            () if self.takes(Format::Osquery) && osquery::is_record(&has) => Some(Format::Osquery),
             () if self.takes(Format::Sysmon) && traits.are_sysmon() => Some(Format::Sysmon),
-            () => self.by_keys(&has).or(is_generic.then_some(Format::Ndjson)),
+            () => self.by_keys(&has, is_generic).or(is_generic.then_some(Format::Ndjson)),
         }
     }
 
     /// The first of the formats that tell their records by keys alone.
-    fn by_keys(&self, has: &dyn Fn(&str) -> bool) -> Option<Format> {
+    fn by_keys(&self, has: &dyn Fn(&str) -> bool, is_generic: bool) -> Option<Format> {
         type IsRecord = fn(&dyn Fn(&str) -> bool) -> bool;
-        let formats: [(Format, IsRecord); 8] = [
+        // What a shipper puts around a record of one's own makes it no event of a network.
+        let is_ecs: IsRecord = if is_generic { ecs::is_network } else { ecs::is_record };
+        let formats: [(Format, IsRecord); 7] = [
             (Format::CrowdStrike, crowdstrike::is_record),
             (Format::SentinelOne, sentinel_one::is_record),
             (Format::CarbonBlack, carbon_black::is_record),
-            (Format::Osquery, osquery::is_record),
             (Format::AzureFlow, azure_flow::is_record),
             (Format::Suricata, suricata::is_record),
             (Format::Ocsf, ocsf::is_record),
-            (Format::Ecs, ecs::is_record),
+            (Format::Ecs, is_ecs),
         ];
         let mut known =
             formats.into_iter().filter(|(format, is_record)| self.takes(*format) && is_record(has));
@@ -404,6 +402,9 @@ struct Traits {
     /// A wrapper's array has nothing in it.
     is_empty_wrapper: bool,
 }
+
+/// A longer key, or a longer way to one, tells no format.
+const KEY_BYTES_MAX: usize = 256;
 
 /// Keys whose values name what wrote a Windows event.
 const WRITER_KEYS: [&str; 11] = [
@@ -456,6 +457,10 @@ impl Traits {
     /// One key and what is below it.
     fn key(&mut self, scanner: &mut Scanner<'_>, path: &str, name: &str) -> Result<(), Refusal> {
         let is_wrapper = WRAPPER_KEYS.contains(&name);
+        // No format has keys of such length, and to repeat one for each key below it would take any memory.
+        if name.len() > KEY_BYTES_MAX || path.len() > KEY_BYTES_MAX {
+            return scanner.skip();
+        }
         let is_seen_through = is_wrapper || ENVELOPE_KEYS.contains(&name) || name == "Event";
         let inner = if is_seen_through { path.to_owned() } else { format!("{path}{name}.") };
         // The properties of Defender's envelope are also what a bare record has.

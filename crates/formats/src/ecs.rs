@@ -39,6 +39,11 @@ pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
     has("@timestamp") && (signs.into_iter().any(has) || names_both)
 }
 
+/// Whether it is one of a network, whoever carries it.
+pub(crate) fn is_network(has: &dyn Fn(&str) -> bool) -> bool {
+    is_record(has) && (has("event.category") || has("source.ip") && has("destination.ip"))
+}
+
 /// One record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
     let mut scanner = Scanner::new(text);

@@ -202,7 +202,7 @@ impl Format {
             }
             Format::AzureFlow => (
                 "Azure virtual network (v4) and NSG (v2) flow logs",
-                "network interface, source address",
+                "interface or machine, MAC, source address",
                 "outward tuples that were allowed",
             ),
             Format::AzureAnalytics => (
@@ -217,12 +217,12 @@ impl Format {
             ),
             Format::PanOs => (
                 "PAN-OS traffic: CSV, CEF, LEEF, syslog",
-                "source address, host name",
+                "GlobalProtect Host ID, name, MAC, address",
                 "allowed sessions from ours",
             ),
             Format::FortiGate => (
                 "FortiGate traffic: key=value, CEF, syslog",
-                "source name, MAC, address",
+                "FortiClient id, source name, address",
                 "sessions from ours that were not denied",
             ),
             Format::Argus => ("Argus flows as CSV (binetflow)", "source address", "two-way flows from ours"),

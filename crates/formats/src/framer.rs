@@ -19,7 +19,8 @@ use crate::record::Refusal;
 use crate::settings::ColumnMap;
 use crate::zeek_tsv::ZeekHeader;
 
-/// What ends an event in XML.
+/// What an event in XML begins and ends with.
+const EVENT_START: &[u8] = b"<Event";
 const EVENT_END: &[u8] = b"</Event>";
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Buffers kept for reuse: as many chunks as are likely to be under way at once.
@@ -45,7 +46,11 @@ pub struct Framer {
 enum Frames {
     JsonLines(Format),
     Lines(Format),
-    XmlEvents(Format),
+    /// Whether what is pending begins a line.
+    XmlEvents {
+        format: Format,
+        at_line_start: bool,
+    },
     JsonDocument(Box<Elements>),
     Zeek(ZeekHeader),
     Csv {
@@ -67,7 +72,7 @@ impl Frames {
             }
             (Some(format @ Format::AwsVpc), _) => Frames::Csv { format, separator: Some(b' '), layout: None },
             (Some(format @ (Format::PanOs | Format::FortiGate)), _) => Frames::Lines(format),
-            (Some(format @ Format::SysmonXml), _) => Frames::XmlEvents(format),
+            (Some(format @ Format::SysmonXml), _) => Frames::XmlEvents { format, at_line_start: true },
             (Some(format), Shape::Lines) => Frames::JsonLines(format),
             (format, Shape::Document) => Frames::JsonDocument(Box::new(Elements {
                 format,
@@ -213,7 +218,7 @@ impl Framer {
         self.search_on(out);
         match self.frames {
             Frames::Csv { .. } => self.cut_rows(false, out),
-            Frames::XmlEvents(format) => self.cut_events(format, out),
+            Frames::XmlEvents { .. } => self.cut_events(out),
             _ => self.cut_lines(out),
         }
         self.next_cut = CHUNK_BYTES.max(self.pending.len() + CHUNK_BYTES / 4);
@@ -245,20 +250,25 @@ impl Framer {
         self.give_up_on_long_line();
     }
 
-    /// Gives out the whole events of `pending`.
-    fn cut_events(&mut self, format: Format, out: &mut impl FnMut(Chunk)) {
-        if let Some(end) = memmem::rfind(&self.pending, EVENT_END) {
-            let whole = self.split_off_front(end + EVENT_END.len());
-            self.emit(whole, Content::XmlEvents(format), false, out);
+    /// Gives out the whole events of `pending`; the whole lines, where no event begins in them.
+    fn cut_events(&mut self, out: &mut impl FnMut(Chunk)) {
+        let end = match memmem::rfind(&self.pending, EVENT_END) {
+            Some(at) => at + EVENT_END.len(),
+            None if memmem::find(&self.pending, EVENT_START).is_some() => 0,
+            None => memrchr(b'\n', &self.pending).map_or(0, |at| at + 1),
+        };
+        let whole = self.split_off_front(end);
+        self.emit_lines(whole, false, out);
+        if self.pending.len() > LINE_BYTES_MAX {
+            self.refuse(Refusal::LineTooLong, out);
+            self.line += memchr_iter(b'\n', &self.pending).count() as u64;
+            self.pending = Vec::new();
         }
-        self.give_up_on_long_line();
     }
 
     /// Stops collecting a line that will be refused anyway.
     fn give_up_on_long_line(&mut self) {
-        let is_one_record =
-            matches!(self.frames, Frames::XmlEvents(_)) || memchr(b'\n', &self.pending).is_none();
-        if self.pending.len() > LINE_BYTES_MAX && is_one_record {
+        if self.pending.len() > LINE_BYTES_MAX && memchr(b'\n', &self.pending).is_none() {
             self.pending = Vec::new();
             self.is_skipping = true;
         }
@@ -286,7 +296,12 @@ impl Framer {
         let content = match &mut self.frames {
             Frames::JsonLines(format) => Content::JsonLines(*format),
             Frames::Lines(format) => Content::Lines(*format),
-            Frames::XmlEvents(format) => Content::XmlEvents(*format),
+            Frames::XmlEvents { format, at_line_start } => {
+                let begins_line = *at_line_start;
+                // Nothing is given out if there is nothing.
+                *at_line_start = bytes.last().map_or(begins_line, |last| *last == b'\n');
+                Content::XmlEvents { format: *format, begins_line }
+            }
             Frames::Zeek(_) => return self.emit_zeek(bytes, is_cut, out),
             _ => Content::Unrecognised,
         };
@@ -360,10 +375,14 @@ impl Framer {
 
     /// The columns, learnt from the first row that is not blank. A header is one line: names hold no line ends.
     fn csv_layout(&mut self, out: &mut impl FnMut(Chunk)) -> Option<(Format, Arc<CsvLayout>)> {
-        while let Frames::Csv { layout: None, .. } = self.frames {
-            let blank = blank_lines(&self.pending);
-            let blank = self.split_off_front(blank);
-            self.emit(blank, Content::Unrecognised, false, out);
+        while let Frames::Csv { layout: None, format, .. } = self.frames {
+            let before = match format {
+                // No line of these is a header just for being the first.
+                Format::AwsVpc => lines_before(&self.pending, |line| aws_vpc::layout(line).is_some()),
+                _ => blank_lines(&self.pending),
+            };
+            let before = self.split_off_front(before);
+            self.emit(before, Content::Unrecognised, false, out);
             let end = memchr(b'\n', &self.pending)?;
             self.learn_csv(end, out);
         }
@@ -382,14 +401,9 @@ impl Framer {
                 let line = line.trim_end_matches('\r');
                 let known = match format {
                     Format::AwsVpc => aws_vpc::layout(line),
-                    _ => Some(CsvLayout::of(line, *separator)),
+                    _ => None,
                 };
-                *layout = known.map(Arc::new);
-                if layout.is_none() {
-                    // Something else before the first line that tells.
-                    let line = self.split_off_front(end + 1);
-                    self.emit(line, Content::Unrecognised, false, out);
-                }
+                *layout = Some(Arc::new(known.unwrap_or_else(|| CsvLayout::of(line, *separator))));
                 return;
             }
         }
@@ -447,6 +461,13 @@ fn is_header_line(line: &[u8]) -> bool {
 fn blank_lines(bytes: &[u8]) -> usize {
     let is_blank = |line: &&[u8]| line.ends_with(b"\n") && line.trim_ascii().is_empty();
     bytes.split_inclusive(|byte| *byte == b'\n').take_while(is_blank).map(<[u8]>::len).sum()
+}
+
+/// The length of the whole lines before one that is wanted.
+fn lines_before(bytes: &[u8], is_wanted: impl Fn(&str) -> bool) -> usize {
+    let line = |line: &[u8]| String::from_utf8_lossy(line.strip_prefix(BOM).unwrap_or(line)).into_owned();
+    let is_before = |bytes: &&[u8]| bytes.ends_with(b"\n") && !is_wanted(line(bytes).trim_end());
+    bytes.split_inclusive(|byte| *byte == b'\n').take_while(is_before).map(<[u8]>::len).sum()
 }
 
 fn refused(refusal: Refusal, line: u64) -> Chunk {

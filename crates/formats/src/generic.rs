@@ -13,12 +13,13 @@ use std::borrow::Cow;
 use sighting::{Address, IdentityKind, Second};
 
 use crate::chunk::CsvLayout;
+use crate::connection::Connection;
 use crate::csv::Field;
 use crate::json::{Scanner, Value, reread};
-use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink};
+use crate::record::{Fault, Ignored, Mentions, Refusal, Sink};
 use crate::settings::{ColumnMap, Settings};
 use crate::text::{Names, present};
-use crate::time::{Iso, epoch, iso};
+use crate::time::{epoch, iso};
 
 /// What is looked for, in the order of [`Wishes`] and of values.
 const COUNT: usize = 5;
@@ -160,31 +161,24 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-        let device = self.device(&settings.columns);
-        if let Some(why) = self.not_opened(&settings.columns) {
-            self.ignore(why, device, line, sink);
-            return Ok(());
-        }
-        let Some(address) = self.address? else {
-            self.ignore(Ignored::NoRemote, device, line, sink);
-            return Ok(());
+        let why_not = self.not_opened(&settings.columns);
+        let address = match self.address {
+            Err(fault) if why_not.is_none() => return Err(fault),
+            address => address.unwrap_or_default(),
         };
-        let bad_remote = Fault::of(Refusal::BadAddress, "ip");
-        let remote = Address::parse_logged(address.as_bytes()).ok_or(bad_remote)?;
-        let (second, device) = (self.second()?, device?);
-        if !settings.keep_special_remotes && remote.special().is_some() {
-            self.ignore(Ignored::Special, Ok(device), line, sink);
-            return Ok(());
-        }
-        sink.opened(&Opened { second, remote, device, tenant: None, line });
-        Ok(())
+        let connection = Connection {
+            second: self.second(settings),
+            device: self.device(&settings.columns),
+            remote: (address, "ip"),
+            why_not,
+        };
+        connection.judge(line, settings, sink)
     }
 
-    fn second(&self) -> Result<Second, Fault> {
+    fn second(&self, settings: &Settings) -> Result<Second, Fault> {
         let time = self.time.ok_or(Fault::of(Refusal::NoTime, "time"))?;
         match iso(time) {
-            Some(Iso::Zoned(second)) => Ok(second),
-            Some(Iso::Zoneless(_)) => Err(Fault::of(Refusal::NoTimezone, "time")),
+            Some(time) => time.in_zone_of(settings).map_err(|refusal| Fault::of(refusal, "time")),
             None => epoch(time).ok_or(Fault::of(Refusal::BadTime, "time")),
         }
     }
@@ -207,14 +201,6 @@ impl Row<'_> {
         }
         let is_opened = columns.opened_actions.iter().any(|opened| opened.eq_ignore_ascii_case(action));
         (!is_opened).then_some(Ignored::OtherAction)
-    }
-
-    fn ignore(&self, why: Ignored, device: Result<Mentions<'_>, Fault>, line: u64, sink: &mut impl Sink) {
-        let reporter = match (self.second(), device) {
-            (Ok(second), Ok(device)) => Some(Reporter { second, device }),
-            _ => None,
-        };
-        sink.ignored(&Passed { why, reporter, tenant: None, line });
     }
 }
 

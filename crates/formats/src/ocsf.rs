@@ -48,6 +48,9 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     values.judge(line, settings, sink)
 }
 
+/// The flags of a TCP segment that answers the first one.
+const SYN_ACK: u64 = 2 | 16;
+
 /// Where in a record the scanner is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -90,6 +93,7 @@ struct Values<'a> {
     initiator: Value<'a>,
     protocol_number: Value<'a>,
     protocol_name: Value<'a>,
+    flags: Value<'a>,
     source: Machine<'a>,
     destination: Machine<'a>,
     device: Machine<'a>,
@@ -106,6 +110,7 @@ struct Machine<'a> {
     host_name: Value<'a>,
     name: Value<'a>,
     ip: Value<'a>,
+    port: Value<'a>,
     kind: Value<'a>,
 }
 
@@ -163,6 +168,7 @@ impl<'a> Values<'a> {
             (Place::Connection, "direction_id") => &mut self.direction,
             (Place::Top | Place::Connection, "initiator_id") => &mut self.initiator,
             (Place::Connection, "protocol_num") => &mut self.protocol_number,
+            (Place::Connection, "tcp_flags") => &mut self.flags,
             (Place::Connection, "protocol_name") => &mut self.protocol_name,
             (Place::Source, name) => return self.source.slot(name),
             (Place::Destination, name) => return self.destination.slot(name),
@@ -267,7 +273,8 @@ impl<'a> Values<'a> {
             7 => Some(Ignored::Listening),
             _ if self.is_icmp() => Some(Ignored::Icmp),
             4 | 5 => Some(Ignored::Failed),
-            1 | 2 | 3 | 6 => self.is_denied().then_some(Ignored::Failed),
+            1 | 2 | 3 | 6 if self.is_denied() => Some(Ignored::Failed),
+            1 | 2 | 3 | 6 => self.is_answer().then_some(Ignored::Inbound),
             _ => Some(Ignored::OtherAction),
         })
     }
@@ -277,6 +284,14 @@ impl<'a> Values<'a> {
         number(self.status) == Some(2)
             || number(self.action) == Some(2)
             || matches!(number(self.disposition), Some(2 | 6 | 21 | 25 | 26))
+    }
+
+    /// Whether it is the other half of a connection, as flow logs of packets tell it: SYN and ACK from the lower port, which is
+    /// the service's.
+    fn is_answer(&self) -> bool {
+        let ports = number(self.source.port).zip(number(self.destination.port));
+        let is_from_service = ports.is_some_and(|(source, destination)| source < destination);
+        is_from_service && number(self.flags).is_some_and(|flags| flags & SYN_ACK == SYN_ACK)
     }
 
     fn is_icmp(&self) -> bool {
@@ -320,6 +335,7 @@ impl<'a> Machine<'a> {
             "hostname" => &mut self.host_name,
             "name" => &mut self.name,
             "ip" => &mut self.ip,
+            "port" => &mut self.port,
             "type_id" => &mut self.kind,
             _ => return None,
         })

@@ -163,7 +163,6 @@ impl<'a> Outcome<'a> {
         let teller = Teller {
             device: device(uuid.as_deref(), identifier.as_deref(), host_names),
             second: first_time(&[(self.unix_time, "unixTime")], settings),
-            unix_time: self.unix_time,
             is_of_socket_events: self.query.plain().is_some_and(|name| name.contains("socket_events")),
             line,
             settings,
@@ -305,7 +304,6 @@ struct Teller<'t> {
     device: Result<Mentions<'t>, Fault>,
     /// When the query was run.
     second: Result<Second, Fault>,
-    unix_time: Value<'t>,
     /// The query's name has the table's in it.
     is_of_socket_events: bool,
     line: u64,
@@ -325,9 +323,12 @@ impl Teller<'_> {
         };
         // A row that is gone from the result was told when it came.
         let why_not = if is_removed { Some(Ignored::OtherAction) } else { row.not_opened(action)? };
-        let times = [(row.time, "columns.time"), (self.unix_time, "unixTime")];
+        let second = match row.time {
+            time if time.is_absent() => self.second,
+            time => first_time(&[(time, "columns.time")], self.settings),
+        };
         let connection = Connection {
-            second: first_time(&times, self.settings),
+            second,
             device: self.device,
             remote: (row.remote(), "columns.remote_address"),
             why_not,

@@ -23,7 +23,9 @@ pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
     let is_bare = has("event_type") && has("timestamp");
     let has_flow = has("flow_id") || has("src_ip") && has("dest_ip");
     let is_engine = has("stats.uptime") || has("engine.message");
-    is_bare && (has_flow || is_engine) || has("suricata.eve.event_type")
+    // A pipeline that has moved the addresses makes it a document of the Elastic Common Schema.
+    let is_shipped = has("suricata.eve.event_type") && !has("source.ip");
+    is_bare && (has_flow || is_engine) || is_shipped
 }
 
 /// The values of one record.

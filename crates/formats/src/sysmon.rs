@@ -15,6 +15,7 @@
 
 use sighting::{Address, IdentityKind, Second};
 
+use crate::ecs;
 use crate::json::{Scanner, Value, reread};
 use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink, Warning};
 use crate::settings::Settings;
@@ -37,6 +38,10 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;
+    }
+    if !values.is_network_connect() && !values.is_event() && values.record_time != Value::Missing {
+        // Many Beats may write to one place.
+        return ecs::record(text, line, settings, sink);
     }
     values.judge(line, settings, sink)
 }

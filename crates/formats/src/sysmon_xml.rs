@@ -33,13 +33,14 @@ pub(crate) fn is_start(line: &str) -> bool {
     start_of_event(line.as_bytes()) == Some(0) || line.starts_with("<Events")
 }
 
-/// Tells of every event of a chunk.
-pub(crate) fn events(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
-    let mut rest = chunk.bytes.as_slice();
+/// Tells of every event of a chunk, and of lines that are none.
+pub(crate) fn events(chunk: &Chunk, begins_line: bool, settings: &Settings, sink: &mut impl Sink) {
+    let (mut rest, mut begins_line) = (chunk.bytes.as_slice(), begins_line);
     let mut line = chunk.first_line;
     while let Some(at) = start_of_event(rest) {
         let (frame, event) = rest.split_at_checked(at).unwrap_or((rest, &[]));
-        refuse_strays(frame, line, sink);
+        refuse_strays(frame, line, begins_line, sink);
+        begins_line = false;
         line += line_ends(frame);
         let length = length_of_event(event);
         let (event, behind) = event.split_at_checked(length).unwrap_or((event, &[]));
@@ -50,7 +51,7 @@ pub(crate) fn events(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
         line += line_ends(event);
         rest = behind;
     }
-    refuse_strays(rest, line, sink);
+    refuse_strays(rest, line, begins_line, sink);
 }
 
 /// Where the next event begins: elements whose names go on (`<EventData>`) are none.
@@ -73,15 +74,30 @@ fn line_ends(bytes: &[u8]) -> u64 {
     memchr_iter(b'\n', bytes).count() as u64
 }
 
-/// Refuses whole lines between events that are no markup of a document. Something before an event on its line (a syslog header) or
-/// behind it is not looked at.
-fn refuse_strays(frame: &[u8], first_line: u64, sink: &mut impl Sink) {
-    let whole = line_ends(frame).saturating_sub(1) as usize;
-    for (line, text) in (first_line + 1..).zip(frame.split(|byte| *byte == b'\n').skip(1).take(whole)) {
-        let text = text.trim_ascii();
-        if !text.is_empty() && !text.starts_with(b"<") {
+/// Refuses the whole lines between events that are no markup of a document, and events whose beginning is lost. What stands on an
+/// event's own line, before it (a syslog header) or behind it, is not looked at.
+fn refuse_strays(frame: &[u8], first_line: u64, begins_line: bool, sink: &mut impl Sink) {
+    let mut lines = (first_line..).zip(frame.split_inclusive(|byte| *byte == b'\n')).peekable();
+    if !begins_line {
+        lines.next_if(|(_, text)| memmem::find(text, END).is_none());
+    }
+    for (line, text) in lines {
+        if memmem::find(text, END).is_some() {
+            sink.refused(Refusal::BadXml, line, None);
+        } else if text.ends_with(b"\n") && !is_markup(text.trim_ascii()) {
             sink.refused(Refusal::Unrecognised, line, None);
         }
+    }
+}
+
+/// Whether a line is blank, or begins with something of XML.
+fn is_markup(line: &[u8]) -> bool {
+    let starts = |byte: &u8| byte.is_ascii_alphabetic() || matches!(byte, b'/' | b'?' | b'!');
+    match line {
+        [] => true,
+        [b'<', rest @ ..] => rest.first().is_some_and(starts),
+        // Of a byte order mark and a declaration.
+        line => line.starts_with(b"\xef\xbb\xbf<"),
     }
 }
 

@@ -220,7 +220,11 @@ fn whole_part(text: &str) -> Option<u64> {
 /// `1.930557662e9`, as some JSON writers do.
 #[cold]
 fn scientific(text: &str) -> Option<u64> {
-    let value: f64 = text.contains(['e', 'E']).then(|| text.parse().ok())??;
+    const SCIENTIFIC_BYTES_MAX: usize = 64;
+
+    // Nobody writes a longer one; whoever does has it not searched again and again.
+    let may_be_one = text.len() <= SCIENTIFIC_BYTES_MAX && text.contains(['e', 'E']);
+    let value: f64 = may_be_one.then(|| text.parse().ok())??;
     // Saturating is fine: what saturates is out of range anyway.
     (value.is_finite() && value >= 0.0).then_some(value as u64)
 }

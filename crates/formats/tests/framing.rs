@@ -44,6 +44,9 @@ fn openings(bytes: &[u8]) -> Vec<Opening> {
 }
 
 proptest! {
+    // Each case goes through every log as every format.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn where_pieces_are_cut_changes_nothing(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12)) {
         let settings = Settings::default();

@@ -149,7 +149,7 @@ fn explain(inputs: &[Input], plan: &Plan, context: &mut Context) -> Outcome {
 
 fn show_explained(name: &str, explained: &Explained, output: &mut Output) -> Result<(), Failure> {
     let format = explained.format.map_or("no format that is known", Format::name);
-    output.line(&format!("{}: {format}", escape(name)))?;
+    output.line(format!("{}: {format}", escape(name)))?;
     let mut rows = table(&["line", "", "why", "remote", "when", "device"]);
     align_right(&mut rows, 0);
     for record in &explained.records {

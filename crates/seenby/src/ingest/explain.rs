@@ -4,7 +4,7 @@
 use std::io;
 
 use formats::{Format, Framer, Ignored, Mentions, Opened, Passed, Refusal, Settings, Sink, Warning};
-use sighting::{Second, escape};
+use sighting::{Identity, Mention, Second};
 
 use super::framing::{Head, read_head};
 use super::source::{self, Input};
@@ -72,22 +72,30 @@ pub(crate) fn explain(input: &Input, plan: &Plan, most: usize) -> io::Result<Exp
     let Head { mut bytes, opening, ended } = read_head(&mut stream, plan, &stopped)?;
     let mut framer = Framer::new(opening, &plan.formats.columns);
     let mut found = Found { settings: &plan.formats, format: opening.format(), records: Vec::new(), most };
-    let (mut is_ended, mut read) = (ended.is_some(), 0);
+    let (mut ended, mut read) = (ended.map(|ended| ended.is_ok()), 0);
     loop {
         read += bytes.len();
         framer.push(&bytes, &mut |chunk| found.take(&chunk));
         framer.flush(&mut |chunk| found.take(&chunk));
-        if is_ended || found.records.len() >= most || read >= BYTES_MAX {
+        if ended.is_some() || found.records.len() >= most || read >= BYTES_MAX {
             break;
         }
         bytes.resize(formats::HEAD_BYTES, 0);
-        // What is damaged further on is told when it is taken in.
-        let more = stream.reader.read(&mut bytes).unwrap_or(0);
-        bytes.truncate(more);
-        is_ended = more == 0;
+        match stream.reader.read(&mut bytes) {
+            Ok(0) => ended = Some(true),
+            Ok(more) => bytes.truncate(more),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => bytes.clear(),
+            Err(_) => ended = Some(false),
+        }
+        if ended.is_some() {
+            bytes.clear();
+        }
     }
-    if is_ended {
-        framer.finish(&mut |chunk| found.take(&chunk));
+    match ended {
+        Some(true) => framer.finish(&mut |chunk| found.take(&chunk)),
+        // What is left of a record may read as another one.
+        Some(false) => framer.break_off(&mut |chunk| found.take(&chunk)),
+        None => {}
     }
     found.records.truncate(most);
     Ok(Explained { format: found.format, records: found.records })
@@ -157,6 +165,11 @@ impl Sink for Found<'_> {
     }
 }
 
+/// As they are kept: a host name without a domain is none of a domain, however the field was called.
 fn names(device: &Mentions<'_>) -> Vec<(&'static str, String)> {
-    device.iter().map(|mention| (mention.kind.word(), escape(mention.written).into_owned())).collect()
+    let kept = |mention: Mention<'_>| {
+        let identity = Identity::new(mention.kind, mention.written)?;
+        Some((identity.kind().word(), identity.to_string()))
+    };
+    device.iter().filter_map(kept).collect()
 }
