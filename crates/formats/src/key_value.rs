@@ -9,7 +9,7 @@
 //!
 //! Source: ArcSight's CEF and IBM's LEEF guides, FortiOS log references.
 
-use memchr::memmem;
+use memchr::memchr3;
 
 /// The pairs of a text, in their order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,14 +44,13 @@ impl<'a> Pairs<'a> {
     }
 
     fn next_quoted(&mut self) -> Option<(&'a str, &'a str)> {
-        let is_between = |letter: char| matches!(letter, ' ' | '\t' | ',');
+        let is_between = |byte: u8| matches!(byte, b' ' | b'\t' | b',');
         loop {
-            self.rest = self.rest.trim_start_matches(is_between);
-            if self.rest.is_empty() {
+            let (_, rest) = self.rest.split_at_checked(first(self.rest, |byte| !is_between(byte)))?;
+            if rest.is_empty() {
                 return None;
             }
-            let end = self.rest.find(|letter| letter == '=' || is_between(letter)).unwrap_or(self.rest.len());
-            let (key, rest) = self.rest.split_at_checked(end)?;
+            let (key, rest) = rest.split_at_checked(first(rest, |byte| byte == b'=' || is_between(byte)))?;
             let Some(rest) = rest.strip_prefix('=') else {
                 // A word without a value.
                 self.rest = rest;
@@ -63,7 +62,7 @@ impl<'a> Pairs<'a> {
                     self.is_unclosed = end == text.len();
                     text.split_at_checked(end)?
                 }
-                None => rest.split_at_checked(rest.find(is_between).unwrap_or(rest.len()))?,
+                None => rest.split_at_checked(first(rest, is_between))?,
             };
             self.rest = rest.strip_prefix('"').unwrap_or(rest);
             return Some((key, value));
@@ -106,6 +105,11 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
+/// Where the first such byte is, or the end. Only ASCII is looked for, so that it is between two letters.
+fn first(text: &str, is_it: impl Fn(u8) -> bool) -> usize {
+    text.bytes().position(is_it).unwrap_or(text.len())
+}
+
 /// Where the quote that closes a text is, or the end of it; one behind a backslash does not.
 fn closing_quote(text: &str) -> usize {
     let mut is_escaped = false;
@@ -146,13 +150,9 @@ pub(crate) struct Event<'a> {
 
 /// The record of CEF or LEEF that a message is, with whatever header before it.
 pub(crate) fn event(message: &str) -> Option<Event<'_>> {
-    let behind = |word: &str| {
-        let at = memmem::find(message.as_bytes(), word.as_bytes())?;
-        let (header, _) = message.split_at_checked(at)?;
-        // In a message of another kind the word is part of a value.
-        let is_header = !header.contains(['=', '|', ',']);
-        is_header.then(|| message.get(at + word.len()..))?
-    };
+    // Further on, in a message of another kind, the word is part of a value.
+    let header = memchr3(b'=', b'|', b',', message.as_bytes()).and_then(|end| message.get(..end))?;
+    let behind = |word: &str| message.get(header.find(word)? + word.len()..);
     match behind("LEEF:") {
         Some(text) => leef(text),
         None => cef(behind("CEF:")?),

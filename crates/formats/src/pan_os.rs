@@ -71,8 +71,13 @@ pub(crate) fn is_record(line: &str) -> bool {
     let message = message(line);
     match event(message) {
         Some(event) => is_ours(&event),
-        None => csv(message).is_some(),
+        // Cheaper than splitting what is none.
+        None => message.split(',').nth(RECEIVED).is_some_and(is_time) && csv(message).is_some(),
     }
+}
+
+fn is_time(text: &str) -> bool {
+    slashed(text).or_else(|| iso(text)).is_some()
 }
 
 fn is_ours(event: &Event<'_>) -> bool {
@@ -83,9 +88,6 @@ fn is_ours(event: &Event<'_>) -> bool {
 
 /// The fields of a message in CSV, of whatever log. The first may hold what is left of a header.
 fn csv(message: &str) -> Option<Vec<Field<'_>>> {
-    // Cheaper than splitting what is none.
-    let received = message.split(',').nth(RECEIVED)?;
-    slashed(received).or_else(|| iso(received))?;
     let mut fields = Vec::with_capacity(FIELDS);
     split(message, b',', &mut fields);
     LOGS.contains(&fields.get(TYPE)?.plain()).then_some(fields)
