@@ -3,8 +3,8 @@
 //! in, and what is answered.
 //!
 //! Each version has bounds of its own in the libraries. What they lack is here: a connection without a request, or with a
-//! part of one, is closed (the library's own timer for HTTP/1.1 would cost a tenth of what a request does), and one of HTTP/2
-//! whose peer opens no window for an answer is cut.
+//! part of one, is closed (the library's own timer for HTTP/1.1 is set anew for each request), and one of HTTP/2 whose peer
+//! opens no window for an answer is cut.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

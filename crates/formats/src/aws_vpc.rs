@@ -41,8 +41,9 @@ fn both_names(name: &str) -> [String; 2] {
     [name.to_owned(), name.replace('-', "_")]
 }
 
-/// Whether a header with these columns is one of this format's.
-pub(crate) fn is_header(has: &dyn Fn(&str) -> bool) -> bool {
+/// Whether a line is a header of this format.
+pub(crate) fn is_header(line: &str) -> bool {
+    let has = |name: &str| line.split(' ').any(|word| word.trim_end() == name);
     let has_either = |name: &str| both_names(name).iter().any(|name| has(name));
     let has_end = |name: &str, of_packet: &str| has_either(name) || has_either(of_packet);
     has_end("srcaddr", "pkt-srcaddr") && has_end("dstaddr", "pkt-dstaddr") && has("start")
@@ -50,8 +51,7 @@ pub(crate) fn is_header(has: &dyn Fn(&str) -> bool) -> bool {
 
 /// The layout that the first line of an input tells: a header, or a row of the default fields.
 pub(crate) fn layout(line: &str) -> Option<CsvLayout> {
-    let has = |name: &str| line.split(' ').any(|word| word.trim_end() == name);
-    default_layout(line).or_else(|| is_header(&has).then(|| CsvLayout::of(line, Some(b' '))))
+    default_layout(line).or_else(|| is_header(line).then(|| CsvLayout::of(line, Some(b' '))))
 }
 
 /// The layout of an input without a header, if a line looks like a row of the default fields.

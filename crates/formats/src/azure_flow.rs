@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use sighting::{IdentityKind, NAME_BYTES_MAX, Second};
 
 use crate::connection::Connection;
-use crate::json::{Scanner, Value, reread};
+use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Reporter, Sink};
 use crate::settings::Settings;
 use crate::text::{Names, present};
@@ -36,15 +36,9 @@ pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
 
 /// One record: its tuples.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    if scanner.value()? != Value::Object {
-        return Err(Refusal::BadJson.into());
-    }
     let mut values = Values::default();
-    values.read(&mut scanner)?;
-    // Only what is sound to its end is told of.
-    scanner.end()?;
-    if (scanner.has_escaped_keys() || values.is_escaped)
+    let has_escaped_keys = object(text, |scanner| values.read(scanner))?;
+    if (has_escaped_keys || values.is_escaped)
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;

@@ -14,9 +14,9 @@
 
 use sighting::{IdentityKind, Second};
 
-use crate::agent::{address, first, first_time, is_icmp, name, one};
 use crate::connection::Connection;
-use crate::json::{Scanner, Value, reread};
+use crate::fields::{address, first, first_time, is_icmp, name, put};
+use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::text::Names;
@@ -33,14 +33,9 @@ pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
 
 /// One record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    if scanner.value()? != Value::Object {
-        return Err(Refusal::BadJson.into());
-    }
     let mut values = Values::default();
-    values.read(&mut scanner)?;
-    scanner.end()?;
-    if (scanner.has_escaped_keys() || values.are_escaped())
+    let has_escaped_keys = object(text, |scanner| values.read(scanner))?;
+    if (has_escaped_keys || values.are_escaped())
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;
@@ -66,15 +61,7 @@ struct Values<'a> {
 
 impl<'a> Values<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
-        let mut key = scanner.first_key()?;
-        while let Some(name) = key {
-            match self.slot(name) {
-                Some(slot) => *slot = one(scanner)?,
-                None => scanner.skip()?,
-            }
-            key = scanner.next_key()?;
-        }
-        Ok(())
+        scanner.each_key(|scanner, name| put(scanner, self.slot(name)))
     }
 
     fn slot(&mut self, key: &str) -> Option<&mut Value<'a>> {

@@ -306,8 +306,7 @@ impl Search {
     /// A header of CSV.
     fn header(&self, line: &str, separator: Option<u8>) -> Option<Format> {
         if separator.is_none() && crate::csv::separator(line).is_none() {
-            let has = |name: &str| line.split(' ').any(|word| word.trim_end() == name);
-            return (self.takes(Format::AwsVpc) && aws_vpc::is_header(&has)).then_some(Format::AwsVpc);
+            return (self.takes(Format::AwsVpc) && aws_vpc::is_header(line)).then_some(Format::AwsVpc);
         }
         let layout = CsvLayout::of(line, separator);
         let has = |name: &str| layout.place(name).is_some();

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter, memmem, memrchr};
 
-use crate::aws_vpc;
 use crate::chunk::{CHUNK_BYTES, Chunk, Content, CsvLayout, LINE_BYTES_MAX};
 use crate::csv::{RowEnd, row_end, separator_line};
 use crate::detect::{Opening, Search, Shape};
@@ -18,10 +17,8 @@ use crate::format::Format;
 use crate::record::Refusal;
 use crate::settings::ColumnMap;
 use crate::zeek_tsv::ZeekHeader;
+use crate::{aws_vpc, sysmon_xml};
 
-/// What an event in XML begins and ends with.
-const EVENT_START: &[u8] = b"<Event";
-const EVENT_END: &[u8] = b"</Event>";
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Buffers kept for reuse: as many chunks as are likely to be under way at once.
 const SPARES_MAX: usize = 8;
@@ -252,9 +249,9 @@ impl Framer {
 
     /// Gives out the whole events of `pending`; the whole lines, where no event begins in them.
     fn cut_events(&mut self, out: &mut impl FnMut(Chunk)) {
-        let end = match memmem::rfind(&self.pending, EVENT_END) {
-            Some(at) => at + EVENT_END.len(),
-            None if memmem::find(&self.pending, EVENT_START).is_some() => 0,
+        let end = match memmem::rfind(&self.pending, sysmon_xml::END) {
+            Some(at) => at + sysmon_xml::END.len(),
+            None if memmem::find(&self.pending, sysmon_xml::START).is_some() => 0,
             None => memrchr(b'\n', &self.pending).map_or(0, |at| at + 1),
         };
         let whole = self.split_off_front(end);

@@ -19,7 +19,7 @@ use crate::json::{Scanner, Value, reread};
 use crate::record::{Fault, Ignored, Mentions, Refusal, Sink};
 use crate::settings::{ColumnMap, Settings};
 use crate::text::{Names, present};
-use crate::time::{epoch, iso};
+use crate::time::instant;
 
 /// What is looked for, in the order of [`Wishes`] and of values.
 const COUNT: usize = 5;
@@ -176,11 +176,7 @@ impl Row<'_> {
     }
 
     fn second(&self, settings: &Settings) -> Result<Second, Fault> {
-        let time = self.time.ok_or(Fault::of(Refusal::NoTime, "time"))?;
-        match iso(time) {
-            Some(time) => time.in_zone_of(settings).map_err(|refusal| Fault::of(refusal, "time")),
-            None => epoch(time).ok_or(Fault::of(Refusal::BadTime, "time")),
-        }
+        instant(self.time.ok_or(Fault::of(Refusal::NoTime, "time"))?, "time", settings)
     }
 
     fn device(&self, columns: &ColumnMap) -> Result<Mentions<'_>, Fault> {

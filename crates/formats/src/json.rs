@@ -183,6 +183,22 @@ pub(crate) fn reread(
     with_plain_escapes(text).map(|plain| read(&plain))
 }
 
+/// Reads a text that is one object and nothing else. Whether a key in it was written with escapes: then, or if a value that is
+/// compared as written was, it has to be [`reread`].
+#[inline(always)]
+pub(crate) fn object<'a>(
+    text: &'a str,
+    read: impl FnOnce(&mut Scanner<'a>) -> Result<(), Fault>,
+) -> Result<bool, Fault> {
+    let mut scanner = Scanner::new(text);
+    if scanner.value()? != Value::Object {
+        return Err(Refusal::BadJson.into());
+    }
+    read(&mut scanner)?;
+    scanner.end()?;
+    Ok(scanner.has_escaped_keys())
+}
+
 /// A place in a JSON text.
 #[derive(Clone)]
 pub(crate) struct Scanner<'a> {
@@ -217,6 +233,20 @@ impl<'a> Scanner<'a> {
             }
             self.at += 1;
         }
+    }
+
+    /// Hands out every key of an object that was just entered; `take` passes its value.
+    #[inline(always)]
+    pub(crate) fn each_key(
+        &mut self,
+        mut take: impl FnMut(&mut Scanner<'a>, &'a str) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut key = self.first_key()?;
+        while let Some(name) = key {
+            take(self, name)?;
+            key = self.next_key()?;
+        }
+        Ok(())
     }
 
     /// How far it has come, in bytes.

@@ -16,7 +16,6 @@
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
 
-mod agent;
 mod argus;
 mod aws_vpc;
 mod azure_analytics;
@@ -30,6 +29,7 @@ mod decode;
 mod detect;
 mod document;
 mod ecs;
+mod fields;
 mod format;
 mod fortigate;
 mod framer;

@@ -16,11 +16,11 @@ use std::borrow::Cow;
 use sighting::{IdentityKind, Second};
 
 use crate::connection::{Connection, by_address};
-use crate::json::{Scanner, Value, reread};
+use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Mentions, Refusal, Sink};
 use crate::settings::Settings;
 use crate::text::Names;
-use crate::time::{epoch, iso};
+use crate::time::instant;
 
 /// The class of network activity.
 const NETWORK_ACTIVITY: u64 = 4001;
@@ -33,14 +33,9 @@ pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
 
 /// One record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    if scanner.value()? != Value::Object {
-        return Err(Refusal::BadJson.into());
-    }
     let mut values = Values::default();
-    values.read(&mut scanner, Place::Top)?;
-    scanner.end()?;
-    if (scanner.has_escaped_keys() || values.is_escaped)
+    let has_escaped_keys = object(text, |scanner| values.read(scanner, Place::Top))?;
+    if (has_escaped_keys || values.is_escaped)
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;
@@ -124,12 +119,7 @@ struct Ends<'v, 'a> {
 
 impl<'a> Values<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>, place: Place) -> Result<(), Fault> {
-        let mut key = scanner.first_key()?;
-        while let Some(name) = key {
-            self.field(scanner, place, name)?;
-            key = scanner.next_key()?;
-        }
-        Ok(())
+        scanner.each_key(|scanner, name| self.field(scanner, place, name))
     }
 
     fn field(&mut self, scanner: &mut Scanner<'a>, mut place: Place, mut name: &str) -> Result<(), Fault> {
@@ -310,12 +300,7 @@ impl<'a> Values<'a> {
         let Some((value, field)) = fields.into_iter().find(|(value, _)| is_told(*value)) else {
             return Err(Fault::of(Refusal::NoTime, "time"));
         };
-        let time = value.plain().ok_or(Fault::of(Refusal::BadTime, field))?;
-        let second = match iso(time) {
-            Some(time) => time.in_zone_of(settings),
-            None => epoch(time).ok_or(Refusal::BadTime),
-        };
-        second.map_err(|refusal| Fault::of(refusal, field))
+        instant(value.plain().ok_or(Fault::of(Refusal::BadTime, field))?, field, settings)
     }
 }
 

@@ -15,9 +15,9 @@
 
 use sighting::{IdentityKind, Second};
 
-use crate::agent::{address, first_time, is_icmp, name, one};
 use crate::connection::Connection;
-use crate::json::{Scanner, Value, reread};
+use crate::fields::{address, first_time, is_icmp, name, one, put};
+use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::text::Names;
@@ -33,15 +33,10 @@ pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
 
 /// One line: a row, or many.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    if scanner.value()? != Value::Object {
-        return Err(Refusal::BadJson.into());
-    }
     let mut result = Outcome::default();
-    result.read(&mut scanner)?;
-    scanner.end()?;
+    let has_escaped_keys = object(text, |scanner| result.read(scanner))?;
     // Rows are read last, so whether they hold escapes is not known yet.
-    if (scanner.has_escaped_keys() || result.is_escaped() || result.has_lists())
+    if (has_escaped_keys || result.is_escaped() || result.has_lists())
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;
@@ -71,12 +66,7 @@ struct Outcome<'a> {
 
 impl<'a> Outcome<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
-        let mut key = scanner.first_key()?;
-        while let Some(name) = key {
-            self.field(scanner, name)?;
-            key = scanner.next_key()?;
-        }
-        Ok(())
+        scanner.each_key(|scanner, name| self.field(scanner, name))
     }
 
     fn field(&mut self, scanner: &mut Scanner<'a>, name: &str) -> Result<(), Fault> {
@@ -229,14 +219,7 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Row<'a>, Fault> {
         let mut row = Row::default();
-        let mut key = scanner.first_key()?;
-        while let Some(name) = key {
-            match row.slot(name) {
-                Some(slot) => *slot = one(scanner)?,
-                None => scanner.skip()?,
-            }
-            key = scanner.next_key()?;
-        }
+        scanner.each_key(|scanner, name| put(scanner, row.slot(name)))?;
         Ok(row)
     }
 

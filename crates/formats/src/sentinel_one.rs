@@ -12,9 +12,9 @@
 
 use sighting::IdentityKind;
 
-use crate::agent::{address, first_time, name, one};
 use crate::connection::Connection;
-use crate::json::{Scanner, Value, reread};
+use crate::fields::{address, first_time, name, one};
+use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Mentions, Refusal, Sink};
 use crate::settings::Settings;
 use crate::text::Names;
@@ -27,14 +27,9 @@ pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
 
 /// One record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    if scanner.value()? != Value::Object {
-        return Err(Refusal::BadJson.into());
-    }
     let mut values = Values::default();
-    values.read(&mut scanner, Place::Top)?;
-    scanner.end()?;
-    if (scanner.has_escaped_keys() || values.are_escaped())
+    let has_escaped_keys = object(text, |scanner| values.read(scanner, Place::Top))?;
+    if (has_escaped_keys || values.are_escaped())
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;
@@ -84,12 +79,7 @@ struct Values<'a> {
 
 impl<'a> Values<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>, place: Place) -> Result<(), Fault> {
-        let mut key = scanner.first_key()?;
-        while let Some(name) = key {
-            self.field(scanner, place, name)?;
-            key = scanner.next_key()?;
-        }
-        Ok(())
+        scanner.each_key(|scanner, name| self.field(scanner, place, name))
     }
 
     fn field(&mut self, scanner: &mut Scanner<'a>, mut place: Place, mut name: &str) -> Result<(), Fault> {

@@ -13,7 +13,7 @@
 //! Source: Suricata's manual on the EVE output; two samples of versions 4 and 6.
 
 use crate::connection::{Connection, by_address};
-use crate::json::{Scanner, Value, reread};
+use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::time::iso;
@@ -66,14 +66,9 @@ impl Place {
 
 /// One record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    if scanner.value()? != Value::Object {
-        return Err(Refusal::BadJson.into());
-    }
     let mut values = Values::default();
-    values.read(&mut scanner, Place::Top)?;
-    scanner.end()?;
-    if (scanner.has_escaped_keys() || values.are_escaped())
+    let has_escaped_keys = object(text, |scanner| values.read(scanner, Place::Top))?;
+    if (has_escaped_keys || values.are_escaped())
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;

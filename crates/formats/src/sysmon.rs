@@ -16,25 +16,20 @@
 use sighting::{Address, IdentityKind, Second};
 
 use crate::ecs;
-use crate::json::{Scanner, Value, reread};
+use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink, Warning};
 use crate::settings::Settings;
 use crate::text::Names;
-use crate::time::{Iso, epoch, iso};
+use crate::time::{Iso, instant, iso};
 
 /// The largest gap between `UtcTime` and the record's time that is not odd, in seconds: forwarding takes minutes.
 const GAP_SECONDS_MAX: u32 = 3600;
 
 /// One record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    if scanner.value()? != Value::Object {
-        return Err(Refusal::BadJson.into());
-    }
     let mut values = Values::default();
-    values.read(&mut scanner, Place::Top)?;
-    scanner.end()?;
-    if (scanner.has_escaped_keys() || values.are_escaped())
+    let has_escaped_keys = object(text, |scanner| values.read(scanner, Place::Top))?;
+    if (has_escaped_keys || values.are_escaped())
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;
@@ -109,12 +104,7 @@ pub(crate) struct Values<'a> {
 
 impl<'a> Values<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>, place: Place) -> Result<(), Fault> {
-        let mut key = scanner.first_key()?;
-        while let Some(name) = key {
-            self.field(scanner, place, name)?;
-            key = scanner.next_key()?;
-        }
-        Ok(())
+        scanner.each_key(|scanner, name| self.field(scanner, place, name))
     }
 
     fn field(&mut self, scanner: &mut Scanner<'a>, mut place: Place, mut name: &str) -> Result<(), Fault> {
@@ -287,14 +277,6 @@ impl<'a> Values<'a> {
             _ => None,
         };
         sink.ignored(&Passed { why, reporter, tenant: None, line });
-    }
-}
-
-/// A time with a zone, or in that of the source, or an epoch number.
-fn instant(time: &str, field: &'static str, settings: &Settings) -> Result<Second, Fault> {
-    match iso(time) {
-        Some(time) => time.in_zone_of(settings).map_err(|refusal| Fault::of(refusal, field)),
-        None => epoch(time).ok_or(Fault::of(Refusal::BadTime, field)),
     }
 }
 

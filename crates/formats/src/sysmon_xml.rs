@@ -25,8 +25,9 @@ use crate::record::{Refusal, Sink};
 use crate::settings::Settings;
 use crate::sysmon;
 
-const START: &[u8] = b"<Event";
-const END: &[u8] = b"</Event>";
+/// What an event begins and ends with.
+pub(crate) const START: &[u8] = b"<Event";
+pub(crate) const END: &[u8] = b"</Event>";
 
 /// Whether a line begins an event, or a document of events.
 pub(crate) fn is_start(line: &str) -> bool {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sighting::Second;
 
-use crate::record::Refusal;
+use crate::record::{Fault, Refusal};
 use crate::settings::Settings;
 
 /// A civil time, and whether it said its zone.
@@ -36,6 +36,15 @@ impl Iso {
             (Iso::Zoneless(_), None) => Err(Refusal::NoTimezone),
         }
     }
+}
+
+/// What a field says in ISO 8601, with a zone or in the source's, or as an epoch number.
+pub(crate) fn instant(written: &str, field: &'static str, settings: &Settings) -> Result<Second, Fault> {
+    let second = match iso(written) {
+        Some(time) => time.in_zone_of(settings),
+        None => epoch(written).ok_or(Refusal::BadTime),
+    };
+    second.map_err(|refusal| Fault::of(refusal, field))
 }
 
 /// The instant at which clocks in a zone read what clocks in UTC read at `civil`. Of an hour that comes twice it is the first, and

@@ -9,7 +9,7 @@
 //! `ts` is epoch seconds or milliseconds or ISO 8601; the addresses may be `id_orig_h` or `id:{orig_h}`; `_path` and
 //! `@stream` name the log. Source: Zeek's JSON writer and its `TS_*` settings; samples of five producers.
 
-use crate::json::{Scanner, Value, reread};
+use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::time::{Iso, epoch, iso};
@@ -29,14 +29,9 @@ struct Values<'a> {
 
 /// One record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    if scanner.value()? != Value::Object {
-        return Err(Refusal::BadJson.into());
-    }
     let mut values = Values::default();
-    values.read(&mut scanner)?;
-    scanner.end()?;
-    if (scanner.has_escaped_keys() || values.are_escaped())
+    let has_escaped_keys = object(text, |scanner| values.read(scanner))?;
+    if (has_escaped_keys || values.are_escaped())
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;

@@ -51,8 +51,8 @@ pub struct Options {
     pub hot_asked_min: u32,
     /// The most bytes that all hot addresses take together.
     pub hot_bytes_max: u64,
-    /// The most bytes that the filters of all segments take together. One that finds no room is not used: every question
-    /// about its day reads a page.
+    /// The most bytes that the filters of all segments take together. While one finds no room, every question about
+    /// its day reads a page.
     pub filter_bytes_max: u64,
 }
 
@@ -73,9 +73,9 @@ impl Options {
     /// A store in so many bytes of memory, what the process needs beside it included; page cache, which the system takes
     /// back as it likes, is not counted.
     ///
-    /// Three eighths are for filters: 100 million addresses of a day take 150 MB. A quarter is for rows, 12 million at most: 24 bytes and a filter's
-    /// share for each that is live, as much for each that waits to be written, and what the filter of its segment is made
-    /// of, 60 in all. A sixteenth is for hot addresses: one of 50,000 devices on 30 days takes half
+    /// Three eighths are for filters: 100 million addresses of a day take 150 MB. A quarter is for rows, 12 million at most:
+    /// 24 bytes and a filter's share for each that is live, as much for each that waits to be written, and what the filter of
+    /// its segment is made of, 60 in all. A sixteenth is for hot addresses: one of 50,000 devices on 30 days takes half
     /// a megabyte. The rest is for batches on their way, names, and the program.
     pub fn within(bytes: u64) -> Options {
         Options {
@@ -235,6 +235,8 @@ impl Shared {
     /// Nothing is live any more: everything in memory belongs to older journals.
     pub(crate) fn reset_live_rows(&self) {
         self.live_rows.store(0, Ordering::Relaxed);
+        // Under the lock: whoever has just seen that memory is full waits by then, and hears it.
+        let _signals = self.signals();
         self.signalled.notify_all();
     }
 
@@ -583,9 +585,9 @@ struct Numbered<'b> {
 
 impl<'b> Numbered<'b> {
     fn new(batch: &'b Batch, names: &RwLock<Names>) -> Result<Numbered<'b>, IndexError> {
-        let (mut unknown, mut source) = (Vec::new(), None);
+        let mut unknown = Vec::new();
         let mut identities = batch.numbering();
-        {
+        let mut source = {
             let names = read(names);
             let numbers = identities.of(names.id(), batch.identities().len());
             for (number, (index, identity)) in numbers.iter_mut().zip((0..).zip(batch.identities())) {
@@ -595,8 +597,8 @@ impl<'b> Numbered<'b> {
                     unknown.extend(number.is_none().then_some(index));
                 }
             }
-            source = source.or_else(|| names.source(batch.source()));
-        }
+            names.source(batch.source())
+        };
         if source.is_none() || !unknown.is_empty() {
             let mut names = write(names);
             let numbers = identities.of(names.id(), batch.identities().len());

@@ -62,7 +62,7 @@ pub struct Carrier {
 
 /// Sightings of one organisation from one source, with the identities they mention. Sightings are a set: a batch
 /// may repeat itself, and appending it twice changes nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     organisation: OrganisationId,
     source: SourceName,
@@ -74,7 +74,17 @@ pub struct Batch {
     /// For each identity, whether a sighting, a fact or a report names it.
     used: Vec<bool>,
     lookup: Lookup,
-    numbering: Mutex<Numbering>,
+    numbering: Noted,
+}
+
+/// What a store noted; a copy of a batch begins without.
+#[derive(Debug, Default)]
+struct Noted(Mutex<Numbering>);
+
+impl Clone for Noted {
+    fn clone(&self) -> Noted {
+        Noted::default()
+    }
 }
 
 /// The numbers by which a store knows the identities of a batch, noted there so that it need not look for them again in those
@@ -101,23 +111,6 @@ impl Numbering {
     #[inline]
     pub fn get(&self, index: u32) -> Option<u32> {
         self.numbers.get(index as usize).copied().flatten()
-    }
-}
-
-impl Clone for Batch {
-    fn clone(&self) -> Batch {
-        Batch {
-            organisation: self.organisation,
-            source: self.source.clone(),
-            offsets: self.offsets.clone(),
-            identities: self.identities.clone(),
-            sightings: self.sightings.clone(),
-            carriers: self.carriers.clone(),
-            reporters: self.reporters.clone(),
-            used: self.used.clone(),
-            lookup: self.lookup.clone(),
-            numbering: Mutex::default(),
-        }
     }
 }
 
@@ -159,7 +152,7 @@ impl Batch {
             reporters: Vec::new(),
             used: Vec::new(),
             lookup: Lookup::default(),
-            numbering: Mutex::default(),
+            numbering: Noted::default(),
         }
     }
 
@@ -248,7 +241,7 @@ impl Batch {
     /// What a store noted of the identities; nobody else needs it.
     pub fn numbering(&self) -> MutexGuard<'_, Numbering> {
         // What was noted before a panic is true all the same.
-        self.numbering.lock().unwrap_or_else(PoisonError::into_inner)
+        self.numbering.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whose batch it is.

@@ -16,8 +16,8 @@ const BLOCK_FACTS: usize = 1 << 20;
 /// Bytes that are gathered before a write.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Hashes of so many keys are kept for the filter (16 MB). A segment of more keys is read for them in the end, which takes a
-/// twentieth of the time that a merge does and no memory.
+/// Hashes of so many keys are kept for the filter (16 MB). A segment of more keys is read for them in the end, which takes no
+/// memory.
 const HASHES_MAX: usize = if cfg!(test) { 1 << 10 } else { 1 << 21 };
 
 /// Where a page lies and which key it begins with.

@@ -1,5 +1,6 @@
-//! What JSON records of host agents (EDR, osquery) have in common: a value that may stand in an array of its own, several
-//! fields of which the first that says something is the time, protocols by number. Refuses to hold: any product's keys.
+//! What fields of JSON records have in common in several formats: a value that may stand in an array of its own, names that may
+//! be numbers, several fields of which the first that says something is the time, protocols by number. Refuses to hold: any
+//! product's keys, and the scanning of JSON (`json`).
 
 use std::borrow::Cow;
 
@@ -8,7 +9,7 @@ use sighting::Second;
 use crate::json::{Scanner, Value};
 use crate::record::{Fault, Refusal};
 use crate::settings::Settings;
-use crate::time::{epoch, iso};
+use crate::time::instant;
 
 /// The scalar here; of an array its first element.
 #[inline]
@@ -18,6 +19,16 @@ pub(crate) fn one<'a>(scanner: &mut Scanner<'a>) -> Result<Value<'a>, Refusal> {
         Value::Object => scanner.leave(Value::Object).map(|()| Value::Object),
         scalar => Ok(scalar),
     }
+}
+
+/// Puts the value here where it belongs, or passes it.
+#[inline]
+pub(crate) fn put<'a>(scanner: &mut Scanner<'a>, slot: Option<&mut Value<'a>>) -> Result<(), Fault> {
+    match slot {
+        Some(slot) => *slot = one(scanner)?,
+        None => scanner.skip()?,
+    }
+    Ok(())
 }
 
 /// A remote address as written; what is neither text nor nothing reads as no address.
@@ -39,12 +50,7 @@ pub(crate) fn name(value: Value<'_>) -> Option<Cow<'_, str>> {
 /// The first of the fields that says something, as an instant: an epoch number, or ISO 8601.
 pub(crate) fn first_time(fields: &[(Value<'_>, &'static str)], settings: &Settings) -> Result<Second, Fault> {
     let (value, field) = first(fields)?;
-    let bad = Fault::of(Refusal::BadTime, field);
-    let text = value.plain().ok_or(bad)?;
-    match iso(text) {
-        Some(time) => time.in_zone_of(settings).map_err(|refusal| Fault::of(refusal, field)),
-        None => epoch(text).ok_or(bad),
-    }
+    instant(value.plain().ok_or(Fault::of(Refusal::BadTime, field))?, field, settings)
 }
 
 /// The first of the fields that says something; if none does, the time is missing from the first.
