@@ -86,6 +86,8 @@ pub enum ApiError {
         /// What, as a sentence.
         message: String,
     },
+    /// Records that a source sends were not taken in.
+    NotReceived(Box<NotReceived>),
     /// 429: a limit is reached.
     TooManyRequests(Refused),
     /// 500: a fault of this server.
@@ -109,6 +111,35 @@ pub enum ApiError {
     NotReady,
     /// 503: the answer took too long.
     TimedOut,
+}
+
+/// Why records were not taken in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotReceived {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// What a person is told.
+    pub message: String,
+    /// For the log, where it says more.
+    pub cause: Option<String>,
+    /// When to send them again, where that helps.
+    pub retry_after_s: Option<u64>,
+}
+
+impl NotReceived {
+    fn code(&self) -> &'static str {
+        match self.status {
+            StatusCode::UNAUTHORIZED => "Unauthorized",
+            StatusCode::FORBIDDEN => "Forbidden",
+            StatusCode::NOT_FOUND => "ResourceNotFound",
+            StatusCode::REQUEST_TIMEOUT => "RequestTimeout",
+            StatusCode::PAYLOAD_TOO_LARGE => "RequestTooLarge",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "UnsupportedMediaType",
+            StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
+            StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailable",
+            _ => "BadRequest",
+        }
+    }
 }
 
 /// What a token, which was checked, is for, and what it would have to be for.
@@ -179,6 +210,7 @@ impl ApiError {
             ApiError::Forbidden(_) | ApiError::CannotHandOn { .. } => StatusCode::FORBIDDEN,
             ApiError::ResourceNotFound { .. } | ApiError::NoSuchThing => StatusCode::NOT_FOUND,
             ApiError::Conflict { .. } => StatusCode::CONFLICT,
+            ApiError::NotReceived(not) => not.status,
             ApiError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             ApiError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             ApiError::Unavailable { .. }
@@ -200,6 +232,7 @@ impl ApiError {
             ApiError::Conflict { .. } => "Conflict",
             ApiError::Forbidden(_) | ApiError::CannotHandOn { .. } => "Forbidden",
             ApiError::ResourceNotFound { .. } | ApiError::NoSuchThing => "ResourceNotFound",
+            ApiError::NotReceived(not) => not.code(),
             ApiError::TooManyRequests(_) => "TooManyRequests",
             ApiError::Internal { .. } => "InternalServerError",
             ApiError::Unavailable { .. }
@@ -239,6 +272,7 @@ impl ApiError {
                 "No device of the organization opened a connection to {} in the kept data (since {kept_since}).",
                 shown(text)
             ),
+            ApiError::NotReceived(not) => not.message.clone(),
             ApiError::TooManyRequests(Refused { quota, calls_max, .. }) => {
                 format!("API calls quota exceeded! maximum allowed {calls_max} per {}", quota.span())
             }
@@ -263,6 +297,7 @@ impl ApiError {
 
     fn retry_after_s(&self) -> Option<u64> {
         match self {
+            ApiError::NotReceived(not) => not.retry_after_s,
             ApiError::TooManyRequests(refused) => Some(refused.retry_after_s),
             ApiError::NoIssuerKeys { retry_after_s, .. } => Some(*retry_after_s),
             ApiError::Unavailable { .. } | ApiError::NotReady | ApiError::TimedOut => Some(RETRY_AFTER_S),
@@ -288,6 +323,7 @@ impl ApiError {
     fn cause(&self) -> Cow<'_, str> {
         match self {
             ApiError::Internal { cause } | ApiError::Unavailable { cause } => escape(cause),
+            ApiError::NotReceived(not) => escape(not.cause.as_deref().unwrap_or(&not.message)),
             ApiError::Unauthorized(refusal) => Cow::Borrowed(refusal.label()),
             ApiError::NoIssuerKeys { issuer, .. } => Cow::Owned(format!("no keys of {}", escape(issuer))),
             other => Cow::Owned(other.message()),

@@ -36,6 +36,7 @@ use crate::bearer::{Noted, Principal};
 use crate::called::{self, Reached, Scheme};
 use crate::error::{ApiError, Failure, shown};
 use crate::ratelimit;
+use crate::receive::is_upload;
 use crate::routes::{CalledUri, PROBES, speaks_oauth};
 use crate::state::Shared;
 use crate::token::TokenRefusal;
@@ -91,7 +92,8 @@ impl<S: Inner> Service<Request> for Around<S> {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let observed = Observed::begin(Arc::clone(&self.shared), &mut request);
-        let limit = self.shared.settings.request_timeout;
+        let may_be_long = observed.route.as_ref().is_some_and(|route| is_upload(route.as_str()));
+        let limit = if may_be_long { Duration::MAX } else { self.shared.settings.request_timeout };
         let begun = catch_unwind(AssertUnwindSafe(|| self.answer(request)));
         Box::pin(async move {
             let answer = match begun {

@@ -1,7 +1,7 @@
 //! HTTP for seenby: any client written for Defender for Endpoint's Get IP statistics works against this router.
 //!
 //! Holds: the two lists that explain the service (`routes`, `layers`), bearer tokens, the built-in issuer for applications and for
-//! people, outside issuers and their keys, administration, exact call limits that outlive the process, the OData view,
+//! people, outside issuers and their keys, receivers of what sources push, administration, exact call limits that outlive the process, the OData view,
 //! errors, metrics, and the loops that accept connections, with TLS or without.
 //!
 //! Refuses to hold: files, the wall clock, randomness and the way to other servers (all four are given), how sightings are
@@ -39,6 +39,7 @@ mod proxied;
 mod query;
 mod ratelimit;
 mod recall;
+mod receive;
 mod routes;
 mod scope;
 mod seal;
@@ -59,7 +60,7 @@ mod view;
 pub use assertion::{AssertionRefusal, CertificateError, read_certificate};
 pub use bearer::{Holder, Principal};
 pub use endpoints::{Endpoint, NoHost};
-pub use error::{ApiError, ForAnother, Forbidden, Lacking};
+pub use error::{ApiError, ForAnother, Forbidden, Lacking, NotReceived};
 pub use keys::{KeyError, check_signing_keys, new_signing_key};
 pub use layers::REQUEST_ID_HEADER;
 pub use limits::{Limiter, Quota, Refused, Room, Standing, Taken};
@@ -72,6 +73,7 @@ pub use outside::{
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordError, hash_password};
 pub use presets::is_vendors_host;
 pub use ratelimit::{POLICY_HEADER, STATE_HEADER};
+pub use receive::{Intake, RefusedRecord, SourceReport, TakeError, Taken as UploadTaken, Taking, Upload};
 pub use routes::router;
 pub use seal::SealingKey;
 pub use secret::{PlainSecret, new_secret};

@@ -8,16 +8,20 @@ use axum::Json;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use utoipa::openapi::security::{ClientCredentials, Flow, OAuth2, Scopes, SecurityScheme};
+use utoipa::openapi::security::{
+    ClientCredentials, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Scopes, SecurityScheme,
+};
 use utoipa::{Modify, OpenApi};
 
 use crate::called::Called;
-use crate::{admin, authorize, device_code, discovery, issuer, probes, routes, stats, view};
+use crate::{admin, authorize, device_code, discovery, issuer, probes, receive, routes, stats, view};
 
 /// Routes of the contract.
 pub(crate) const CONTRACT: &str = "Contract";
 /// Routes of the built-in issuer.
 pub(crate) const ISSUER: &str = "Issuer";
+/// Routes for sources.
+pub(crate) const SENDING: &str = "Sending";
 /// Routes for whoever manages an organisation.
 pub(crate) const ADMINISTRATION: &str = "Administration";
 /// Routes for whoever runs the server.
@@ -38,6 +42,7 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
     tags(
         (name = CONTRACT, description = "The question, and what belongs to it"),
         (name = ISSUER, description = "Tokens for applications, and for people through them"),
+        (name = SENDING, description = "For sources, which tell of connections. Elasticsearch's _bulk, Splunk's HEC and OTLP logs are served too, as those define them"),
         (name = ADMINISTRATION, description = "An organisation's roles, accounts and applications, for whoever has the right; on the operator's listener alone, if that is a loopback address"),
         (name = OPERATION, description = "For whoever runs the server"),
     ),
@@ -64,6 +69,8 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
         discovery::keys,
         discovery::keys_v1,
         discovery::instance,
+        receive::own::ingest,
+        receive::own::sources,
         admin::organisation::show,
         admin::roles::list,
         admin::roles::add,
@@ -109,6 +116,11 @@ impl Modify for Tokens {
         let flow = Flow::ClientCredentials(ClientCredentials::new(TOKEN_URL, scopes));
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::OAuth2(OAuth2::new([flow])));
+        let source = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("The token of a source"))
+            .build();
+        components.add_security_scheme("source", SecurityScheme::Http(source));
     }
 }
 

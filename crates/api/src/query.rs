@@ -18,6 +18,11 @@ pub(crate) fn has(query: &str, name: &str) -> bool {
     pairs(query.as_bytes()).any(|(other, _)| other.eq_ignore_ascii_case(name))
 }
 
+/// The first value of a name.
+pub(crate) fn value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    pairs(query.as_bytes()).find(|(other, _)| other == name).map(|(_, value)| value)
+}
+
 fn decoded(text: &[u8]) -> Cow<'_, str> {
     if !text.iter().any(|byte| matches!(byte, b'+' | b'%')) {
         return String::from_utf8_lossy(text);
@@ -44,6 +49,7 @@ mod tests {
         check("a=1&a=2&&b&=3", &[("a", "1"), ("a", "2"), ("b", ""), ("", "3")]);
         check("a+b=c%20d%2B&e=f=g", &[("a b", "c d+"), ("e", "f=g")]);
         check("%61=%ff%", &[("a", "\u{fffd}%")]);
+        assert_eq!((value("a=1&b=2&b=3", "b").as_deref(), value("a=1", "b")), (Some("2"), None));
         assert!(has("x=1&ACCESS%5FTOKEN=t", "access_token") && !has("access_tokens=t", "access_token"));
     }
 }

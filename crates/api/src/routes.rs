@@ -18,7 +18,9 @@ use crate::error::Envelope;
 use crate::openapi::CONTRACT;
 use crate::state::State;
 use crate::view::Collection;
-use crate::{admin, authorize, device_code, discovery, issuer, layers, openapi, probes, stats, view};
+use crate::{
+    admin, authorize, device_code, discovery, issuer, layers, openapi, probes, receive, stats, view,
+};
 
 /// The token endpoint in its two forms.
 pub(crate) const TOKEN_V2: &str = "/{tenant}/oauth2/v2.0/token";
@@ -100,6 +102,9 @@ fn callers<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> 
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys))
         .route("/{tenant}/discovery/keys", get(discovery::keys_v1))
         .route("/{tenant}/discovery/instance", get(discovery::instance))
+        // what sources send; the routes of others' protocols are with those
+        .route("/seenby/v1/ingest/{format}", post(receive::ingest))
+        .merge(receive::foreign())
         // what all of this is
         .route("/openapi.json", get(openapi::openapi))
         .route("/swagger.json", get(openapi::swagger))
@@ -121,6 +126,7 @@ fn administration<S: Store + 'static, D: Directory + 'static>() -> Router<State<
         .route("/seenby/v1/roles", get(roles::list).post(roles::add))
         .route("/seenby/v1/roles/{role}", get(roles::show).patch(roles::change).delete(roles::remove))
         .route("/seenby/v1/roles/{role}/members", put(roles::grant).delete(roles::revoke))
+        .route("/seenby/v1/sources", get(receive::sources))
         .route("/seenby/v1/users", get(users::list).post(users::add))
         .route("/seenby/v1/users/{user}", get(users::show).delete(users::remove))
         .route("/seenby/v1/users/{user}/password", post(users::set_password))

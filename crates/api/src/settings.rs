@@ -114,6 +114,12 @@ pub struct Settings {
     pub form_bytes_max: usize,
     /// How long that form may take to arrive.
     pub form_timeout: Duration,
+    /// Uploads of sources that are taken in at once; further ones are told to come back.
+    pub uploads_max: usize,
+    /// The largest body of an upload, as it is decompressed. (Other protocols have bounds of their own.)
+    pub upload_bytes_max: u64,
+    /// How long an upload may pause.
+    pub upload_idle_timeout: Duration,
     /// How much of a needless body is read and thrown away, in bytes; a connection with more is closed.
     pub drained_bytes_max: usize,
 }
@@ -153,6 +159,9 @@ impl Default for Settings {
             streams_max: 100,
             form_bytes_max: 64 * 1024,
             form_timeout: Duration::from_secs(20),
+            uploads_max: 64,
+            upload_bytes_max: 8 << 30,
+            upload_idle_timeout: Duration::from_secs(30),
             drained_bytes_max: 64 * 1024,
         }
     }

@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::outside::{Issuers, KeySetError};
 use crate::password::Hashing;
 use crate::recall::{self, Clocks, Recall};
+use crate::receive::{Channels, Intake, Paces, Slots};
 use crate::settings::Settings;
 use crate::strangers::Strangers;
 use crate::throttle::Throttle;
@@ -85,6 +86,7 @@ const URL_UNBOUND: &str = "http://localhost";
 /// The state of a server over a store and a directory. Cloning it shares it.
 pub struct State<S, D> {
     open: Arc<OnceLock<Open<S, D>>>,
+    intake: Arc<OnceLock<Arc<dyn Intake>>>,
     shared: Arc<Shared>,
 }
 
@@ -111,6 +113,9 @@ pub(crate) struct Shared {
     pub(crate) hashing: Hashing,
     pub(crate) throttle: Throttle,
     pub(crate) strangers: Strangers,
+    pub(crate) slots: Slots,
+    pub(crate) paces: Paces,
+    pub(crate) channels: Channels,
     pub(crate) metrics: Metrics,
     pub(crate) machine: Machine,
     bound: OnceLock<Bound>,
@@ -140,7 +145,11 @@ impl Bound {
 
 impl<S, D> Clone for State<S, D> {
     fn clone(&self) -> State<S, D> {
-        State { open: Arc::clone(&self.open), shared: Arc::clone(&self.shared) }
+        State {
+            open: Arc::clone(&self.open),
+            intake: Arc::clone(&self.intake),
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -179,18 +188,31 @@ impl<S: Store, D: Directory> State<S, D> {
             hashing: Hashing::default(),
             throttle: Throttle::default(),
             strangers: Strangers::default(),
+            slots: Slots::new(settings.uploads_max),
+            paces: Paces::default(),
+            channels: Channels::default(),
             metrics: Metrics::new(),
             settings,
             machine,
             bound: OnceLock::new(),
             stopping: AtomicBool::new(false),
         };
-        State { open: Arc::new(OnceLock::new()), shared: Arc::new(shared) }
+        State { open: Arc::default(), intake: Arc::default(), shared: Arc::new(shared) }
     }
 
     /// The store is open. The first call counts; what is open stays open.
     pub fn set_ready(&self, store: Arc<S>, directory: Arc<D>) {
         let _ = self.open.set(Open { store, directory });
+    }
+
+    /// What takes uploads in. Without one every upload is told to come later. The first call counts.
+    pub fn set_intake(&self, intake: Arc<dyn Intake>) {
+        let _ = self.intake.set(intake);
+    }
+
+    /// What takes uploads in, if anything does.
+    pub(crate) fn intake(&self) -> Option<&Arc<dyn Intake>> {
+        self.intake.get()
     }
 
     /// Whether there are a store and a directory.

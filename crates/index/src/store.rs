@@ -454,6 +454,18 @@ impl IndexStore {
         upkeep::spill(&self.shared)
     }
 
+    /// How many of the devices that a batch tells of nobody has told of before. Cost: a look-up for each of them.
+    pub fn new_devices_in(&self, batch: &Batch) -> usize {
+        let mut told: Vec<u32> = batch.reporters().iter().map(|(identity, _)| *identity).collect();
+        told.extend(batch.sightings().iter().map(|sighting| sighting.identity));
+        told.sort_unstable();
+        told.dedup();
+        let Some(view) = self.organisation(batch.organisation()) else { return told.len() };
+        let names = view.names();
+        let is_new = |identity: &&u32| names.number(&batch.identities()[**identity as usize]).is_none();
+        told.iter().filter(is_new).count()
+    }
+
     /// Organisations of which anything is held.
     pub fn organisations(&self) -> Vec<OrganisationId> {
         self.shared.view().organisations.keys().copied().collect()

@@ -11,13 +11,17 @@ use common::{Line, batch, now, organisation};
 use seenby_index::{DataFolder, FolderDirectory, OpenError, Options};
 use sighting::{
     Actor, Application, ApplicationId, Book, CallLimit, CallLimits, Certificate, Change, Directory, Extent,
-    GrantPage, Granted, Issuer, Member, MemberId, MemberKind, Organisation, OrganisationId, PasswordHash,
-    Permission, PrivateKey, RedirectUri, Retention, Role, RoleId, RolePermission, Second, Secret, SignIn,
-    SigningKey, Store, Ticket, TicketKey, TicketKind, User, UserId, Uuid,
+    GrantPage, Granted, Issuer, Member, MemberId, MemberKind, Network, Organisation, OrganisationId,
+    PasswordHash, Permission, PrivateKey, ReadAs, RedirectUri, Retention, Role, RoleId, RolePermission,
+    Second, Secret, SignIn, SigningKey, Source, SourceBounds, SourceId, SourceName, Store, Ticket, TicketKey,
+    TicketKind, User, UserId, Uuid,
 };
 
+fn secret(byte: u8) -> Secret {
+    Secret { sha256: [byte; 32], created_at: Second::new(5), expires_at: None }
+}
+
 fn changes() -> Vec<Change> {
-    let secret = |byte| Secret { sha256: [byte; 32], created_at: Second::new(5), expires_at: None };
     let organisation = |number: u8, name: &str| Organisation {
         id: organisation(number),
         name: name.to_owned(),
@@ -61,6 +65,13 @@ fn changes() -> Vec<Change> {
             members: [].into(),
             created_at: Second::new(6),
         }),
+        Change::AddSource(source(2, organisation(0, "").id)),
+        Change::AddSource(source(3, organisation(1, "").id)),
+        Change::RotateToken {
+            source: source(2, organisation(0, "").id).id,
+            token: secret(3),
+            others_until: Second::new(70),
+        },
         Change::GrantRole(role, member.clone()),
         Change::ChangeRole {
             role,
@@ -76,6 +87,32 @@ fn changes() -> Vec<Change> {
     changes
         .extend([Change::RemoveOrganisation(organisation(1, "").id), Change::RemoveApplication(application)]);
     changes
+}
+
+/// The even ones have a value in every place.
+fn source(number: u128, organisation: OrganisationId) -> Source {
+    let networks = vec![Network::parse("10.0.0.0/8").expect("a network")];
+    let bounds = SourceBounds {
+        networks: networks.clone(),
+        bytes_per_second: 9.try_into().ok(),
+        ..SourceBounds::default()
+    };
+    let read_as = ReadAs {
+        format: Some("argus".to_owned()),
+        time_zone: Some("UTC".to_owned()),
+        columns: Some("time=ts".to_owned()),
+        local_networks: Some(networks),
+    };
+    let is_full = number.is_multiple_of(2);
+    Source {
+        id: SourceId(Uuid::from_u128(number)),
+        organisation,
+        name: SourceName::new(&format!("source {number}")).expect("a name"),
+        read_as: if is_full { read_as } else { ReadAs::default() },
+        bounds: if is_full { bounds } else { SourceBounds::default() },
+        tokens: vec![secret(4)],
+        created_at: Second::new(6),
+    }
 }
 
 /// People, how they sign in, certificates, encrypted keys; some of it is there at the end.

@@ -13,8 +13,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use sighting::escape;
 
 use crate::commands::{
-    app, audit, demo, device, endpoints, formats, ingest, init, key, org, retention, role, serve, stats, tls,
-    user,
+    app, audit, demo, device, endpoints, formats, ingest, init, key, org, retention, role, serve, source,
+    stats, tls, user,
 };
 use crate::exit::Exit;
 use crate::output;
@@ -84,6 +84,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  seenby app list\n  seenby app add playbooks --permission Ip.Read.All"
     )]
     App(app::AppCommand),
+    /// Sources: who may send sightings in over HTTP
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  seenby source add winlogbeat --format ecs\n  seenby source list"
+    )]
+    Source(source::SourceCommand),
     /// Roles: what people may do
     #[command(
         subcommand,

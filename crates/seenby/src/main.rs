@@ -19,6 +19,7 @@ mod output;
 mod pair;
 mod password;
 mod random;
+mod receive;
 mod sealing;
 mod settings;
 mod store;

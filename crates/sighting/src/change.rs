@@ -7,9 +7,10 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::{
-    Application, ApplicationId, CallLimit, Certificate, Member, Organisation, OrganisationId, PasswordHash,
-    Permission, PrivateKey, RedirectUri, Retention, Role, RoleId, RolePermission, Second, Secret, SignIn,
-    SignInChange, SigningKey, User, UserId, hex, role,
+    Application, ApplicationId, CallLimit, Certificate, Member, Network, Organisation, OrganisationId,
+    PasswordHash, Permission, PrivateKey, ReadAs, RedirectUri, Retention, Role, RoleId, RolePermission,
+    Second, Secret, SignIn, SignInChange, SigningKey, Source, SourceBounds, SourceId, User, UserId, hex,
+    role,
 };
 
 /// One change of the book.
@@ -90,6 +91,28 @@ pub enum Change {
     RevokeRole(RoleId, Member),
     /// Somebody has no role of the organisation any more.
     RemoveMember(OrganisationId, Member),
+    /// A new source that pushes.
+    AddSource(Source),
+    /// A source is read in another way, or has other bounds; `None` leaves one as it is.
+    ChangeSource {
+        /// Which source.
+        source: SourceId,
+        /// How what it sends is read.
+        read_as: Option<ReadAs>,
+        /// What it may send.
+        bounds: Option<SourceBounds>,
+    },
+    /// A new token; the others end at the given second at the latest.
+    RotateToken {
+        /// Whose token.
+        source: SourceId,
+        /// The new one.
+        token: Secret,
+        /// When the others end.
+        others_until: Second,
+    },
+    /// The source goes, and what its tokens were good for. What it told stays.
+    RemoveSource(SourceId),
     /// A new signing key.
     AddSigningKey(SigningKey),
     /// The same key, kept in another form.
@@ -123,6 +146,9 @@ pub enum ChangeError {
     /// There is no such role.
     #[error("there is no role {0}")]
     NoRole(RoleId),
+    /// There is no such source.
+    #[error("there is no source {0}")]
+    NoSource(SourceId),
     /// There is no such signing key.
     #[error("there is no signing key '{0}'")]
     NoSigningKey(String),
@@ -242,6 +268,29 @@ impl fmt::Display for Change {
             Change::RemoveMember(id, member) => {
                 write!(f, "revoked all roles of organisation {id} from {member}")
             }
+            Change::AddSource(source) => write!(
+                f,
+                "added source {} '{}' of organisation {}, {}, {}",
+                source.id,
+                source.name.as_str(),
+                source.organisation,
+                told_reading(&source.read_as),
+                told_bounds(&source.bounds)
+            ),
+            Change::ChangeSource { source, read_as, bounds } => {
+                write!(f, "changed source {source}")?;
+                if let Some(read_as) = read_as {
+                    write!(f, ", {}", told_reading(read_as))?;
+                }
+                if let Some(bounds) = bounds {
+                    write!(f, ", {}", told_bounds(bounds))?;
+                }
+                Ok(())
+            }
+            Change::RotateToken { source, others_until, .. } => {
+                write!(f, "rotated the token of source {source}, the old one ends {others_until}")
+            }
+            Change::RemoveSource(id) => write!(f, "removed source {id}"),
             Change::AddSigningKey(key) => write!(f, "added signing key {}", key.kid),
             Change::KeepSigningKey(kid, PrivateKey::Plain(_)) => {
                 write!(f, "wrote signing key {kid} in the clear")
@@ -256,6 +305,35 @@ impl fmt::Display for Change {
 fn named<'a>(permissions: impl IntoIterator<Item = &'a Permission>) -> String {
     let names: Vec<&str> = permissions.into_iter().map(|permission| permission.name()).collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(" ") }
+}
+
+/// How a source is read, as a sentence has it.
+fn told_reading(read_as: &ReadAs) -> String {
+    let ReadAs { format, time_zone, columns, local_networks } = read_as;
+    let mut parts = vec![format!("read as {}", format.as_deref().unwrap_or("what it is"))];
+    parts.extend(time_zone.iter().map(|zone| format!("its clocks in {zone}")));
+    parts.extend(columns.iter().map(|columns| format!("columns {columns}")));
+    parts.extend(local_networks.iter().map(|networks| format!("local networks {}", listed(networks))));
+    parts.join(", ")
+}
+
+/// What a source may send, as a sentence has it.
+fn told_bounds(bounds: &SourceBounds) -> String {
+    let SourceBounds { networks, bytes_per_second, new_devices_per_hour, back_dating_hours } = bounds;
+    let any = |number: Option<String>| number.unwrap_or_else(|| "any number of".to_owned());
+    let whence = if networks.is_empty() { "anywhere".to_owned() } else { listed(networks) };
+    let age = back_dating_hours
+        .map_or("as old as is kept".to_owned(), |hours| format!("{hours} hours old at most"));
+    format!(
+        "from {whence}, {} bytes a second, {} new devices an hour, {age}",
+        any(bytes_per_second.map(|bytes| bytes.to_string())),
+        any(new_devices_per_hour.map(|devices| devices.to_string()))
+    )
+}
+
+fn listed(networks: &[Network]) -> String {
+    let networks: Vec<String> = networks.iter().map(Network::to_string).collect();
+    if networks.is_empty() { "none".to_owned() } else { networks.join(" ") }
 }
 
 /// What changes of how people sign in, as a sentence has it.
@@ -292,7 +370,9 @@ fn told(sign_in: &SignIn) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::tests::{application, certificate, user};
+    use std::num::NonZeroU64;
+
+    use crate::directory::tests::{application, certificate, source, token, user};
 
     #[test]
     fn changes_of_sign_in_as_sentences() {
@@ -349,6 +429,39 @@ mod tests {
                 format!("set the password of user {id}"),
             ),
             (Change::RemoveUser(kim), format!("removed user {id}")),
+            (
+                Change::AddSource(source(3, 1, "zeek")),
+                format!(
+                    "added source {id} 'zeek' of organisation {organisation}, read as what it is, from anywhere, any number \
+                     of bytes a second, 100000 new devices an hour, 168 hours old at most"
+                ),
+            ),
+            (
+                Change::ChangeSource {
+                    source: SourceId(id),
+                    read_as: Some(ReadAs {
+                        format: Some("argus".to_owned()),
+                        time_zone: Some("UTC".to_owned()),
+                        columns: None,
+                        local_networks: Some(vec![Network::parse("10.0.0.0/8").expect("a network")]),
+                    }),
+                    bounds: Some(SourceBounds {
+                        networks: vec![Network::parse("192.0.2.0/24").expect("a network")],
+                        bytes_per_second: NonZeroU64::new(9),
+                        new_devices_per_hour: None,
+                        back_dating_hours: None,
+                    }),
+                },
+                format!(
+                    "changed source {id}, read as argus, its clocks in UTC, local networks 10.0.0.0/8, from 192.0.2.0/24, \
+                     9 bytes a second, any number of new devices an hour, as old as is kept"
+                ),
+            ),
+            (
+                Change::RotateToken { source: SourceId(id), token: token(1), others_until: Second::new(0) },
+                format!("rotated the token of source {id}, the old one ends 1970-01-01T00:00:00Z"),
+            ),
+            (Change::RemoveSource(SourceId(id)), format!("removed source {id}")),
             (Change::KeepSigningKey(kid.clone(), key), "encrypted signing key k1".to_owned()),
             (Change::RemoveSigningKey(kid), "removed signing key k1".to_owned()),
         ] {

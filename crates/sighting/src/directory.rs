@@ -1,4 +1,4 @@
-//! Who may ask, and how often: organisations, applications, people and their roles, signing keys and the audit log, as one
+//! Who may ask, how often, and who may tell: organisations, applications, people and their roles, sources that push, signing keys and the audit log, as one
 //! immutable [`Book`] that changes by [`Change`]s; and the trait of whoever keeps it. Refuses to hold: hashing, randomness,
 //! tokens and counting (the HTTP room), files (the index) and sightings.
 
@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::{
     Application, ApplicationId, Change, ChangeError, GrantPage, Issuer, Member, MemberId, MemberKind,
-    Organisation, OrganisationId, Permission, Role, RoleId, RolePermission, Second, SignInChange, Ticket,
-    TicketKey, User, UserId,
+    Organisation, OrganisationId, Permission, Role, RoleId, RolePermission, Second, Secret, SignInChange,
+    Source, SourceId, Ticket, TicketKey, User, UserId,
 };
 
 /// A key of the built-in issuer.
@@ -79,6 +79,8 @@ pub struct Book {
     pub users: BTreeMap<UserId, User>,
     /// The roles.
     pub roles: BTreeMap<RoleId, Role>,
+    /// The sources that push.
+    pub sources: BTreeMap<SourceId, Source>,
     /// The signing keys, oldest first.
     pub signing_keys: Vec<SigningKey>,
 }
@@ -113,6 +115,18 @@ impl Book {
         let id = Uuid::try_parse(name_or_id).ok().map(RoleId);
         let mut roles = self.roles.values().filter(|role| role.organisation == organisation);
         roles.find(|role| Some(role.id) == id || same(&role.name, name_or_id))
+    }
+
+    /// The source of a name (without case) or an id, inside one organisation.
+    pub fn source(&self, organisation: OrganisationId, name_or_id: &str) -> Option<&Source> {
+        let id = Uuid::try_parse(name_or_id).ok().map(SourceId);
+        let mut sources = self.sources.values().filter(|source| source.organisation == organisation);
+        sources.find(|source| Some(source.id) == id || same(source.name.as_str(), name_or_id))
+    }
+
+    /// The source that a token is of, by the token's SHA-256, if it is good now. Cost: a look at every token there is.
+    pub fn source_of_token(&self, sha256: &[u8; 32], now: Second) -> Option<&Source> {
+        self.sources.values().find(|source| source.has_token(sha256, now))
     }
 
     /// What somebody may do in an organisation: as a user, and as a member of groups, by all roles together.
@@ -154,6 +168,7 @@ impl Book {
                 self.applications.retain(|_, application| application.organisation != *id);
                 self.users.retain(|_, user| user.organisation != *id);
                 self.roles.retain(|_, role| role.organisation != *id);
+                self.sources.retain(|_, source| source.organisation != *id);
                 Ok(())
             }
             Change::AddApplication(application) => self.add_application(application),
@@ -162,14 +177,7 @@ impl Book {
                 if application.sign_in.public {
                     return Err(ChangeError::PublicHasNoSecret);
                 }
-                for other in &mut application.secrets {
-                    other.expires_at =
-                        Some(other.expires_at.map_or(*others_until, |end| end.min(*others_until)));
-                }
-                application
-                    .secrets
-                    .retain(|other| other.expires_at.is_none_or(|end| end >= secret.created_at));
-                application.secrets.push(secret.clone());
+                rotate(&mut application.secrets, secret, *others_until);
                 Ok(())
             }
             Change::SetLimits { application, per_minute, per_hour } => {
@@ -220,6 +228,18 @@ impl Book {
                 had.then_some(()).ok_or_else(|| ChangeError::NoMember(member.clone()))
             }
             Change::RemoveMember(organisation, member) => self.remove_member(*organisation, member),
+            Change::AddSource(source) => self.add_source(source),
+            Change::ChangeSource { source, read_as, bounds } => {
+                let source = self.source_mut(*source)?;
+                source.read_as = read_as.as_ref().unwrap_or(&source.read_as).clone();
+                source.bounds = bounds.as_ref().unwrap_or(&source.bounds).clone();
+                Ok(())
+            }
+            Change::RotateToken { source, token, others_until } => {
+                rotate(&mut self.source_mut(*source)?.tokens, token, *others_until);
+                Ok(())
+            }
+            Change::RemoveSource(id) => self.sources.remove(id).map(drop).ok_or(ChangeError::NoSource(*id)),
             Change::AddSigningKey(key) => {
                 self.signing_keys.push(key.clone());
                 self.signing_keys.sort_by_key(|key| key.created_at);
@@ -357,6 +377,27 @@ impl Book {
         had.then_some(()).ok_or_else(|| ChangeError::NoMember(member.clone()))
     }
 
+    fn add_source(&mut self, source: &Source) -> Result<(), ChangeError> {
+        if self.sources.contains_key(&source.id) {
+            return Err(ChangeError::IdTaken(source.id.0));
+        }
+        if !self.organisations.contains_key(&source.organisation) {
+            return Err(ChangeError::NoOrganisation(source.organisation));
+        }
+        let name = source.name.as_str();
+        check_name(name)?;
+        let mut others = self.sources.values().filter(|other| other.organisation == source.organisation);
+        if others.any(|other| same(other.name.as_str(), name)) {
+            return Err(ChangeError::NameTaken(name.to_owned()));
+        }
+        self.sources.insert(source.id, source.clone());
+        Ok(())
+    }
+
+    fn source_mut(&mut self, id: SourceId) -> Result<&mut Source, ChangeError> {
+        self.sources.get_mut(&id).ok_or(ChangeError::NoSource(id))
+    }
+
     fn role_mut(&mut self, id: RoleId) -> Result<&mut Role, ChangeError> {
         self.roles.get_mut(&id).ok_or(ChangeError::NoRole(id))
     }
@@ -392,6 +433,15 @@ impl Book {
         }
         Ok(())
     }
+}
+
+/// Adds a secret; the others end at a second at the latest, and those that ended before the new one go.
+fn rotate(secrets: &mut Vec<Secret>, new: &Secret, others_until: Second) {
+    for other in &mut *secrets {
+        other.expires_at = Some(other.expires_at.map_or(others_until, |end| end.min(others_until)));
+    }
+    secrets.retain(|other| other.expires_at.is_none_or(|end| end >= new.created_at));
+    secrets.push(new.clone());
 }
 
 fn no_key(kid: &str) -> ChangeError {
@@ -492,7 +542,10 @@ pub(crate) mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::{CallLimit, CallLimits, Certificate, PasswordHash, RETENTION_DEFAULT, Secret, SignIn};
+    use crate::{
+        CallLimit, CallLimits, Certificate, PasswordHash, RETENTION_DEFAULT, ReadAs, SignIn, SourceBounds,
+        SourceName,
+    };
 
     const GUIDS: [&str; 4] = [
         "11111111-2222-4333-8444-555555555555",
@@ -522,6 +575,48 @@ pub(crate) mod tests {
             limits: CallLimits::default(),
             created_at: Second::new(0),
         }
+    }
+
+    pub(crate) fn token(byte: u8) -> Secret {
+        Secret { sha256: [byte; 32], created_at: Second::new(10), expires_at: None }
+    }
+
+    pub(crate) fn source(number: u128, organisation: u128, name: &str) -> Source {
+        Source {
+            id: SourceId(Uuid::from_u128(number)),
+            organisation: OrganisationId(Uuid::from_u128(organisation)),
+            name: SourceName::new(name).expect("a name"),
+            read_as: ReadAs::default(),
+            bounds: SourceBounds::default(),
+            tokens: vec![token(number as u8)],
+            created_at: Second::new(0),
+        }
+    }
+
+    /// A token is one source's, until it ends, is rotated away, or its source or its organisation goes.
+    #[test]
+    fn what_a_source_may_show() {
+        let mut book = two_organisations();
+        for (number, organisation, name) in [(1, 1, "zeek"), (2, 1, "edr"), (3, 2, "Zeek")] {
+            book.apply(&Change::AddSource(source(number, organisation, name))).expect("new");
+        }
+        let taken = Err(ChangeError::NameTaken("ZEEK".to_owned()));
+        assert_eq!(book.apply(&Change::AddSource(source(4, 1, "ZEEK"))), taken);
+        let found = |book: &Book, byte: u8, now: u32| {
+            book.source_of_token(&[byte; 32], Second::new(now)).map(|source| source.id.0.as_u128())
+        };
+        assert_eq!((found(&book, 1, 50), found(&book, 3, 50), found(&book, 9, 50)), (Some(1), Some(3), None));
+        let id = SourceId(Uuid::from_u128(1));
+        let rotated = Change::RotateToken { source: id, token: token(9), others_until: Second::new(60) };
+        book.apply(&rotated).expect("there");
+        assert_eq!((found(&book, 1, 60), found(&book, 1, 61), found(&book, 9, 61)), (Some(1), None, Some(1)));
+        book.apply(&Change::RemoveSource(id)).expect("there");
+        assert_eq!(
+            (found(&book, 9, 61), book.apply(&Change::RemoveSource(id))),
+            (None, Err(ChangeError::NoSource(id)))
+        );
+        book.apply(&Change::RemoveOrganisation(OrganisationId(Uuid::from_u128(2)))).expect("there");
+        assert_eq!((found(&book, 3, 50), found(&book, 2, 50)), (None, Some(2)));
     }
 
     /// A name or an id finds one thing: no name may look like another's id.

@@ -1,4 +1,4 @@
-//! The directory of organisations, applications, roles, keys and the audit log in one redb file, through the same storage
+//! The directory of organisations, applications, roles, sources, keys and the audit log in one redb file, through the same storage
 //! seam as everything else. The whole book is in memory; a change writes the rows that it touched and an audit line
 //! in one transaction. Granted calls and tickets lie beside it, and never in it. Refuses to hold: what a change means
 //! (`sighting::Book`), hashing, tokens and counting.
@@ -19,7 +19,7 @@ use sighting::{
 use crate::manifest;
 use crate::storage::Storage;
 use backend::Backend;
-use rows::{ApplicationRow, AuditRow, OrganisationRow, RoleRow, SigningKeyRow, UserRow};
+use rows::{ApplicationRow, AuditRow, OrganisationRow, RoleRow, SigningKeyRow, SourceRow, UserRow};
 
 /// The file of the directory.
 pub(crate) const PATH: &str = "directory.redb";
@@ -31,6 +31,7 @@ const ORGANISATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("o
 const APPLICATIONS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("applications");
 const USERS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("users");
 const ROLES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("roles");
+const SOURCES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("sources");
 const SIGNING_KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("signing_keys");
 const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
 /// Pages of granted calls: not JSON, see there.
@@ -58,7 +59,7 @@ impl FolderDirectory {
         let database =
             Database::builder().create_with_backend(Backend::new(Arc::clone(&file))).map_err(unavailable)?;
         let write = database.begin_write().map_err(unavailable)?;
-        for table in [ORGANISATIONS, APPLICATIONS, USERS, ROLES, SIGNING_KEYS, tickets::TABLE] {
+        for table in [ORGANISATIONS, APPLICATIONS, USERS, ROLES, SOURCES, SIGNING_KEYS, tickets::TABLE] {
             write.open_table(table).map_err(unavailable)?;
         }
         for table in [AUDIT, GRANTS] {
@@ -104,6 +105,7 @@ impl FolderDirectory {
             (APPLICATIONS, &before.applications, &after.applications),
             (USERS, &before.users, &after.users),
             (ROLES, &before.roles, &after.roles),
+            (SOURCES, &before.sources, &after.sources),
             (SIGNING_KEYS, &before.signing_keys, &after.signing_keys),
         ] {
             let mut table = write.open_table(table).map_err(unavailable)?;
@@ -175,6 +177,10 @@ fn load(database: &Database) -> Result<Book, DirectoryError> {
     for row in read.open_table(ROLES).map_err(unavailable)?.iter().map_err(unavailable)? {
         let role = rows::from_json::<RoleRow>(row.map_err(unavailable)?.1.value())?.into_role()?;
         book.roles.insert(role.id, role);
+    }
+    for row in read.open_table(SOURCES).map_err(unavailable)?.iter().map_err(unavailable)? {
+        let source = rows::from_json::<SourceRow>(row.map_err(unavailable)?.1.value())?.into_source()?;
+        book.sources.insert(source.id, source);
     }
     for row in read.open_table(SIGNING_KEYS).map_err(unavailable)?.iter().map_err(unavailable)? {
         book.signing_keys

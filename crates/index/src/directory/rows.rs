@@ -2,14 +2,15 @@
 //! to hold: tables and transactions.
 
 use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sighting::{
     Actor, Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Certificate, Change,
-    ChangeError, DirectoryError, Issuer, Member, MemberId, MemberKind, Organisation, OrganisationId,
-    PasswordHash, Permission, PrivateKey, RedirectUri, Retention, Role, RoleId, RolePermission, Second,
-    Secret, SignIn, SigningKey, User, UserId, Uuid, hex,
+    ChangeError, DirectoryError, Issuer, Member, MemberId, MemberKind, Network, Organisation, OrganisationId,
+    PasswordHash, Permission, PrivateKey, ReadAs, RedirectUri, Retention, Role, RoleId, RolePermission,
+    Second, Secret, SignIn, SigningKey, Source, SourceBounds, SourceId, SourceName, User, UserId, Uuid, hex,
 };
 
 use super::unavailable;
@@ -20,6 +21,7 @@ pub(super) struct Rows {
     pub(super) applications: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) users: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) roles: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) sources: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) signing_keys: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -47,6 +49,11 @@ pub(super) fn of(book: &Book) -> Result<Rows, DirectoryError> {
             .roles
             .values()
             .map(|role| Ok((role.id.0.as_bytes().to_vec(), to_json(&RoleRow::of(role))?)))
+            .collect::<Result<_, DirectoryError>>()?,
+        sources: book
+            .sources
+            .values()
+            .map(|source| Ok((source.id.0.as_bytes().to_vec(), to_json(&SourceRow::of(source))?)))
             .collect::<Result<_, DirectoryError>>()?,
         signing_keys: book
             .signing_keys
@@ -213,6 +220,7 @@ impl LimitsRow {
     }
 }
 
+/// A secret or a token.
 #[derive(Serialize, Deserialize)]
 struct SecretRow {
     sha256: String,
@@ -221,13 +229,26 @@ struct SecretRow {
     expires_at: Option<u32>,
 }
 
-impl ApplicationRow {
-    fn of(application: &Application) -> ApplicationRow {
-        let secret = |secret: &Secret| SecretRow {
+impl SecretRow {
+    fn of(secret: &Secret) -> SecretRow {
+        SecretRow {
             sha256: hex(&secret.sha256),
             created_at: secret.created_at.unix(),
             expires_at: secret.expires_at.map(Second::unix),
-        };
+        }
+    }
+
+    fn to_secret(&self) -> Result<Secret, DirectoryError> {
+        Ok(Secret {
+            sha256: from_hex_array(&self.sha256)?,
+            created_at: Second::new(self.created_at),
+            expires_at: self.expires_at.map(Second::new),
+        })
+    }
+}
+
+impl ApplicationRow {
+    fn of(application: &Application) -> ApplicationRow {
         ApplicationRow {
             id: application.id.to_string(),
             organisation: application.organisation.to_string(),
@@ -238,7 +259,7 @@ impl ApplicationRow {
                 .map(|permission| permission.name().to_owned())
                 .collect(),
             sign_in: SignInRow::of(&application.sign_in),
-            secrets: application.secrets.iter().map(secret).collect(),
+            secrets: application.secrets.iter().map(SecretRow::of).collect(),
             certificates: application.certificates.iter().map(CertificateRow::of).collect(),
             limits: LimitsRow::of(application.limits),
             created_at: application.created_at.unix(),
@@ -246,20 +267,13 @@ impl ApplicationRow {
     }
 
     pub(super) fn into_application(self) -> Result<Application, DirectoryError> {
-        let secret = |row: &SecretRow| {
-            Ok(Secret {
-                sha256: from_hex_array(&row.sha256)?,
-                created_at: Second::new(row.created_at),
-                expires_at: row.expires_at.map(Second::new),
-            })
-        };
         Ok(Application {
             id: ApplicationId(guid(&self.id)?),
             organisation: OrganisationId(guid(&self.organisation)?),
             name: self.name,
             permissions: self.permissions.iter().map(|name| permission(name)).collect::<Result<_, _>>()?,
             sign_in: self.sign_in.into_sign_in()?,
-            secrets: self.secrets.iter().map(secret).collect::<Result<_, DirectoryError>>()?,
+            secrets: self.secrets.iter().map(SecretRow::to_secret).collect::<Result<_, _>>()?,
             certificates: self
                 .certificates
                 .into_iter()
@@ -372,6 +386,94 @@ impl MemberRow {
             id: MemberId::new(&self.id).map_err(broken)?,
         })
     }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct SourceRow {
+    id: String,
+    organisation: String,
+    name: String,
+    read_as: ReadAsRow,
+    bounds: BoundsRow,
+    tokens: Vec<SecretRow>,
+    created_at: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReadAsRow {
+    format: Option<String>,
+    time_zone: Option<String>,
+    columns: Option<String>,
+    local_networks: Option<Vec<String>>,
+}
+
+/// Absent numbers are no bounds.
+#[derive(Serialize, Deserialize)]
+struct BoundsRow {
+    networks: Vec<String>,
+    bytes_per_second: Option<NonZeroU64>,
+    new_devices_per_hour: Option<NonZeroU32>,
+    back_dating_hours: Option<NonZeroU32>,
+}
+
+impl SourceRow {
+    fn of(source: &Source) -> SourceRow {
+        let ReadAs { format, time_zone, columns, local_networks } = source.read_as.clone();
+        let SourceBounds { networks, bytes_per_second, new_devices_per_hour, back_dating_hours } =
+            &source.bounds;
+        SourceRow {
+            id: source.id.to_string(),
+            organisation: source.organisation.to_string(),
+            name: source.name.as_str().to_owned(),
+            read_as: ReadAsRow {
+                format,
+                time_zone,
+                columns,
+                local_networks: local_networks.as_deref().map(network_texts),
+            },
+            bounds: BoundsRow {
+                networks: network_texts(networks),
+                bytes_per_second: *bytes_per_second,
+                new_devices_per_hour: *new_devices_per_hour,
+                back_dating_hours: *back_dating_hours,
+            },
+            tokens: source.tokens.iter().map(SecretRow::of).collect(),
+            created_at: source.created_at.unix(),
+        }
+    }
+
+    pub(super) fn into_source(self) -> Result<Source, DirectoryError> {
+        let ReadAsRow { format, time_zone, columns, local_networks } = self.read_as;
+        let bounds = self.bounds;
+        Ok(Source {
+            id: SourceId(guid(&self.id)?),
+            organisation: OrganisationId(guid(&self.organisation)?),
+            name: SourceName::new(&self.name).ok_or_else(|| unavailable("a source's name cannot be read"))?,
+            read_as: ReadAs {
+                format,
+                time_zone,
+                columns,
+                local_networks: local_networks.as_deref().map(networks_of).transpose()?,
+            },
+            bounds: SourceBounds {
+                networks: networks_of(&bounds.networks)?,
+                bytes_per_second: bounds.bytes_per_second,
+                new_devices_per_hour: bounds.new_devices_per_hour,
+                back_dating_hours: bounds.back_dating_hours,
+            },
+            tokens: self.tokens.iter().map(SecretRow::to_secret).collect::<Result<_, _>>()?,
+            created_at: Second::new(self.created_at),
+        })
+    }
+}
+
+fn network_texts(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(Network::to_string).collect()
+}
+
+fn networks_of(texts: &[String]) -> Result<Vec<Network>, DirectoryError> {
+    let network = |text: &String| Network::parse(text).map_err(|_| unavailable("a network cannot be read"));
+    texts.iter().map(network).collect()
 }
 
 #[derive(Serialize, Deserialize)]

@@ -62,7 +62,7 @@ pub(crate) struct IngestArgs {
     strict: bool,
 }
 
-const COLUMNS_HELP: &str = "Which keys or columns of the formats csv and ndjson mean what, as time=ts,device=host,ip=dst. \
+pub(crate) const COLUMNS_HELP: &str = "Which keys or columns of the formats csv and ndjson mean what, as time=ts,device=host,ip=dst. \
     Further keys: agent_id, action, opened (the words of action that count, separated by |), device_kind (agent_id, \
     fqdn, host_name, mac or address). A dot in a JSON key descends into an object.";
 
@@ -234,7 +234,7 @@ async fn take_in_what_comes(
     inputs: &[Input],
     interrupt: &Interrupt,
 ) -> Result<Taken, Failure> {
-    let rules = Rules::new(organisation, &*house.book().await?);
+    let rules = Arc::new(Rules::new(organisation, &*house.book().await?));
     let progress = Progress::new(ingest::bytes(inputs));
     interrupt.is_watched(&progress);
     let taken = ingest::run(&house.store, &rules, plan, inputs, &progress, &interrupt.flag);
@@ -382,28 +382,28 @@ fn report_too_old(tally: &Tally, organisation: &Organisation) {
     ));
 }
 
-fn format_names() -> String {
+pub(crate) fn format_names() -> String {
     Format::ALL.map(Format::name).join(", ")
 }
 
-fn parse_format(text: &str) -> Result<Wanted, String> {
+pub(crate) fn parse_format(text: &str) -> Result<Wanted, String> {
     Format::from_name(text).ok_or_else(|| format!("type one of: auto, zeek, {}", format_names()))
 }
 
-fn parse_source(text: &str) -> Result<SourceName, String> {
+pub(crate) fn parse_source(text: &str) -> Result<SourceName, String> {
     SourceName::new(text).ok_or_else(|| "a name has 1 to 255 bytes and no control characters".to_owned())
 }
 
-fn parse_time_zone(text: &str) -> Result<TimeZone, String> {
+pub(crate) fn parse_time_zone(text: &str) -> Result<TimeZone, String> {
     TimeZone::get(text).map_err(|_| "is no time zone; type a name such as Europe/Zurich, or UTC".to_owned())
 }
 
-fn parse_network(text: &str) -> Result<Network, String> {
+pub(crate) fn parse_network(text: &str) -> Result<Network, String> {
     Network::parse(text).map_err(|_| "type networks such as 10.0.0.0/8,fd00::/8".to_owned())
 }
 
 /// `time=ts,device=host,ip=dst`.
-fn parse_columns(text: &str) -> Result<ColumnMap, String> {
+pub(crate) fn parse_columns(text: &str) -> Result<ColumnMap, String> {
     let mut columns = ColumnMap::default();
     for pair in text.split(',') {
         let (key, column) = pair

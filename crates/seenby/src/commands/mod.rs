@@ -17,6 +17,8 @@ pub(crate) mod org;
 pub(crate) mod retention;
 pub(crate) mod role;
 pub(crate) mod serve;
+pub(crate) mod source;
+mod source_shown;
 pub(crate) mod stats;
 pub(crate) mod tls;
 pub(crate) mod user;
@@ -68,6 +70,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Demo(args) => demo::run(args, context).await,
         Command::Org(command) => org::run(command, context).await,
         Command::App(command) => app::run(command, context).await,
+        Command::Source(command) => source::run(command, context).await,
         Command::Role(command) => role::run(command, context).await,
         Command::User(command) => user::run(command, context).await,
         Command::Retention(command) => retention::run(command, context).await,

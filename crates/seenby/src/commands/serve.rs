@@ -28,6 +28,7 @@ use crate::issuers::{self, Issuer};
 use crate::outgoing;
 use crate::pair::{self, Pair};
 use crate::random;
+use crate::receive::Receiver;
 use crate::sealing;
 use crate::settings::{LogFormat, OperatorListen, Settings, USUAL_LISTEN, USUAL_OPERATOR_LISTEN};
 use crate::store::{AnyDirectory, AnyStore};
@@ -185,6 +186,8 @@ pub(crate) struct Server {
     listeners: api::Listeners,
     settings: api::Settings,
     issuers: Arc<[Issuer]>,
+    /// How records are read where their source does not say.
+    usual: formats::Settings,
     address: SocketAddr,
     state: api::State<AnyStore, AnyDirectory>,
 }
@@ -205,9 +208,14 @@ impl Server {
             fetch: outgoing::fetch(settings.allowed_networks.clone()),
         };
         let issuers = Arc::from(settings.issuers.clone());
+        let usual = formats::Settings {
+            local_networks: settings.local_networks.clone(),
+            keep_special_remotes: settings.keep_special_remotes,
+            ..formats::Settings::default()
+        };
         let settings = api::Settings { sealing_key: sealing, ..api_settings(settings)? };
         let state = api::State::starting(settings.clone(), machine);
-        Ok(Server { listeners, settings, issuers, address, state })
+        Ok(Server { listeners, settings, issuers, usual, address, state })
     }
 
     /// `http://127.0.0.1:8787`; with TLS it begins with `https`.
@@ -243,7 +251,7 @@ impl Server {
         mut stop: Stop,
         ready: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Server { listeners, settings, issuers, address, state } = self;
+        let Server { listeners, settings, issuers, usual, address, state } = self;
         // From the start on: the data folder may take longer than they do.
         let believing = [
             tokio::spawn(fetch_keys(state.clone())),
@@ -252,7 +260,7 @@ impl Server {
         let (stopping, stopped) = watch::channel(false);
         let mut serving = tokio::spawn(api::serve(listeners, state.clone(), is_told(stopped.clone())));
         let open = tokio::select! {
-            house = opening => Some(Open::new(house?, &state, settings.sealing_key.as_ref(), stopped).await?),
+            house = opening => Some(Open::new(house?, &state, settings.sealing_key.as_ref(), usual, stopped).await?),
             signal = stop.signalled() => {
                 tracing::info!(signal, "stopping before the data folder was open");
                 None
@@ -306,6 +314,7 @@ impl Open {
         house: House,
         state: &api::State<AnyStore, AnyDirectory>,
         sealing: Option<&api::SealingKey>,
+        usual: formats::Settings,
         stopped: watch::Receiver<bool>,
     ) -> Result<Open, Failure> {
         sealing::check(&*house.book().await?, sealing)?;
@@ -317,6 +326,7 @@ impl Open {
             figures::register(state.metrics(), store);
         }
         state.recall_grants(&house.directory).await?;
+        state.set_intake(Receiver::new(house.store.clone(), usual));
         state.set_ready(Arc::new(house.store.clone()), Arc::new(house.directory.clone()));
         let controlled = tokio::spawn({
             let served = control::Served {

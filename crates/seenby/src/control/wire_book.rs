@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use sighting::{
     Application, ApplicationId, AuditEntry, Book, CallLimit, CallLimits, Certificate, Change, Issuer, Member,
     MemberId, MemberKind, Organisation, PasswordHash, PrivateKey, Retention, Role, RoleId, RolePermission,
-    Second, Secret, SigningKey, User, UserId,
+    Second, Secret, SigningKey, Source, SourceId, User, UserId,
 };
 
 use super::wire::{Wire128, WireError};
 use super::wire_sign_in::{
     WireCertificate, WireSignIn, WireSignInChange, WireUser, permission_names, permissions_of,
 };
+use super::wire_source::{WireBounds, WireReadAs, WireSource};
 
 /// Hours, or nothing for ever.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug)]
@@ -241,6 +242,7 @@ pub(super) struct WireBook {
     applications: Vec<WireApplication>,
     users: Vec<WireUser>,
     roles: Vec<WireRole>,
+    sources: Vec<WireSource>,
     signing_keys: Vec<WireKey>,
 }
 
@@ -276,6 +278,7 @@ impl From<&Book> for WireBook {
             applications: book.applications.values().map(WireApplication::from).collect(),
             users: book.users.values().map(WireUser::without_password).collect(),
             roles: book.roles.values().map(WireRole::from).collect(),
+            sources: book.sources.values().map(WireSource::from).collect(),
             signing_keys: book.signing_keys.iter().map(WireKey::from).collect(),
         }
     }
@@ -294,12 +297,17 @@ impl TryFrom<WireBook> for Book {
             let role = Role::try_from(role)?;
             Ok((role.id, role))
         });
+        let sources = wire.sources.into_iter().map(|source| {
+            let source = Source::try_from(source)?;
+            Ok((source.id, source))
+        });
         let keys = wire.signing_keys.into_iter().map(SigningKey::from);
         Ok(Book {
             organisations: organisations.map(|organisation| (organisation.id, organisation)).collect(),
             applications: applications.collect::<Result<BTreeMap<_, _>, WireError>>()?,
             users: wire.users.into_iter().map(User::from).map(|user| (user.id, user)).collect(),
             roles: roles.collect::<Result<BTreeMap<_, _>, WireError>>()?,
+            sources: sources.collect::<Result<BTreeMap<_, _>, WireError>>()?,
             signing_keys: keys.collect(),
         })
     }
@@ -328,6 +336,10 @@ pub(super) enum WireChange {
     GrantRole(Wire128, WireMember),
     RevokeRole(Wire128, WireMember),
     RemoveMember(Wire128, WireMember),
+    AddSource(WireSource),
+    ChangeSource { source: Wire128, read_as: Option<WireReadAs>, bounds: Option<WireBounds> },
+    RotateToken { source: Wire128, token: WireSecret, others_until: u32 },
+    RemoveSource(Wire128),
     RemoveSigningKey(String),
 }
 
@@ -382,6 +394,18 @@ impl TryFrom<&Change> for WireChange {
             Change::GrantRole(id, member) => WireChange::GrantRole(Wire128(id.0), member.into()),
             Change::RevokeRole(id, member) => WireChange::RevokeRole(Wire128(id.0), member.into()),
             Change::RemoveMember(id, member) => WireChange::RemoveMember((*id).into(), member.into()),
+            Change::AddSource(source) => WireChange::AddSource(source.into()),
+            Change::ChangeSource { source, read_as, bounds } => WireChange::ChangeSource {
+                source: Wire128(source.0),
+                read_as: read_as.as_ref().map(WireReadAs::from),
+                bounds: bounds.as_ref().map(WireBounds::from),
+            },
+            Change::RotateToken { source, token, others_until } => WireChange::RotateToken {
+                source: Wire128(source.0),
+                token: token.into(),
+                others_until: others_until.unix(),
+            },
+            Change::RemoveSource(id) => WireChange::RemoveSource(Wire128(id.0)),
             Change::RemoveSigningKey(kid) => WireChange::RemoveSigningKey(kid.clone()),
             // Only a server makes keys, and it holds its folder itself.
             Change::AddSigningKey(_) | Change::KeepSigningKey(..) => return Err(WireError("signing key")),
@@ -440,6 +464,18 @@ impl TryFrom<WireChange> for Change {
             WireChange::GrantRole(id, member) => Change::GrantRole(RoleId(id.0), member.try_into()?),
             WireChange::RevokeRole(id, member) => Change::RevokeRole(RoleId(id.0), member.try_into()?),
             WireChange::RemoveMember(id, member) => Change::RemoveMember(id.into(), member.try_into()?),
+            WireChange::AddSource(source) => Change::AddSource(source.try_into()?),
+            WireChange::ChangeSource { source, read_as, bounds } => Change::ChangeSource {
+                source: SourceId(source.0),
+                read_as: read_as.map(Into::into),
+                bounds: bounds.map(Into::into),
+            },
+            WireChange::RotateToken { source, token, others_until } => Change::RotateToken {
+                source: SourceId(source.0),
+                token: token.into(),
+                others_until: Second::new(others_until),
+            },
+            WireChange::RemoveSource(id) => Change::RemoveSource(SourceId(id.0)),
             WireChange::RemoveSigningKey(kid) => Change::RemoveSigningKey(kid),
         })
     }
@@ -470,6 +506,7 @@ mod tests {
 
     use sighting::{OrganisationId, Permission, RedirectUri, SignIn, SignInChange, Uuid};
 
+    use super::super::wire_source::tests::source;
     use super::*;
 
     fn through_json<T: Serialize + for<'a> Deserialize<'a>>(value: &T) -> T {
@@ -555,6 +592,7 @@ mod tests {
         };
         book.apply(&Change::AddApplication(application)).expect("new");
         book.apply(&Change::AddRole(role())).expect("new");
+        book.apply(&Change::AddSource(source(organisation().id))).expect("new");
         book.apply(&Change::AddUser(user("$argon2id$x"))).expect("new");
         let private = PrivateKey::Plain(vec![1, 2, 3]);
         let mut key = SigningKey { kid: "k1".to_owned(), private, created_at: Second::new(1) };
@@ -579,6 +617,19 @@ mod tests {
             Change::RenameOrganisation(id, "x".to_owned()),
             Change::SetRetention(id, Retention::Hours(5)),
             Change::RemoveOrganisation(id),
+            Change::AddSource(source(id)),
+            Change::ChangeSource {
+                source: source(id).id,
+                read_as: Some(source(id).read_as),
+                bounds: Some(source(id).bounds),
+            },
+            Change::ChangeSource { source: source(id).id, read_as: None, bounds: None },
+            Change::RotateToken {
+                source: source(id).id,
+                token: secret.clone(),
+                others_until: Second::new(8),
+            },
+            Change::RemoveSource(source(id).id),
             Change::RotateSecret { application: ApplicationId(id.0), secret, others_until: Second::new(99) },
             Change::SetLimits {
                 application: ApplicationId(id.0),

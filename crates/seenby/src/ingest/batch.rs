@@ -1,13 +1,14 @@
 //! From decoded records to batches: what is too old, in the future or another tenant's is decided here, where the
 //! line number is known, and every record is counted once. Refuses to hold: bytes, and how a batch becomes durable.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use formats::{Ignored, Mentions, Opened, Passed, Refusal, Sink, Warning};
 use sighting::{
-    Batch, Book, IdentityKind, Mention, Organisation, OrganisationId, Receipt, Retention, Second, SourceName,
-    Uuid,
+    Batch, Book, IdentityKind, Mention, Organisation, OrganisationId, Receipt, Retention, SECONDS_PER_HOUR,
+    Second, SourceName, Uuid,
 };
 
 use super::Reading;
@@ -29,6 +30,8 @@ pub(crate) struct Rules {
     foreign: Vec<Uuid>,
     /// The only tenant ids that are taken; empty takes every other.
     listed: Vec<Uuid>,
+    /// How old a record of this source may be, where that is less than what is kept.
+    back_dating_hours: Option<NonZeroU32>,
 }
 
 impl Rules {
@@ -43,7 +46,20 @@ impl Rules {
             retention: organisation.retention,
             foreign,
             listed: organisation.source_tenants.clone(),
+            back_dating_hours: None,
         }
+    }
+
+    /// The same for a source whose records may only be so old.
+    pub(crate) fn bounded(self, back_dating_hours: Option<NonZeroU32>) -> Rules {
+        Rules { back_dating_hours, ..self }
+    }
+
+    /// The first seconds that are kept, and that this source may tell of.
+    fn since(&self, now: Second) -> (Second, Second) {
+        let kept = self.retention.since(now);
+        let hours = self.back_dating_hours.map(|hours| u64::from(hours.get()) * u64::from(SECONDS_PER_HOUR));
+        (kept, hours.map_or(kept, |seconds| kept.max(now.minus(seconds))))
     }
 
     /// Whether a record of this tenant is not ours to take.
@@ -60,8 +76,8 @@ impl Rules {
 }
 
 /// Fills batches from records, on one thread.
-pub(super) struct Filler<'a> {
-    rules: &'a Rules,
+pub(crate) struct Filler {
+    rules: Arc<Rules>,
     tally: Tally,
     batch: Option<Batch>,
     /// The one before, which knows many names.
@@ -75,14 +91,17 @@ pub(super) struct Filler<'a> {
     other_events: u64,
     /// Kept are the seconds from the first to the last.
     kept: (Second, Second),
+    /// Before this one the source may not tell of any.
+    told_since: Second,
+    /// The newest second of a sighting.
+    newest: Option<Second>,
     /// The last tenant met and whether it is foreign: it hardly ever changes.
     tenant: (String, bool),
 }
 
-impl<'a> Filler<'a> {
-    pub(super) fn new(rules: &'a Rules) -> Filler<'a> {
+impl Filler {
+    pub(crate) fn new(rules: Arc<Rules>) -> Filler {
         Filler {
-            rules,
             tally: Tally::default(),
             batch: None,
             before: None,
@@ -93,12 +112,15 @@ impl<'a> Filler<'a> {
             refused: 0,
             other_events: 0,
             kept: (Second::MIN, Second::MAX),
+            told_since: Second::MIN,
+            newest: None,
             tenant: (String::new(), rules.is_foreign("")),
+            rules,
         }
     }
 
     /// The batch so far, if what comes next is another source's.
-    pub(super) fn change_source(&mut self, source: &SourceName) -> Option<Batch> {
+    pub(crate) fn change_source(&mut self, source: &SourceName) -> Option<Batch> {
         let full = if self.batch.as_ref().is_some_and(|batch| batch.source() != source) {
             self.take()
         } else {
@@ -113,43 +135,60 @@ impl<'a> Filler<'a> {
     }
 
     /// A chunk of an input begins.
-    pub(super) fn begin(&mut self, reading: &Arc<Reading>, damage: Option<&'static str>) {
+    pub(crate) fn begin(&mut self, reading: &Arc<Reading>, damage: Option<&'static str>) {
         // Standard input may be read for days: each chunk is measured against the clock of its time.
         let now = clock::now();
-        self.kept = (self.rules.retention.since(now), now.plus(AHEAD_SECONDS_MAX));
+        let (kept_since, told_since) = self.rules.since(now);
+        self.kept = (kept_since, now.plus(AHEAD_SECONDS_MAX));
+        self.told_since = told_since;
         self.reading = Some(Arc::clone(reading));
         self.damage = damage;
         (self.records, self.refused, self.other_events) = (0, 0, 0);
     }
 
     /// The chunk has ended.
-    pub(super) fn end(&mut self, reading: &Reading) {
+    pub(crate) fn end(&mut self, reading: &Reading) {
         reading.records.fetch_add(self.records, Ordering::Relaxed);
         reading.refused.fetch_add(self.refused, Ordering::Relaxed);
         reading.other_events.fetch_add(self.other_events, Ordering::Relaxed);
     }
 
     /// The batch, if it is full.
-    pub(super) fn take_full(&mut self) -> Option<Batch> {
+    pub(crate) fn take_full(&mut self) -> Option<Batch> {
         if self.records_in_batch >= BATCH_RECORDS_MAX { self.take() } else { None }
     }
 
     /// The batch, if it holds anything.
-    pub(super) fn take(&mut self) -> Option<Batch> {
+    pub(crate) fn take(&mut self) -> Option<Batch> {
         self.records_in_batch = 0;
         self.batch.take().filter(|batch| !batch.is_empty())
     }
 
     /// A batch is in the store.
-    pub(super) fn receipt(&mut self, batch: Batch, receipt: Receipt) {
+    pub(crate) fn receipt(&mut self, batch: Batch, receipt: Receipt) {
         self.tally.sighted += receipt.sightings;
         // Its names are for the next one. Where that has begun, because it is another source's, they would be kept twice.
         self.before = self.batch.is_none().then_some(batch);
     }
 
     /// The counts.
-    pub(super) fn into_tally(self) -> Tally {
+    pub(crate) fn into_tally(self) -> Tally {
         self.tally
+    }
+
+    /// The newest second of a sighting so far.
+    pub(crate) fn newest(&self) -> Option<Second> {
+        self.newest
+    }
+
+    /// A batch that knows many names, for the first one.
+    pub(crate) fn remember(&mut self, before: Batch) {
+        self.before = Some(before);
+    }
+
+    /// The same for somebody else, at the end.
+    pub(crate) fn remembered(&mut self) -> Option<Batch> {
+        self.before.take()
     }
 
     fn is_foreign(&mut self, tenant: Option<&str>) -> bool {
@@ -219,7 +258,7 @@ fn strongest(batch: &mut Batch, device: &Mentions<'_>) -> Option<(u32, IdentityK
     strongest
 }
 
-impl Sink for Filler<'_> {
+impl Sink for Filler {
     fn opened(&mut self, record: &Opened<'_>) {
         self.records += 1;
         self.records_in_batch += 1;
@@ -231,7 +270,11 @@ impl Sink for Filler<'_> {
             });
         } else if record.second < self.kept.0 {
             self.tally.ignore("too_old");
-        } else if !self.add(record) {
+        } else if record.second < self.told_since {
+            self.tally.ignore("back_dated");
+        } else if self.add(record) {
+            self.newest = self.newest.max(Some(record.second));
+        } else {
             let refusal = Refusal::NoDevice;
             self.refuse(refusal.code(), record.line, || refusal.to_string());
         }
@@ -248,7 +291,7 @@ impl Sink for Filler<'_> {
         self.tally.ignore(record.why.code());
         self.other_events += u64::from(record.why == Ignored::OtherEvent);
         let Some(reporter) = &record.reporter else { return };
-        if !(self.kept.0..=self.kept.1).contains(&reporter.second) {
+        if !(self.told_since..=self.kept.1).contains(&reporter.second) {
             return;
         }
         if let Some(batch) = &mut self.batch
@@ -318,10 +361,22 @@ mod tests {
         assert!(listed.is_foreign(&guid(9)) && listed.is_foreign("no guid"));
     }
 
+    #[test]
+    fn how_old_a_source_may_tell_of() {
+        let now = Second::new(4_000_000);
+        let check = |hours: u32, since: (u32, u32)| {
+            let rules = rules(&organisation(1, &[]), &[]).bounded(NonZeroU32::new(hours));
+            assert_eq!(rules.since(now), (Second::new(since.0), Second::new(since.1)), "{hours}");
+        };
+        check(0, (1_408_000, 1_408_000));
+        check(100, (1_408_000, 3_640_000));
+        check(9_999, (1_408_000, 1_408_000));
+    }
+
     /// Gives records to a filler and says what became of them.
     fn fill(records: &[(Second, &[Mention<'_>], Option<&str>)]) -> (Batch, Tally) {
         let rules = rules(&organisation(1, &[]), &[organisation(2, &[])]);
-        let mut filler = Filler::new(&rules);
+        let mut filler = Filler::new(Arc::new(rules));
         let reading = reading();
         assert_eq!(filler.change_source(&SourceName::new("test").expect("a name")), None);
         filler.begin(&reading, None);

@@ -13,7 +13,7 @@ mod progress;
 mod source;
 mod tally;
 
-pub(crate) use batch::Rules;
+pub(crate) use batch::{Filler, Rules};
 pub(crate) use explain::{Explained, Explanation, explain};
 pub(crate) use progress::Progress;
 pub(crate) use source::{Found, Input, bytes, inputs};
@@ -30,7 +30,6 @@ use sighting::{SourceName, Store as _, StoreError};
 
 use crate::exit::Failure;
 use crate::store::AnyStore;
-use batch::Filler;
 
 /// Chunks (about 1 MiB each) that wait for each decoder: enough that none is ever idle while the reader fills more.
 const CHUNKS_WAITING_PER_THREAD: usize = 2;
@@ -85,11 +84,16 @@ struct Damage {
 
 impl Reading {
     fn new(index: usize, input: &Input, missing_columns: Vec<String>) -> Reading {
+        Reading { index, missing_columns, ..Reading::called(&input.name) }
+    }
+
+    /// Of something that is no input of a command.
+    pub(crate) fn called(name: &str) -> Reading {
         Reading {
-            index,
-            name: input.name.clone(),
+            index: 0,
+            name: name.to_owned(),
             format: OnceLock::new(),
-            missing_columns,
+            missing_columns: Vec::new(),
             records: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             other_events: AtomicU64::new(0),
@@ -180,7 +184,7 @@ pub(crate) struct Taken {
 /// Reads every input into the store. `stop` ends it early and cleanly: what was read by then is in the store.
 pub(crate) fn run(
     store: &AnyStore,
-    rules: &Rules,
+    rules: &Arc<Rules>,
     plan: &Plan,
     inputs: &[Input],
     progress: &Progress,
@@ -240,7 +244,7 @@ enum Next {
 /// What every decoder works with.
 struct Decoders<'a> {
     store: &'a AnyStore,
-    rules: &'a Rules,
+    rules: &'a Arc<Rules>,
     plan: &'a Plan,
     runtime: &'a tokio::runtime::Handle,
     receiver: &'a Receiver<Work>,
@@ -250,13 +254,13 @@ struct Decoders<'a> {
 impl Decoders<'_> {
     /// Decodes chunks until there are no more, or the store fails: the counts up to there, and how it failed.
     fn decode(&self) -> (Tally, Option<StoreError>) {
-        let mut filler = Filler::new(self.rules);
+        let mut filler = Filler::new(Arc::clone(self.rules));
         let failed = self.decode_all(&mut filler).err();
         (filler.into_tally(), failed)
     }
 
     /// Decodes chunks into a batch of its own and appends it whenever it is full.
-    fn decode_all(&self, filler: &mut Filler<'_>) -> Result<(), StoreError> {
+    fn decode_all(&self, filler: &mut Filler) -> Result<(), StoreError> {
         loop {
             let work = match self.next() {
                 Next::Work(work) => work,
@@ -291,7 +295,7 @@ impl Decoders<'_> {
     }
 
     /// Only what has a receipt is counted as sighted.
-    fn append(&self, batch: Option<sighting::Batch>, filler: &mut Filler<'_>) -> Result<(), StoreError> {
+    fn append(&self, batch: Option<sighting::Batch>, filler: &mut Filler) -> Result<(), StoreError> {
         let Some(batch) = batch else { return Ok(()) };
         match self.runtime.block_on(self.store.append(&batch)) {
             Ok(receipt) => {

@@ -1,0 +1,400 @@
+//! The road of a body: read within bounds of time and size, at the source's pace, and given through decompression and the
+//! protocol's envelope to whoever takes it in. Refuses to hold: protocols, and what a refusal looks like in each.
+//!
+//! The reading waits on the runtime; the work (decompression, decoding, the store's disk) is done on threads for that, one piece
+//! after another, so that slow senders hold no thread.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use sighting::SourceId;
+use tokio::time::Instant;
+
+use super::pusher::Pusher;
+use super::unpack::{Unpack, said};
+use super::{TakeError, Taken, Taking, Upload};
+use crate::state::Shared;
+
+/// Bytes of a body that are worked on at once.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Slower than this on the average, after a while, and a sender holds a place in vain.
+const BYTES_PER_SECOND_MIN: u64 = 1_024;
+/// That while.
+const SLOW_WHILE: Duration = Duration::from_secs(60);
+
+/// When a sender that was turned away may come again.
+pub(crate) const RETRY_AFTER_S: u64 = 2;
+
+/// Places for uploads: as many are taken in at once. No source has more than half of them.
+pub(crate) struct Slots {
+    uploads_max: usize,
+    taken: Arc<Mutex<HashMap<SourceId, usize>>>,
+}
+
+/// A place of a source, until it is dropped.
+struct Slot {
+    source: SourceId,
+    taken: Arc<Mutex<HashMap<SourceId, usize>>>,
+}
+
+impl Slots {
+    pub(crate) fn new(uploads_max: usize) -> Slots {
+        Slots { uploads_max, taken: Arc::default() }
+    }
+
+    fn take(&self, source: SourceId) -> Result<Slot, Stop> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.get(&source).copied().unwrap_or_default();
+        if taken.values().sum::<usize>() >= self.uploads_max || own >= self.uploads_max.div_ceil(2) {
+            return Err(Stop::Busy);
+        }
+        taken.insert(source, own + 1);
+        Ok(Slot { source, taken: Arc::clone(&self.taken) })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(&self.source) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(taken.remove(&self.source)),
+        }
+    }
+}
+
+/// What a protocol puts around records. It says what it found when the body has ended.
+pub(super) trait Envelope: Send + 'static {
+    /// Takes some of the body, cut anywhere, and gives the records in it to `taking`.
+    fn push(&mut self, bytes: &[u8], taking: &mut dyn Taking) -> Result<(), Stop>;
+
+    /// The body has ended.
+    fn end(&mut self, taking: &mut dyn Taking) -> Result<(), Stop>;
+}
+
+/// Records without anything around them.
+pub(super) struct Bare;
+
+impl Envelope for Bare {
+    fn push(&mut self, bytes: &[u8], taking: &mut dyn Taking) -> Result<(), Stop> {
+        Ok(taking.take(bytes)?)
+    }
+
+    fn end(&mut self, _: &mut dyn Taking) -> Result<(), Stop> {
+        Ok(())
+    }
+}
+
+/// Why an upload was not taken in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// As many uploads as there are places for are under way.
+    Busy,
+    /// A compression that is not known.
+    UnknownEncoding,
+    /// The compressed body is damaged or cut.
+    Damaged(String),
+    /// More came out of the body than may.
+    TooLarge {
+        /// How much may, in bytes.
+        bytes_max: u64,
+    },
+    /// It came too slowly.
+    Slow,
+    /// The sender went away.
+    Cut,
+    /// The protocol's own words make no sense.
+    Malformed {
+        /// What is wrong, as a sentence.
+        reason: String,
+        /// The protocol's number for it, where it has one.
+        code: u8,
+        /// Which event or line it was; 0 is the first event, 1 the first line.
+        at: Option<u64>,
+    },
+    /// It could not be taken.
+    NotTaken(TakeError),
+}
+
+impl From<TakeError> for Stop {
+    fn from(error: TakeError) -> Stop {
+        Stop::NotTaken(error)
+    }
+}
+
+impl Stop {
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Stop::Busy | Stop::NotTaken(TakeError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Stop::UnknownEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Stop::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Stop::Slow => StatusCode::REQUEST_TIMEOUT,
+            Stop::NotTaken(TakeError::NewDevices { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Stop::Damaged(_) | Stop::Cut | Stop::Malformed { .. } => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// When to send it again, if that may help.
+    pub(crate) fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Stop::Busy | Stop::NotTaken(TakeError::Unavailable(_)) => Some(RETRY_AFTER_S),
+            Stop::NotTaken(TakeError::NewDevices { retry_after_s, .. }) => Some(*retry_after_s),
+            _ => None,
+        }
+    }
+
+    /// What a person is told.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Stop::Busy => {
+                "As many uploads as the server takes at once are under way. Send it again.".to_owned()
+            }
+            Stop::UnknownEncoding => "Content-Encoding must be gzip, zstd, deflate or identity.".to_owned(),
+            Stop::Damaged(how) => format!("The compressed body is damaged or cut ({how}). Send it whole."),
+            Stop::TooLarge { bytes_max } => {
+                format!("The body has more than {bytes_max} bytes (as it is decompressed). Send it in parts.")
+            }
+            Stop::Slow => {
+                "The body did not arrive in time. Send smaller ones, or on a better line.".to_owned()
+            }
+            Stop::Cut => "The body did not arrive whole. Send it again.".to_owned(),
+            Stop::Malformed { reason, .. } => reason.clone(),
+            Stop::NotTaken(TakeError::Unavailable(_)) => {
+                "The store cannot take anything now. Send it again after Retry-After.".to_owned()
+            }
+            Stop::NotTaken(TakeError::NewDevices { per_hour, .. }) => format!(
+                "The source would bring more than {per_hour} new devices in an hour, which is its limit. Send it again after \
+                 Retry-After, or raise the limit with `seenby source change --new-devices-per-hour`."
+            ),
+        }
+    }
+
+    /// For the log, where it says more.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        match self {
+            Stop::NotTaken(TakeError::Unavailable(cause)) | Stop::Damaged(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+/// The end of decompression: counts, and gives on.
+struct Outlet<E> {
+    envelope: E,
+    taking: Box<dyn Taking>,
+    bytes: u64,
+    bytes_max: u64,
+    /// Why it takes no more: an error of input and output could not carry it.
+    stop: Option<Stop>,
+}
+
+impl<E: Envelope> Write for Outlet<E> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len() as u64;
+        let taken = if self.bytes > self.bytes_max {
+            Err(Stop::TooLarge { bytes_max: self.bytes_max })
+        } else {
+            self.envelope.push(bytes, &mut *self.taking)
+        };
+        taken.map(|()| bytes.len()).map_err(|stop| {
+            self.stop = Some(stop);
+            io::Error::other("it takes no more")
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<E> Unpack<Outlet<E>>
+where
+    E: Envelope,
+{
+    fn outlet_mut(&mut self) -> Option<&mut Outlet<E>> {
+        match self {
+            Unpack::Begun(outlet, _) | Unpack::Plain(outlet) => Some(outlet),
+            Unpack::Gzip(decoder) => Some(decoder.get_mut()),
+            Unpack::Deflate(decoder) => Some(decoder.get_mut()),
+            Unpack::Zstd(decoder) => Some(decoder.get_mut()),
+            Unpack::Failed => None,
+        }
+    }
+
+    /// Why it failed: what the outlet says, else the compression.
+    fn why(&mut self, error: &io::Error) -> Stop {
+        let told = self.outlet_mut().and_then(|outlet| outlet.stop.take());
+        told.unwrap_or_else(|| Stop::Damaged(error.to_string()))
+    }
+
+    fn give(&mut self, piece: &[u8]) -> Result<(), Stop> {
+        self.push(piece).map_err(|error| self.why(&error))
+    }
+
+    fn finish(mut self) -> Result<Received<E>, Stop> {
+        // What is held back comes out first, so that the reason why it is not taken is still there to be asked.
+        if let Err(error) = self.settle() {
+            return Err(self.why(&error));
+        }
+        let Outlet { mut envelope, mut taking, bytes, .. } =
+            self.end().map_err(|error| Stop::Damaged(error.to_string()))?;
+        envelope.end(&mut *taking)?;
+        let taken = taking.end()?;
+        Ok(Received { envelope, taken, bytes })
+    }
+}
+
+/// An upload under way.
+pub(super) struct Receiving<E: Envelope> {
+    unpack: Unpack<Outlet<E>>,
+    _slot: Slot,
+}
+
+/// What came of a body.
+pub(super) struct Received<E> {
+    pub(super) envelope: E,
+    pub(super) taken: Taken,
+    /// As they were decompressed.
+    pub(super) bytes: u64,
+}
+
+/// Takes a body in. `bytes_max` is how much may come out of it.
+pub(super) async fn receive<E: Envelope>(
+    shared: &Shared,
+    pusher: &Pusher,
+    format: Option<&'static str>,
+    headers: &HeaderMap,
+    body: Body,
+    envelope: E,
+    bytes_max: u64,
+) -> Result<Received<E>, Stop> {
+    let slot = shared.slots.take(pusher.source.id)?;
+    let said = said(headers)?;
+    let upload = Upload {
+        organisation: pusher.organisation.clone(),
+        source: pusher.source.clone(),
+        book: Arc::clone(&pusher.book),
+        format,
+    };
+    let taking = pusher.intake.begin(upload);
+    let outlet = Outlet { envelope, taking, bytes: 0, bytes_max, stop: None };
+    let mut receiving = Receiving { unpack: Unpack::new(said, outlet), _slot: slot };
+    let mut reading = Reading::new(shared, pusher, body);
+    loop {
+        let (piece, is_last) = reading.piece().await?;
+        let working = move || {
+            for part in &piece {
+                receiving.unpack.give(part)?;
+            }
+            Ok(if is_last { Work::Done(receiving.unpack.finish()?) } else { Work::More(receiving) })
+        };
+        let worked = tokio::task::spawn_blocking(working).await;
+        let worked = worked.unwrap_or_else(|error| {
+            Err(Stop::NotTaken(TakeError::Unavailable(format!("an upload failed: {error}"))))
+        });
+        match worked? {
+            Work::More(on) => receiving = on,
+            Work::Done(received) => return Ok(received),
+        }
+    }
+}
+
+enum Work<E: Envelope> {
+    More(Receiving<E>),
+    Done(Received<E>),
+}
+
+/// The body as it comes.
+struct Reading<'a> {
+    shared: &'a Shared,
+    body: Body,
+    source: SourceId,
+    bytes_per_second: Option<NonZeroU64>,
+    bytes: u64,
+    /// A stopwatch: how long it may take depends on how much comes.
+    begun_at: Instant,
+    /// Spent waiting for the source's pace, which is not the sender's fault.
+    paced: Duration,
+}
+
+impl Reading<'_> {
+    fn new<'a>(shared: &'a Shared, pusher: &Pusher, body: Body) -> Reading<'a> {
+        Reading {
+            shared,
+            body,
+            source: pusher.source.id,
+            bytes_per_second: pusher.source.bounds.bytes_per_second,
+            bytes: 0,
+            begun_at: Instant::now(),
+            paced: Duration::ZERO,
+        }
+    }
+
+    /// The next piece of the body, and whether it is the last.
+    async fn piece(&mut self) -> Result<(Vec<Bytes>, bool), Stop> {
+        let mut piece = Vec::new();
+        let mut bytes = 0;
+        while bytes < PIECE_BYTES {
+            let Some(part) = self.part().await? else { return Ok((piece, true)) };
+            bytes += part.len();
+            self.bytes += part.len() as u64;
+            self.pace(part.len()).await;
+            piece.push(part);
+        }
+        Ok((piece, false))
+    }
+
+    /// What comes next, if it comes in time.
+    async fn part(&mut self) -> Result<Option<Bytes>, Stop> {
+        loop {
+            let frame = tokio::time::timeout(self.shared.settings.upload_idle_timeout, self.body.frame());
+            let Some(frame) = frame.await.map_err(|_| Stop::Slow)? else { return Ok(None) };
+            let spent = self.begun_at.elapsed().saturating_sub(self.paced);
+            if spent > SLOW_WHILE && self.bytes / spent.as_secs().max(1) < BYTES_PER_SECOND_MIN {
+                return Err(Stop::Slow);
+            }
+            // Trailers say nothing.
+            if let Ok(data) = frame.map_err(|_| Stop::Cut)?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// Waits where the source may not send so fast.
+    async fn pace(&mut self, bytes: usize) {
+        let Some(per_second) = self.bytes_per_second else { return };
+        let wait = self.shared.paces.came(self.source, bytes, per_second, self.shared.steady());
+        tokio::time::sleep(wait).await;
+        self.paced += wait;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sighting::Uuid;
+
+    #[test]
+    fn no_source_has_every_place() {
+        let slots = Slots::new(4);
+        let source = |number| SourceId(Uuid::from_u128(number));
+        let (one, two) = (slots.take(source(1)), slots.take(source(1)));
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(slots.take(source(1)).err(), Some(Stop::Busy));
+        let others = [slots.take(source(2)), slots.take(source(3))];
+        assert!(others.iter().all(Result::is_ok));
+        assert_eq!(slots.take(source(4)).err(), Some(Stop::Busy));
+        drop(one);
+        assert!(slots.take(source(1)).is_ok());
+        drop((two, others));
+        assert!(slots.taken.lock().expect("whole").is_empty());
+    }
+}
