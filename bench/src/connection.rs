@@ -31,7 +31,14 @@ impl Connection {
 
     /// Status and body of the answer to a request.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
-        self.stream.write_all(request)?;
+        self.exchange_parts(&[request])
+    }
+
+    /// The same of a request in parts, which are not copied together.
+    pub(crate) fn exchange_parts(&mut self, request: &[&[u8]]) -> anyhow::Result<(u16, Vec<u8>)> {
+        for part in request {
+            self.stream.write_all(part)?;
+        }
         self.came.clear();
         let (status, head, length) = loop {
             self.read_on()?;

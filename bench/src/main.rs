@@ -23,6 +23,7 @@ mod memory;
 mod peers;
 mod program;
 mod quantiles;
+mod receive;
 mod restart;
 mod results;
 mod service;
@@ -42,6 +43,8 @@ pub(crate) struct Scale {
     file_records: u64,
     /// Times that each file is loaded; the best counts.
     file_runs: u32,
+    /// Records that are pushed in each way.
+    pushed_records: u64,
     /// Records that go through standard input while memory is watched.
     memory_records: u64,
     /// Sightings in the store that is opened again.
@@ -67,6 +70,7 @@ pub(crate) struct Scale {
 const FULL: Scale = Scale {
     file_records: 5_000_000,
     file_runs: 5,
+    pushed_records: 1_000_000,
     memory_records: 100_000_000,
     restart_sightings: 20_000_000,
     small_batches: 20_000,
@@ -87,6 +91,7 @@ const FULL: Scale = Scale {
 const QUICK: Scale = Scale {
     file_records: 1_000_000,
     file_runs: 2,
+    pushed_records: 500_000,
     memory_records: 5_000_000,
     restart_sightings: 20_000_000,
     small_batches: 5_000,
@@ -109,9 +114,10 @@ pub(crate) struct Given<'a> {
 type Part = fn(&Given<'_>, &mut Results) -> anyhow::Result<()>;
 
 /// Every part, in order.
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("load", load::measure),
     ("formats", format_rates::measure),
+    ("receive", receive::measure),
     ("look-up", look_up::measure),
     ("growth", growth::measure),
     ("peers", peers::measure),

@@ -185,6 +185,20 @@ impl Program {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// Adds a source that pushes: its token.
+    pub(crate) fn source(&self, data_dir: &Path, name: &str) -> anyhow::Result<String> {
+        #[derive(Deserialize)]
+        struct Added {
+            token: String,
+        }
+        let mut add = self.command("source", data_dir);
+        // The fleet lives in a fixed past, all of it new.
+        let bounds = ["--back-dating-hours", "off", "--new-devices-per-hour", "off"];
+        let output = add.args(["add", name, "--json"]).args(bounds).output()?;
+        anyhow::ensure!(output.status.success(), "seenby source add failed");
+        Ok(serde_json::from_slice::<Added>(&output.stdout)?.token)
+    }
+
     /// Lets an application ask as often as it likes.
     pub(crate) fn unlimited(&self, data_dir: &Path, name: &str) -> anyhow::Result<()> {
         let mut limit = self.command("app", data_dir);

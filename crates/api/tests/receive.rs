@@ -15,7 +15,9 @@ use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::{ACME, HOST, NOW, OTHER, Reply, TestApp};
-use seenby_api::{Intake, RefusedRecord, Settings, SourceReport, TakeError, Taking, Upload, UploadTaken, new_secret};
+use seenby_api::{
+    Intake, RefusedRecord, Settings, SourceReport, TakeError, Taking, Upload, UploadTaken, new_secret,
+};
 use serde_json::{Value, json};
 use sighting::{
     Change, Network, OrganisationId, ReadAs, Second, Secret, Source, SourceBounds, SourceId, SourceName, Uuid,
@@ -72,7 +74,8 @@ impl Taking for Recording {
         let mut taken = UploadTaken { sighted: lines, ..UploadTaken::default() };
         if self.refused {
             taken.refused = BTreeMap::from([("bad_time", 1)]);
-            taken.first_refused = vec![RefusedRecord { line: 1, reason: "the time cannot be read".to_owned() }];
+            taken.first_refused =
+                vec![RefusedRecord { line: 1, reason: "the time cannot be read".to_owned() }];
         }
         Ok(taken)
     }
@@ -129,7 +132,13 @@ impl Receiving {
     /// With the source's token as the password of Basic, as most of Elastic's clients have it.
     async fn basic(&self, method: &str, path: &str, body: &str) -> Reply {
         let basic = format!("Basic {}", STANDARD.encode(format!("any:{}", self.token)));
-        self.send(method, path, &[("authorization", &basic), ("content-type", "application/x-ndjson")], body.to_owned()).await
+        self.send(
+            method,
+            path,
+            &[("authorization", &basic), ("content-type", "application/x-ndjson")],
+            body.to_owned(),
+        )
+        .await
     }
 
     async fn splunk(&self, path: &str, body: &str) -> Reply {
@@ -160,9 +169,18 @@ async fn every_way_to_show_a_token() {
         assert_eq!(reply.status, 200, "{good}: {}", reply.text());
     }
     let application = receiving.app.token(common::READER).await;
-    for bad in [format!("Bearer {token}x"), format!("Digest {token}"), format!("Bearer {application}"), "Basic !".to_owned()] {
+    for bad in [
+        format!("Bearer {token}x"),
+        format!("Digest {token}"),
+        format!("Bearer {application}"),
+        "Basic !".to_owned(),
+    ] {
         let reply = receiving.send("GET", "/", &[("authorization", &bad)], "").await;
-        assert_eq!((reply.status.as_u16(), reply.header("x-elastic-product")), (401, "Elasticsearch"), "{bad}");
+        assert_eq!(
+            (reply.status.as_u16(), reply.header("x-elastic-product")),
+            (401, "Elasticsearch"),
+            "{bad}"
+        );
         assert!(reply.header("www-authenticate").starts_with("Basic "));
         assert_eq!(reply.json()["error"]["type"], "security_exception");
     }
@@ -195,7 +213,8 @@ async fn a_token_ends_with_its_source_its_time_and_its_rotation() {
 #[tokio::test]
 async fn a_source_sends_what_it_is_for_and_from_where_it_may() {
     let receiving = Receiving::new().await;
-    let (read_as, networks) = (ReadAs { format: Some("suricata".to_owned()), ..ReadAs::default() }, vec!["192.0.2.0/24"]);
+    let (read_as, networks) =
+        (ReadAs { format: Some("suricata".to_owned()), ..ReadAs::default() }, vec!["192.0.2.0/24"]);
     let networks = networks.into_iter().map(|text| Network::parse(text).expect("a network")).collect();
     receiving
         .app
@@ -246,15 +265,15 @@ fn gzip(text: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn bodies_that_are_compressed_or_not_what_they_say() {
-    let receiving = Receiving::with(
-        Settings { upload_bytes_max: 1_000_000, ..Settings::default() },
-        Recorder::default(),
-    )
-    .await;
+    let receiving =
+        Receiving::with(Settings { upload_bytes_max: 1_000_000, ..Settings::default() }, Recorder::default())
+            .await;
     let path = "/seenby/v1/ingest/auto";
     let text = b"line\n".repeat(1_000);
     let zstd = zstd::encode_all(text.as_slice(), 1).expect("encoded");
-    for (encoding, body) in [("gzip", gzip(&text)), ("zstd", zstd), ("identity", text.clone()), ("", gzip(&text))] {
+    for (encoding, body) in
+        [("gzip", gzip(&text)), ("zstd", zstd), ("identity", text.clone()), ("", gzip(&text))]
+    {
         let headers = [("content-encoding", encoding)];
         let headers = if encoding.is_empty() { &headers[..0] } else { &headers[..] };
         assert_eq!(receiving.own(path, headers, body).await.status, 200, "{encoding}");
@@ -326,7 +345,12 @@ async fn what_cannot_be_taken_now_is_to_be_sent_again() {
             receiving.own("/v1/logs", &[("content-type", "application/json")], "{}").await,
         ];
         for (reply, status) in replies.iter().zip(statuses) {
-            assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (status, retry_after), "{}", reply.text());
+            assert_eq!(
+                (reply.status.as_u16(), reply.header("retry-after")),
+                (status, retry_after),
+                "{}",
+                reply.text()
+            );
         }
     }
     let full = Settings { uploads_max: 0, ..Settings::default() };
@@ -348,9 +372,15 @@ async fn probes_of_elastics_clients() {
         assert_eq!((reply.status.as_u16(), reply.header("x-elastic-product")), (200, "Elasticsearch"));
     }
     let about = receiving.basic("GET", "/", "").await.json();
-    assert_eq!((&about["version"]["number"], &about["tagline"]), (&json!("8.9.0"), &json!("You Know, for Search")));
+    assert_eq!(
+        (&about["version"]["number"], &about["tagline"]),
+        (&json!("8.9.0"), &json!("You Know, for Search"))
+    );
     let license = receiving.basic("GET", "/_license?human=false", "").await.json();
-    assert_eq!((&license["license"]["status"], &license["license"]["type"]), (&json!("active"), &json!("basic")));
+    assert_eq!(
+        (&license["license"]["status"], &license["license"]["type"]),
+        (&json!("active"), &json!("basic"))
+    );
     assert_eq!(receiving.basic("GET", "/_cluster/health", "").await.json()["status"], "green");
     for (method, path) in [
         ("PUT", "/_index_template/winlogbeat-8.9.0"),
@@ -362,7 +392,11 @@ async fn probes_of_elastics_clients() {
         ("PUT", "/_component_template/ecs@mappings"),
     ] {
         let reply = receiving.basic(method, path, "{}").await;
-        assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, "{\"acknowledged\":true}"), "{path}");
+        assert_eq!(
+            (reply.status.as_u16(), reply.text().as_str()),
+            (200, "{\"acknowledged\":true}"),
+            "{path}"
+        );
         assert_eq!(reply.header("x-elastic-product"), "Elasticsearch", "{path}");
     }
 }
@@ -374,7 +408,10 @@ async fn bulk_as_each_shipper_writes_it() {
     let reply = receiving.basic("POST", "/_bulk", "{\"index\":{\"_index\": \"logs\"}}\n{\"a\":1}\n\n").await;
     let text = reply.text();
     let (took, rest) = text.split_once(",\"errors\"").expect("took comes first");
-    assert!(took.strip_prefix("{\"took\":").is_some_and(|took| took.bytes().all(|byte| byte.is_ascii_digit())), "{took}");
+    assert!(
+        took.strip_prefix("{\"took\":").is_some_and(|took| took.bytes().all(|byte| byte.is_ascii_digit())),
+        "{took}"
+    );
     // The very bytes that Fluent Bit looks for.
     assert_eq!(rest, ":false,\"items\":[{\"index\":{\"_index\":\"logs\",\"status\":201}}]}");
     assert_eq!(reply.header("content-type"), "application/json");
@@ -390,10 +427,22 @@ async fn bulk_as_each_shipper_writes_it() {
     ];
     let body = gzip(b"{\"create\":{\"_id\":\"9\"}}\n{\"c\":3}\n");
     let reply = receiving.send("PUT", "/beats/_bulk?pipeline=x", &headers, body).await;
-    assert!(reply.text().ends_with("\"items\":[{\"create\":{\"_index\":\"beats\",\"_id\":\"9\",\"status\":201}}]}"), "{}", reply.text());
-    assert_eq!(receiving.given(), ["edge auto: {\"a\":1}\n", "edge auto: {\"b\":2}\n", "edge auto: {\"c\":3}\n"]);
+    assert!(
+        reply
+            .text()
+            .ends_with("\"items\":[{\"create\":{\"_index\":\"beats\",\"_id\":\"9\",\"status\":201}}]}"),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(
+        receiving.given(),
+        ["edge auto: {\"a\":1}\n", "edge auto: {\"b\":2}\n", "edge auto: {\"c\":3}\n"]
+    );
     let reply = receiving.basic("POST", "/_bulk", "{\"a\":1}\n").await;
-    assert_eq!((reply.status.as_u16(), &reply.json()["error"]["type"]), (400, &json!("illegal_argument_exception")));
+    assert_eq!(
+        (reply.status.as_u16(), &reply.json()["error"]["type"]),
+        (400, &json!("illegal_argument_exception"))
+    );
 }
 
 #[tokio::test]
@@ -403,22 +452,41 @@ async fn splunks_codes() {
     for (body, status, expected) in [
         ("{\"event\":{\"a\":1}}{\"event\":\"b\"}", 200, json!({ "text": "Success", "code": 0 })),
         ("", 400, json!({ "text": "No data", "code": 5 })),
-        ("{\"event\":1} no", 400, json!({ "text": "Invalid data format", "code": 6, "invalid-event-number": 1 })),
+        (
+            "{\"event\":1} no",
+            400,
+            json!({ "text": "Invalid data format", "code": 6, "invalid-event-number": 1 }),
+        ),
         ("{\"event\":", 400, json!({ "text": "Invalid data format", "code": 6, "invalid-event-number": 0 })),
-        ("{\"event\":1}{\"time\":1}", 400, json!({ "text": "Event field is required", "code": 12, "invalid-event-number": 1 })),
-        ("{\"event\":\" \"}", 400, json!({ "text": "Event field cannot be blank", "code": 13, "invalid-event-number": 0 })),
+        (
+            "{\"event\":1}{\"time\":1}",
+            400,
+            json!({ "text": "Event field is required", "code": 12, "invalid-event-number": 1 }),
+        ),
+        (
+            "{\"event\":\" \"}",
+            400,
+            json!({ "text": "Event field cannot be blank", "code": 13, "invalid-event-number": 0 }),
+        ),
     ] {
         let reply = receiving.splunk(path, body).await;
         assert_eq!((reply.status.as_u16(), reply.json()), (status, expected), "{body}");
     }
-    assert_eq!(receiving.given(), ["edge auto: {\"a\":1}\nb\n"]);
+    // Nothing is no event, and nothing came of it.
+    assert_eq!(receiving.given(), ["edge auto: {\"a\":1}\nb\n", "edge auto: "]);
     for (value, status, code) in [("Splunk nonsense", 403, 4), ("Digest x", 401, 3)] {
         let reply = receiving.send("POST", path, &[("authorization", value)], "{}").await;
         assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (status, &json!(code)), "{value}");
     }
     let reply = receiving.send("POST", path, &[], "{}").await;
-    assert_eq!((reply.status.as_u16(), reply.json()), (401, json!({ "text": "Token is required", "code": 2 })));
-    assert_eq!(receiving.app.anonymous("/services/collector/health/1.0").await.json(), json!({ "text": "HEC is healthy", "code": 17 }));
+    assert_eq!(
+        (reply.status.as_u16(), reply.json()),
+        (401, json!({ "text": "Token is required", "code": 2 }))
+    );
+    assert_eq!(
+        receiving.app.anonymous("/services/collector/health/1.0").await.json(),
+        json!({ "text": "HEC is healthy", "code": 17 })
+    );
     assert_eq!(receiving.send("OPTIONS", path, &[], "").await.status, 200);
 }
 
@@ -441,7 +509,8 @@ async fn acknowledgements_are_true_once_given() {
     let receiving = Receiving::new().await;
     let channel = "0aeeac95-ac74-4aa9-b30d-6c4c0ac581ba";
     for expected in 0..2 {
-        let reply = receiving.splunk(&format!("/services/collector?channel={channel}"), "{\"event\":1}").await;
+        let reply =
+            receiving.splunk(&format!("/services/collector?channel={channel}"), "{\"event\":1}").await;
         assert_eq!(reply.json()["ackId"], expected);
     }
     let ack = format!("/services/collector/ack?channel={channel}");
@@ -452,7 +521,10 @@ async fn acknowledgements_are_true_once_given() {
     assert_eq!(receiving.splunk("/services/collector/ack", "{\"acks\":[0]}").await.json()["code"], 10);
     assert_eq!(receiving.splunk(&ack, "[]").await.json()["code"], 6);
     let long = "x".repeat(65);
-    assert_eq!(receiving.splunk(&format!("/services/collector?channel={long}"), "{}").await.json()["code"], 11);
+    assert_eq!(
+        receiving.splunk(&format!("/services/collector?channel={long}"), "{}").await.json()["code"],
+        11
+    );
 }
 
 fn otlp(attributes: &[(&str, &str)], body: Option<Value>) -> String {
@@ -474,23 +546,34 @@ fn otlp(attributes: &[(&str, &str)], body: Option<Value>) -> String {
 async fn otlp_logs_in_both_spellings() {
     let receiving = Receiving::new().await;
     let json_kind = [("content-type", "application/json")];
-    let connection = otlp(&[("network.peer.address", "198.51.100.20"), ("network.direction", "egress")], None);
+    let connection =
+        otlp(&[("network.peer.address", "198.51.100.20"), ("network.direction", "egress")], None);
     let reply = receiving.own("/v1/logs", &json_kind, connection).await;
     assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, "{}"));
     let given = receiving.given();
-    let document: Value = serde_json::from_str(given[0].strip_prefix("edge auto: ").expect("begun")).expect("JSON");
+    let document: Value =
+        serde_json::from_str(given[0].strip_prefix("edge auto: ").expect("begun")).expect("JSON");
     assert_eq!(document["destination"]["ip"], "198.51.100.20");
-    assert_eq!((&document["host"]["id"], &document["@timestamp"]), (&json!("h9"), &json!("1504015200123456789")));
+    assert_eq!(
+        (&document["host"]["id"], &document["@timestamp"]),
+        (&json!("h9"), &json!("1504015200123456789"))
+    );
     assert_eq!(document["network"]["direction"], "egress");
     let line = otlp(&[], Some(json!({ "stringValue": "{\"ts\":1}" })));
     assert_eq!(receiving.own("/v1/logs", &json_kind, line).await.status, 200);
-    let map = otlp(&[], Some(json!({ "kvlistValue": { "values": [{ "key": "a", "value": { "intValue": "1" } }] } })));
+    let map = otlp(
+        &[],
+        Some(json!({ "kvlistValue": { "values": [{ "key": "a", "value": { "intValue": "1" } }] } })),
+    );
     assert_eq!(receiving.own("/v1/logs", &json_kind, map).await.status, 200);
     assert_eq!(receiving.given(), ["edge auto: {\"ts\":1}\n", "edge auto: {\"a\":1}\n"]);
     // One record with the body "x", as protobuf has it.
     let protobuf = vec![0x0a, 0x09, 0x12, 0x07, 0x12, 0x05, 0x2a, 0x03, 0x0a, 0x01, b'x'];
     let reply = receiving.own("/v1/logs", &[("content-type", "application/x-protobuf")], protobuf).await;
-    assert_eq!((reply.status.as_u16(), reply.body.len(), reply.header("content-type")), (200, 0, "application/x-protobuf"));
+    assert_eq!(
+        (reply.status.as_u16(), reply.body.len(), reply.header("content-type")),
+        (200, 0, "application/x-protobuf")
+    );
     assert_eq!(receiving.given(), ["edge auto: x\n"]);
     let reply = receiving.own("/v1/logs", &json_kind, "no").await;
     assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (400, &json!(3)));

@@ -23,6 +23,7 @@ mod receive;
 mod sealing;
 mod settings;
 mod store;
+mod told;
 
 /// See docs/decisions/0013-allocator.md.
 #[global_allocator]

@@ -1,5 +1,5 @@
-//! What sources push, taken in: the HTTP room's [`api::Intake`] over formats, batches and the store; and what every source has told
-//! since this program started. Refuses to hold: protocols and tokens (the HTTP room's), and what a record means.
+//! What sources push, taken in: the HTTP room's [`api::Intake`] over formats, batches and the store. Refuses to hold: protocols and
+//! tokens (the HTTP room's), and what a record means.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use api::{RefusedRecord, SourceReport, TakeError, Taking, Upload, UploadTaken};
 use formats::{Chunk, Detection, Family, Format, Framer, HEAD_BYTES, Opening, Wanted};
 use sighting::{
-    Batch, LocalNetworks, OrganisationId, SECONDS_PER_HOUR, Second, Source, SourceId, SourceName, Store as _,
-    StoreError,
+    Batch, LocalNetworks, OrganisationId, SECONDS_PER_HOUR, Source, SourceId, Store as _, StoreError,
 };
 
 use crate::clock;
 use crate::commands::ingest::{parse_columns, parse_time_zone};
 use crate::ingest::{Filler, Reading, Rules, Tally};
 use crate::store::AnyStore;
+use crate::told::{Teller, Told};
 
 /// Batches that are kept for the names that they know, of each organisation and of all.
 const BATCHES_KEPT_EACH: usize = 4;
@@ -27,7 +27,7 @@ pub(crate) struct Receiver {
     usual: formats::Settings,
     runtime: tokio::runtime::Handle,
     batches: Mutex<HashMap<OrganisationId, Vec<Batch>>>,
-    told: Mutex<HashMap<(OrganisationId, SourceName), SourceReport>>,
+    told: Told,
     newcomers: Mutex<HashMap<SourceId, Newcomers>>,
 }
 
@@ -40,13 +40,13 @@ struct Newcomers {
 
 impl Receiver {
     /// Over a store that this process holds. To be made on the runtime.
-    pub(crate) fn new(store: AnyStore, usual: formats::Settings) -> Arc<dyn api::Intake> {
+    pub(crate) fn new(store: AnyStore, usual: formats::Settings, told: Told) -> Arc<dyn api::Intake> {
         Arc::new(Shared(Arc::new(Receiver {
             store,
             usual,
             runtime: tokio::runtime::Handle::current(),
             batches: Mutex::default(),
-            told: Mutex::default(),
+            told,
             newcomers: Mutex::default(),
         })))
     }
@@ -104,24 +104,6 @@ impl Receiver {
         known.devices += devices;
         Ok(())
     }
-
-    /// Changes what is told of a source.
-    fn tell(&self, source: &Source, change: impl FnOnce(&mut SourceReport)) {
-        let mut told = locked(&self.told);
-        let key = (source.organisation, source.name.clone());
-        change(told.entry(key).or_insert_with(|| SourceReport {
-            name: source.name.as_str().to_owned(),
-            kind: "push",
-            format: source.read_as.format.clone(),
-            sighted: 0,
-            ignored: Default::default(),
-            refused: Default::default(),
-            bytes: 0,
-            newest: None,
-            last_taken: None,
-            last_error: None,
-        }));
-    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -142,14 +124,7 @@ impl api::Intake for Shared {
     }
 
     fn reports(&self, organisation: OrganisationId) -> Vec<SourceReport> {
-        let told = locked(&self.0.told);
-        let mut reports: Vec<SourceReport> = told
-            .iter()
-            .filter(|((of, _), _)| *of == organisation)
-            .map(|(_, report)| report.clone())
-            .collect();
-        reports.sort_by(|a, b| a.name.cmp(&b.name));
-        reports
+        self.0.told.reports(organisation)
     }
 }
 
@@ -266,7 +241,7 @@ impl Push {
             TakeError::Unavailable(cause) => cause.clone(),
             TakeError::NewDevices { per_hour, .. } => format!("more than {per_hour} new devices in an hour"),
         };
-        self.receiver.tell(&self.source, |report| report.last_error = Some((clock::now(), what)));
+        self.receiver.told.failed(&teller(&self.source), what);
     }
 
     fn finish(&mut self) -> Result<(), TakeError> {
@@ -305,22 +280,16 @@ impl Taking for Push {
             receiver.keep(batch);
         }
         let newest = filler.newest();
-        let taken = taken(filler.into_tally());
-        receiver.tell(&source, |report| add(report, &taken, bytes, newest));
-        Ok(taken)
+        let tally = filler.into_tally();
+        receiver.told.taken(&teller(&source), &tally, bytes, newest);
+        Ok(taken(tally))
     }
 }
 
-fn add(report: &mut SourceReport, taken: &UploadTaken, bytes: u64, newest: Option<Second>) {
-    report.sighted += taken.sighted;
-    for (counts, more) in [(&mut report.ignored, &taken.ignored), (&mut report.refused, &taken.refused)] {
-        for (code, count) in more {
-            *counts.entry(code).or_default() += count;
-        }
-    }
-    report.bytes += bytes;
-    report.newest = report.newest.max(newest);
-    report.last_taken = Some(clock::now());
+fn teller(source: &Source) -> Teller {
+    let (organisation, name, format) =
+        (source.organisation, source.name.clone(), source.read_as.format.clone());
+    Teller { organisation, name, kind: "push", format }
 }
 
 fn taken(tally: Tally) -> UploadTaken {

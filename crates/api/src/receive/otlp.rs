@@ -51,10 +51,10 @@ impl Written {
         }
     }
 
-    fn answer(self, status: StatusCode, protobuf: Vec<u8>, json: &impl serde::Serialize) -> Response {
+    fn answer(self, status: StatusCode, protobuf: Vec<u8>, json: &Value) -> Response {
         let (kind, body) = match self {
             Written::Protobuf => ("application/x-protobuf", protobuf),
-            Written::Json => ("application/json", serde_json::to_vec(json).unwrap_or_default()),
+            Written::Json => ("application/json", json.to_string().into_bytes()),
         };
         let mut response = (status, body).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -70,12 +70,16 @@ impl Written {
                 .map(|record| sighting::escape(&record.reason).into_owned())
                 .unwrap_or_default(),
         });
+        // A number of 64 bits is a text in JSON. An answer without anything is `{}`, and no bytes at all.
+        let json = partial_success.as_ref().map_or_else(
+            || json!({}),
+            |partial| {
+                let (rejected, message) = (partial.rejected_log_records.to_string(), &partial.error_message);
+                json!({ "partialSuccess": { "rejectedLogRecords": rejected, "errorMessage": message } })
+            },
+        );
         let answer = ExportLogsServiceResponse { partial_success };
-        // An answer without anything is `{}`, and no bytes at all.
-        match &answer.partial_success {
-            None => self.answer(StatusCode::OK, Vec::new(), &json!({})),
-            Some(_) => self.answer(StatusCode::OK, answer.encode_to_vec(), &answer),
-        }
+        self.answer(StatusCode::OK, answer.encode_to_vec(), &json)
     }
 
     /// A status, as gRPC numbers and writes it.
@@ -173,16 +177,21 @@ impl Envelope for Logs {
     }
 }
 
-/// The attributes that make a record a connection: where it went.
-const REMOTE_KEYS: [&str; 4] =
-    ["destination.address", "network.peer.address", "server.address", "destination.ip"];
+/// The attributes that make a record a connection: where it went; and which way that is, where they say it by themselves: whoever
+/// has a destination or a server is the one that opened.
+const REMOTE_KEYS: [(&str, Option<&str>); 4] = [
+    ("destination.address", Some("egress")),
+    ("destination.ip", Some("egress")),
+    ("server.address", Some("egress")),
+    ("network.peer.address", None),
+];
 
 /// A record as a line: a document if it says where a connection went, else its body, which may be a line of any format.
 fn line(resource: &[KeyValue], record: &LogRecord) -> String {
     let attribute = |key: &str| text(&record.attributes, key).or_else(|| text(resource, key));
-    let remote = REMOTE_KEYS.iter().find_map(|key| attribute(key));
+    let remote = REMOTE_KEYS.iter().find_map(|(key, way)| Some((attribute(key)?, *way)));
     match (&record.body, remote) {
-        (_, Some(remote)) => document(record, remote, attribute).to_string(),
+        (_, Some((remote, way))) => document(record, remote, way, attribute).to_string(),
         (Some(AnyValue { value: Some(Any::StringValue(text)) }), None) => text.replace('\n', " "),
         (Some(AnyValue { value: Some(value) }), None) => to_json(value, DEPTH_MAX).to_string(),
         _ => "{}".to_owned(),
@@ -190,11 +199,20 @@ fn line(resource: &[KeyValue], record: &LogRecord) -> String {
 }
 
 /// The same in ECS.
-fn document(record: &LogRecord, remote: String, attribute: impl Fn(&str) -> Option<String>) -> Value {
+fn document(
+    record: &LogRecord,
+    remote: String,
+    way: Option<&str>,
+    attribute: impl Fn(&str) -> Option<String>,
+) -> Value {
     let nanos =
         if record.time_unix_nano > 0 { record.time_unix_nano } else { record.observed_time_unix_nano };
     let mut event = Map::new();
     event.insert("category".to_owned(), json!(["network"]));
+    event.insert(
+        "type".to_owned(),
+        json!([attribute("event.type").unwrap_or_else(|| "connection".to_owned())]),
+    );
     for (key, from) in [("action", "event.action"), ("outcome", "event.outcome")] {
         event.extend(attribute(from).map(|value| (key.to_owned(), value.into())));
     }
@@ -210,17 +228,15 @@ fn document(record: &LogRecord, remote: String, attribute: impl Fn(&str) -> Opti
         let pairs = pairs.iter().filter_map(|(key, from)| Some(((*key).to_owned(), attribute(from)?.into())));
         Value::Object(pairs.collect())
     };
+    let directions = ["network.direction", "network.connection.direction"];
+    let direction = directions.iter().find_map(|key| attribute(key)).or_else(|| way.map(str::to_owned));
     json!({
         "@timestamp": (nanos > 0).then(|| nanos.to_string()),
         "event": event,
         "host": some(&[("id", "host.id"), ("name", "host.name"), ("mac", "host.mac")]),
         "source": some(&[("ip", "source.address"), ("port", "source.port")]),
         "destination": { "ip": remote },
-        "network": some(&[
-            ("direction", "network.direction"),
-            ("direction", "network.connection.direction"),
-            ("transport", "network.transport"),
-        ]),
+        "network": { "direction": direction, "transport": attribute("network.transport") },
     })
 }
 

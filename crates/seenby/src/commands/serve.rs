@@ -32,6 +32,7 @@ use crate::receive::Receiver;
 use crate::sealing;
 use crate::settings::{LogFormat, OperatorListen, Settings, USUAL_LISTEN, USUAL_OPERATOR_LISTEN};
 use crate::store::{AnyDirectory, AnyStore};
+use crate::told::Told;
 
 /// How often sightings outside retention are freed. No answer depends on it.
 const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
@@ -326,7 +327,9 @@ impl Open {
             figures::register(state.metrics(), store);
         }
         state.recall_grants(&house.directory).await?;
-        state.set_intake(Receiver::new(house.store.clone(), usual));
+        let told = Told::default();
+        told.register(state.metrics());
+        state.set_intake(Receiver::new(house.store.clone(), usual, told));
         state.set_ready(Arc::new(house.store.clone()), Arc::new(house.directory.clone()));
         let controlled = tokio::spawn({
             let served = control::Served {

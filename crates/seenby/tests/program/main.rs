@@ -13,6 +13,7 @@ mod issuers;
 mod keys;
 mod limits;
 mod people;
+mod receive;
 mod roles;
 mod samples;
 mod served;

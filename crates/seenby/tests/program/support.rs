@@ -242,6 +242,26 @@ impl Server {
         self.exchange(&head, form)
     }
 
+    /// Status and body of something that is sent, with an Authorization of any kind.
+    pub(crate) fn post(&self, path: &str, authorization: &str, body: &[u8]) -> (u16, String) {
+        self.post_as(path, authorization, "application/octet-stream", body)
+    }
+
+    /// The same of a content type.
+    pub(crate) fn post_as(&self, path: &str, authorization: &str, kind: &str, body: &[u8]) -> (u16, String) {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nAuthorization: {authorization}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        exchange(&self.host, &self.host, &head, body)
+    }
+
+    /// Status and body of a GET of the operator's listener.
+    pub(crate) fn get_operators(&self, path: &str, token: &str) -> (u16, String) {
+        let head = format!("GET {path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\n");
+        exchange(&self.operators, &self.operators, &head, "")
+    }
+
     /// Everything that comes back for a GET behind a PROXY header that names a peer.
     pub(crate) fn proxied(&self, peer: &str, path: &str) -> String {
         let peer: std::net::Ipv4Addr = peer.parse().expect("an address");
@@ -272,9 +292,10 @@ impl Server {
 }
 
 /// Sends a request to an address by the name of a host: status and body.
-pub(crate) fn exchange(address: &str, host: &str, head: &str, body: &str) -> (u16, String) {
+pub(crate) fn exchange(address: &str, host: &str, head: &str, body: impl AsRef<[u8]>) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");
-    write!(stream, "{head}Host: {host}\r\nConnection: close\r\n\r\n{body}").expect("it reads");
+    write!(stream, "{head}Host: {host}\r\nConnection: close\r\n\r\n").expect("it reads");
+    stream.write_all(body.as_ref()).expect("it reads");
     let mut reply = String::new();
     stream.read_to_string(&mut reply).expect("UTF-8");
     let (head, body) = reply.split_once("\r\n\r\n").expect("a head");

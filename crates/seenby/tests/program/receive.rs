@@ -1,0 +1,246 @@
+//! Sources that push, with the real program: tokens made, changed and ended by commands, records sent in each protocol, and the
+//! answer that comes of them; what a source may not; and a server that is killed while it takes in. Refuses to hold: each
+//! protocol's replies (the HTTP room's tests).
+
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+use sighting::Second;
+
+use crate::support::{Place, Server, csv, gzip, mde, now};
+
+/// Adds a source; its token.
+#[track_caller]
+fn add(place: &Place, arguments: &[&str]) -> String {
+    let added = place.run([&["source", "add", "--json"], arguments].concat()).ends(0).json();
+    added["token"].as_str().expect("a token").to_owned()
+}
+
+/// Sends a body as a source; status and answer.
+fn send(server: &Server, token: &str, path: &str, body: impl AsRef<[u8]>) -> (u16, Value) {
+    let (status, text) = server.post(path, &format!("Bearer {token}"), body.as_ref());
+    (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text:?}")))
+}
+
+#[test]
+fn one_device_by_every_road_is_one_device() {
+    let place = Place::new();
+    let (edr, any) = (add(&place, &["edr", "--format", "mde"]), add(&place, &["any"]));
+    let server = place.serve();
+    let now = now();
+    let record = mde(now, "a1", "pc-1", "198.51.100.20");
+    let (status, counts) = send(&server, &edr, "/seenby/v1/ingest/mde", gzip(record.as_bytes()));
+    assert_eq!((status, &counts["sighted"]), (200, &json!(1)));
+    let record = record.trim_end();
+    let bulk = format!("{{\"create\":{{}}}}\n{record}\n\n{{\"create\":{{}}}}\n{{\"what\":\"else\"}}\n");
+    let (status, answer) = send(&server, &any, "/_bulk", &bulk);
+    assert_eq!((status, answer["items"].as_array().map(Vec::len)), (200, Some(2)));
+    let event = format!("{{\"event\":{record},\"host\":\"forwarder\"}}{{\"event\":{}}}", json!(record));
+    assert_eq!(send(&server, &edr, "/services/collector/event", &event).1["code"], 0);
+    assert_eq!(send(&server, &edr, "/services/collector/raw", record).1["code"], 0);
+    let otlp = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [{ "body": { "stringValue": record } }] }] }] });
+    let (status, text) =
+        server.post_as("/v1/logs", &format!("Bearer {edr}"), "application/json", otlp.to_string().as_bytes());
+    assert_eq!((status, text.as_str()), (200, "{}"));
+    assert_eq!(place.stats("198.51.100.20").0, 1);
+    let rows = format!("time,device,ip\n{}", csv(now, "pc-2", "198.51.100.20"));
+    assert_eq!(send(&server, &any, "/seenby/v1/ingest/csv", rows).0, 200);
+    assert_eq!(place.stats("198.51.100.20").0, 2);
+    let metrics = server.metrics();
+    let line = metrics.lines().find(|line| {
+        line.contains("seenby_source_records") && line.contains("source=\"edr\"") && line.contains("sighted")
+    });
+    assert!(line.is_some_and(|line| line.ends_with(" 5")), "{line:?}\n{metrics}");
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn what_a_command_changes_holds_from_the_next_upload_on() {
+    let place = Place::new();
+    let server = place.serve();
+    let token = add(&place, &["edge", "--format", "ndjson", "--expires-days", "9"]);
+    let now = now();
+    let record = |device: &str, second: Second| {
+        json!({ "time": second.to_string(), "device": device, "ip": "198.51.100.20" }).to_string()
+    };
+    let path = "/seenby/v1/ingest/ndjson";
+    assert_eq!(send(&server, &token, path, record("pc-1", now)).0, 200);
+    // Older than it may tell of, which is a week where nobody says otherwise; a command is not held to that.
+    let (status, counts) = send(&server, &token, path, record("pc-1", now.minus(200 * 3_600)));
+    assert_eq!((status, &counts["ignored"]), (200, &json!({ "back_dated": 1 })));
+    place.run(["source", "change", "edge", "--back-dating-hours", "off"]).ends(0);
+    assert_eq!(send(&server, &token, path, record("pc-1", now.minus(200 * 3_600))).1["sighted"], 1);
+    place.run(["source", "change", "edge", "--new-devices-per-hour", "1"]).ends(0);
+    let two = [record("pc-2", now), record("pc-3", now)].join("\n");
+    let (status, answer) = send(&server, &token, path, &two);
+    assert_eq!((status, &answer["error"]["code"]), (429, &json!("TooManyRequests")));
+    assert_eq!(place.stats("198.51.100.20").0, 1, "nothing of it is taken");
+    place.run(["source", "change", "edge", "--new-devices-per-hour", "off"]).ends(0);
+    assert_eq!(send(&server, &token, path, &two).0, 200);
+    assert_eq!(place.stats("198.51.100.20").0, 3);
+    place.run(["source", "change", "edge", "--from", "192.0.2.0/24"]).ends(0);
+    assert_eq!(send(&server, &token, path, &two).0, 403);
+    place.run(["source", "change", "edge", "--from", "127.0.0.0/8,::1"]).ends(0);
+    assert_eq!(send(&server, &token, path, &two).0, 200);
+    let rotated = place.run(["source", "rotate", "edge", "--overlap-hours", "0", "--json"]).ends(0).json();
+    assert_eq!(send(&server, &token, path, &two).0, 401);
+    let token = rotated["token"].as_str().expect("a token");
+    assert_eq!(send(&server, token, path, &two).0, 200);
+    let shown = place.run(["source", "show", "edge", "--json"]).ends(0);
+    assert!(!shown.stdout.contains(token));
+    assert_eq!(
+        (&shown.json()["format"], &shown.json()["from"][0]),
+        (&json!("ndjson"), &json!("127.0.0.0/8"))
+    );
+    place.run(["source", "remove", "edge", "--yes"]).ends(0);
+    assert_eq!(send(&server, token, path, &two).0, 401);
+    assert_eq!(place.stats("198.51.100.20").0, 3, "what it told stays");
+    let audit = place.run(["audit"]).ends(0).stdout;
+    for says in ["added source", "changed source", "rotated the token", "removed source"] {
+        assert!(audit.contains(says), "{audit}");
+    }
+}
+
+#[test]
+fn a_manager_sees_what_each_source_told() {
+    let place = Place::new();
+    let (edge, _) = (add(&place, &["edge"]), add(&place, &["silent"]));
+    let application =
+        place.run(["app", "add", "boss", "--permission", "Seenby.Manage", "--json"]).ends(0).json();
+    let server = place.serve();
+    let now = now();
+    let lines = format!(
+        "{}{}no json\n",
+        mde(now, "a1", "pc-1", "198.51.100.20"),
+        mde(now.minus(9_000_000), "a1", "pc-1", "198.51.100.20")
+    );
+    assert_eq!(send(&server, &edge, "/seenby/v1/ingest/mde", &lines).0, 200);
+    let (status, body) = server.get_operators("/seenby/v1/sources", &server.token(&application));
+    assert_eq!(status, 200, "{body}");
+    let listed: Value = serde_json::from_str(&body).expect("JSON");
+    let listed = listed["value"].as_array().expect("a list");
+    assert_eq!((listed.len(), &listed[0]["name"], &listed[1]["name"]), (2, &json!("edge"), &json!("silent")));
+    let told = &listed[0];
+    assert_eq!((&told["kind"], &told["sighted"], &told["tokens"]), (&json!("push"), &json!(1), &json!(1)));
+    assert_eq!((&told["ignored"], &told["refused"]), (&json!({ "too_old": 1 }), &json!({ "bad_json": 1 })));
+    assert_eq!((&told["newest"], &told["bytes"]), (&json!(now.to_string()), &json!(lines.len())));
+    assert_eq!((&listed[1]["sighted"], &listed[1]["last_taken"]), (&json!(0), &Value::Null));
+}
+
+#[test]
+fn what_makes_no_sense_is_said_when_it_is_typed() {
+    let place = Place::new();
+    add(&place, &["edge"]);
+    for (arguments, says) in [
+        (vec!["source", "add", "EDGE"], "is taken"),
+        (vec!["source", "add", "x", "--format", "nonsense"], "zeek"),
+        (vec!["source", "add", "x", "--from", "10/8"], "10.0.0.0/8"),
+        (vec!["source", "add", "x", "--time-zone", "Mars"], "time zone"),
+        (vec!["source", "add", "x", "--columns", "when=ts"], "keys are"),
+        (vec!["source", "add", "x", "--bytes-per-second", "0"], "from 1"),
+        (vec!["source", "show", "nobody"], "source list"),
+    ] {
+        let run = place.run(&arguments).ends(2);
+        assert!(run.stderr.contains(says), "{arguments:?}: {}", run.stderr);
+    }
+    assert!(place.run(["source", "remove", "edge"]).ends(5).stderr.contains("--yes"));
+    let listed = place.run(["source", "list"]).ends(0).stdout;
+    assert!(listed.contains("edge") && listed.contains("anywhere"), "{listed}");
+}
+
+/// How often the server is killed.
+fn kills() -> u64 {
+    std::env::var("SEENBY_KILLS").ok().and_then(|number| number.parse().ok()).unwrap_or(12)
+}
+
+/// Records of one upload.
+const RECORDS: u64 = 500;
+
+/// One address for every ten devices, one second for each upload.
+fn upload(number: u64, begun: Second) -> (String, Vec<(String, String)>) {
+    let mut body = String::new();
+    let mut told = Vec::new();
+    for record in 0..RECORDS {
+        let device = format!("pc-{}", (number * 31 + record * 7) % 997);
+        let ip = format!("198.51.{}.{}", number % 7, record % 50);
+        let line = json!({ "time": begun.plus(number).to_string(), "device": device, "ip": ip });
+        body.push_str(&format!("{{\"create\":{{}}}}\n{line}\n"));
+        told.push((ip, device));
+    }
+    (body, told)
+}
+
+/// A shipper sends each upload until it hears that it was taken, whatever becomes of the server: nothing is lost, nothing counts
+/// twice, and what was acknowledged is there after every kill.
+#[test]
+fn a_server_that_is_killed_while_it_takes_in_loses_nothing() {
+    let place = Place::new();
+    let token = add(&place, &["edge", "--format", "ndjson"]);
+    let begun = now().minus(86_400);
+    let first = place.serve();
+    let host = first.host.clone();
+    let (uploads, sent) = (kills() * 8, AtomicU64::new(0));
+    let truth = Mutex::new(BTreeSet::new());
+    std::thread::scope(|scope| {
+        let shipping = scope.spawn(|| {
+            for number in 0..uploads {
+                let (body, told) = upload(number, begun);
+                sent.fetch_add(1, Ordering::SeqCst);
+                while !is_taken(&host, &token, &body) {
+                    std::thread::yield_now();
+                }
+                truth.lock().expect("whole").extend(told);
+            }
+        });
+        let mut server = Some(first);
+        for kill in 1..=kills() {
+            // Somewhere within the next uploads: where exactly is the machine's chance.
+            while sent.load(Ordering::SeqCst) < (kill * 7).min(uploads) {
+                std::thread::yield_now();
+            }
+            for _ in 0..(kill * 7_919) % 40_000 {
+                std::hint::spin_loop();
+            }
+            server.take().expect("it runs").kill();
+            let listen = ["serve", "--listen", &host];
+            server = Some(Server::start(&mut place.command(listen)));
+            let known: Vec<(String, String)> = truth.lock().expect("whole").iter().cloned().collect();
+            if let Some((ip, _)) = known.last() {
+                let at_least = known.iter().filter(|(other, _)| other == ip).count() as u64;
+                assert!(place.stats(ip).0 >= at_least, "an acknowledged upload is gone");
+            }
+        }
+        shipping.join().expect("every upload was taken");
+        let truth = truth.lock().expect("whole");
+        let addresses: BTreeSet<&String> = truth.iter().map(|(ip, _)| ip).collect();
+        let typed = addresses.iter().map(|ip| format!("{ip}\n")).collect::<String>();
+        let answers = place.feed(["stats", "--json", "-"], typed.as_bytes()).ends(0).stdout;
+        assert_eq!(answers.lines().count(), addresses.len());
+        for line in answers.lines() {
+            let answer: Value = serde_json::from_str(line).expect("JSON");
+            let devices = truth.iter().filter(|(ip, _)| *ip == answer["ipAddress"]).count();
+            assert_eq!(answer["organizationPrevalence"], devices, "{line}");
+        }
+        drop(server);
+    });
+}
+
+/// Whether an upload was taken, as far as its sender hears.
+fn is_taken(host: &str, token: &str, body: &str) -> bool {
+    use std::io::{Read as _, Write as _};
+    let Ok(mut stream) = TcpStream::connect(host) else { return false };
+    let head = format!(
+        "POST /_bulk HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAuthorization: ApiKey {token}\r\n\
+         Content-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut reply = String::new();
+    let is_sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).is_ok();
+    is_sent
+        && stream.read_to_string(&mut reply).is_ok()
+        && reply.starts_with("HTTP/1.1 200")
+        && reply.contains("\"errors\":false")
+}
