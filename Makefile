@@ -24,7 +24,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 tool = $(1) --version 2>/dev/null | grep -qwF $(2) \
 	|| env -u CARGO_TARGET_DIR cargo install $(1) --version $(2) --locked --root "$(TOOLS)"
 
-.PHONY: help demo check test test-clients test-az bench bless setup system rust tools fmt lint unit docs deny machete demo-run
+.PHONY: help demo check test test-clients test-shippers test-az bench bless setup system rust tools fmt lint unit docs deny machete demo-run
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
@@ -34,11 +34,14 @@ demo: system rust ## build, then the whole product on a simulated fleet; Ctrl-C 
 
 check: fmt lint unit ## format, lints and tests; no downloads but crates
 
-test: setup check test-clients docs deny machete demo-run ## install what is missing, then everything that CI runs
+test: setup check test-clients test-shippers docs deny machete demo-run ## install what is missing, then everything that CI runs
 	@echo "make test: all passed"
 
 test-clients: ## real clients and an OpenID provider with a server, its documents held against it (says so where out of reach)
 	crates/seenby/tests/clients/run
+
+test-shippers: ## real shippers (rsyslog, syslog-ng, OpenTelemetry's exporter) with a server (says so where out of reach)
+	crates/seenby/tests/shippers/run
 
 test-az: ## the Azure CLI with a server; downloads 100 MB and unpacks 730, so it is no part of `make test`
 	crates/seenby/tests/clients/run azure-cli

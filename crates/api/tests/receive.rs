@@ -27,6 +27,7 @@ use sighting::{
 #[derive(Default)]
 struct Recorder {
     given: Arc<Mutex<Vec<String>>>,
+    failed: Mutex<Vec<String>>,
     error: Mutex<Option<TakeError>>,
     refused: bool,
 }
@@ -47,6 +48,10 @@ impl Intake for Recorder {
         let text = format!("{} {}: ", upload.source.name.as_str(), upload.format.unwrap_or("auto"));
         let error = self.error.lock().expect("whole").clone();
         Box::new(Recording { text, given: Arc::clone(&self.given), error, refused: self.refused })
+    }
+
+    fn failed(&self, source: &Source, why: &str) {
+        self.failed.lock().expect("whole").push(format!("{}: {why}", source.name.as_str()));
     }
 
     fn reports(&self, _: OrganisationId) -> Vec<SourceReport> {

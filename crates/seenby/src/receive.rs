@@ -123,6 +123,10 @@ impl api::Intake for Shared {
         Box::new(Push::new(Arc::clone(&self.0), upload))
     }
 
+    fn failed(&self, source: &Source, why: &str) {
+        self.0.told.failed(&teller(source), why.to_owned());
+    }
+
     fn reports(&self, organisation: OrganisationId) -> Vec<SourceReport> {
         self.0.told.reports(organisation)
     }
@@ -224,24 +228,8 @@ impl Push {
                 })
             })
         });
-        match taken {
-            Ok(receipt) => {
-                self.filler.receipt(batch, receipt);
-                Ok(())
-            }
-            Err(error) => {
-                self.fail(&error);
-                Err(error)
-            }
-        }
-    }
-
-    fn fail(&self, error: &TakeError) {
-        let what = match error {
-            TakeError::Unavailable(cause) => cause.clone(),
-            TakeError::NewDevices { per_hour, .. } => format!("more than {per_hour} new devices in an hour"),
-        };
-        self.receiver.told.failed(&teller(&self.source), what);
+        self.filler.receipt(batch, taken?);
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<(), TakeError> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
-use sighting::SourceId;
+use sighting::{SourceId, escape};
 use tokio::time::Instant;
 
 use super::pusher::Pusher;
@@ -266,8 +266,27 @@ pub(super) struct Received<E> {
     pub(super) bytes: u64,
 }
 
-/// Takes a body in. `bytes_max` is how much may come out of it.
+/// Takes a body in. `bytes_max` is how much may come out of it. Where it fails, that is told of the source, and logged.
 pub(super) async fn receive<E: Envelope>(
+    shared: &Shared,
+    pusher: &Pusher,
+    format: Option<&'static str>,
+    headers: &HeaderMap,
+    body: Body,
+    envelope: E,
+    bytes_max: u64,
+) -> Result<Received<E>, Stop> {
+    let received = receive_all(shared, pusher, format, headers, body, envelope, bytes_max).await;
+    if let Err(stop) = &received {
+        let (source, reason) = (escape(pusher.source.name.as_str()), stop.message());
+        let (organisation, cause) = (pusher.organisation.id, stop.cause().map(escape));
+        tracing::warn!(%organisation, %source, reason = &*escape(&reason), cause = cause.as_deref(), "an upload was not taken in");
+        pusher.intake.failed(&pusher.source, cause.as_deref().unwrap_or(&reason));
+    }
+    received
+}
+
+async fn receive_all<E: Envelope>(
     shared: &Shared,
     pusher: &Pusher,
     format: Option<&'static str>,

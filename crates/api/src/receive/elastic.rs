@@ -7,7 +7,6 @@
 use axum::Router;
 use axum::extract::{Path, RawQuery, Request};
 use axum::http::header::WWW_AUTHENTICATE;
-use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{any, get, post};
@@ -177,7 +176,7 @@ async fn take<S: Store, D: Directory>(
             let took = begun_at.elapsed().as_millis();
             product(answered(StatusCode::OK, envelope.into_answer(took), None))
         }
-        Err(stop) => stopped(&parts, &stop),
+        Err(stop) => stopped(&stop),
     }
 }
 
@@ -219,10 +218,7 @@ fn unwelcome(refused: &Unwelcome) -> Response {
     }
 }
 
-fn stopped(parts: &Parts, stop: &Stop) -> Response {
-    if let Some(cause) = stop.cause() {
-        tracing::warn!(path = parts.uri.path(), cause, "an upload was not taken in");
-    }
+fn stopped(stop: &Stop) -> Response {
     let (status, kind) = match stop {
         // What shippers wait for and send again.
         Stop::Busy => (StatusCode::TOO_MANY_REQUESTS, "es_rejected_execution_exception"),

@@ -143,7 +143,7 @@ async fn take<S: Store, D: Directory, E: Envelope>(
             }
             answered(StatusCode::OK, answer.to_string().into_bytes(), None)
         }
-        Err(stop) => stopped(parts.uri.path(), &stop),
+        Err(stop) => stopped(&stop),
     }
 }
 
@@ -215,10 +215,7 @@ fn busy(retry_after_s: u64) -> Response {
     answered(StatusCode::SERVICE_UNAVAILABLE, body, Some(retry_after_s))
 }
 
-fn stopped(path: &str, stop: &Stop) -> Response {
-    if let Some(cause) = stop.cause() {
-        tracing::warn!(path, cause, "an upload was not taken in");
-    }
+fn stopped(stop: &Stop) -> Response {
     match stop {
         Stop::Malformed { reason, code, at } => {
             let mut answer = json!({ "text": reason, "code": code });

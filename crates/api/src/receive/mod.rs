@@ -37,6 +37,9 @@ pub trait Intake: Send + Sync {
     /// Begins to take an upload.
     fn begin(&self, upload: Upload) -> Box<dyn Taking>;
 
+    /// An upload of a source was not taken in, and why.
+    fn failed(&self, source: &Source, why: &str);
+
     /// What every source of an organisation has told since this program started, pushed or not; sorted by name.
     fn reports(&self, organisation: OrganisationId) -> Vec<SourceReport>;
 }

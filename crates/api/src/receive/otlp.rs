@@ -120,9 +120,6 @@ async fn logs<S: Store + 'static, D: Directory + 'static>(
     match receive(state.shared(), &pusher, None, &parts.headers, body, envelope, LOGS_BYTES_MAX).await {
         Ok(Received { taken, .. }) => written.taken(&taken),
         Err(stop) => {
-            if let Some(cause) = stop.cause() {
-                tracing::warn!(path = LOGS, cause, "an upload was not taken in");
-            }
             // 14 is UNAVAILABLE, which is sent again; 3 is INVALID_ARGUMENT, which is not.
             let code = if stop.retry_after_s().is_some() { 14 } else { 3 };
             written.failed(stop.status(), code, &stop.message(), stop.retry_after_s())

@@ -118,6 +118,8 @@ fn a_manager_sees_what_each_source_told() {
         mde(now.minus(9_000_000), "a1", "pc-1", "198.51.100.20")
     );
     assert_eq!(send(&server, &edge, "/seenby/v1/ingest/mde", &lines).0, 200);
+    let (status, _) = send(&server, &edge, "/_bulk", "no action\n");
+    assert_eq!(status, 400);
     let (status, body) = server.get_operators("/seenby/v1/sources", &server.token(&application));
     assert_eq!(status, 200, "{body}");
     let listed: Value = serde_json::from_str(&body).expect("JSON");
@@ -127,6 +129,7 @@ fn a_manager_sees_what_each_source_told() {
     assert_eq!((&told["kind"], &told["sighted"], &told["tokens"]), (&json!("push"), &json!(1), &json!(1)));
     assert_eq!((&told["ignored"], &told["refused"]), (&json!({ "too_old": 1 }), &json!({ "bad_json": 1 })));
     assert_eq!((&told["newest"], &told["bytes"]), (&json!(now.to_string()), &json!(lines.len())));
+    assert!(told["last_error"]["message"].as_str().is_some_and(|why| why.contains("line [1]")), "{told}");
     assert_eq!((&listed[1]["sighted"], &listed[1]["last_taken"]), (&json!(0), &Value::Null));
 }
 
