@@ -49,12 +49,12 @@ pub struct BatchSighting {
     pub second: Second,
 }
 
-/// A registry fact: an agent carried a name at a second.
+/// A registry fact: an agent carried a name at a second, or a machine an address of a unique network.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Carrier {
-    /// The weaker identity (a host name): an index into [`Batch::identities`].
+    /// The weaker identity (a host name, an address): an index into [`Batch::identities`].
     pub name: u32,
-    /// The agent that carried it: an index into [`Batch::identities`].
+    /// Who carried it: an index into [`Batch::identities`].
     pub agent: u32,
     /// When.
     pub second: Second,
@@ -257,7 +257,8 @@ impl Batch {
         self.sightings.push(BatchSighting { address, identity, second });
     }
 
-    /// Adds the fact that `agent` carried `name` at a second. Both are indices that this batch gave.
+    /// Adds the fact that `agent` carried `name` at a second: an agent a host name, or whoever is known by an agent id or a
+    /// name an address of a network where that is one machine at a time. Both are indices that this batch gave.
     pub fn carried(&mut self, name: u32, agent: u32, second: Second) {
         // Records of one device come in bursts: the same fact twice in a row says nothing new.
         let fact = Carrier { name, agent, second };

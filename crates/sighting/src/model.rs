@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     Actor, Address, Answer, AuditEntry, Batch, Book, Bound, Change, Coverage, Day, DeviceEntry, DeviceKey,
-    Directory, DirectoryError, Extent, FirstSeen, GrantPage, Grouped, HeldLease, Identity, IdentityKind, Label,
-    NetworkKind, OrganisationId, Question, Questions, Receipt, RegistryChange, RegistrySettings, Retained,
-    Second, SourceName, Stats, Store, StoreError, TagChange, Ticket, TicketKey,
+    Directory, DirectoryError, Extent, FirstSeen, GrantPage, Grouped, HeldLease, Identity, IdentityKind,
+    Label, NetworkKind, OrganisationId, Question, Questions, Receipt, RegistryChange, RegistrySettings,
+    Retained, Second, SourceName, Stats, Store, StoreError, TagChange, Ticket, TicketKey,
 };
 
 /// The model of a store.
@@ -81,8 +81,7 @@ impl Held {
     /// identity's.
     fn leased_to(&self, what: &Identity, at: Second) -> Option<Identity> {
         let leases = self.leases.get(what)?;
-        let begins_between =
-            |since: Second| leases.iter().any(|(next, ..)| since < *next && *next <= at);
+        let begins_between = |since: Second| leases.iter().any(|(next, ..)| since < *next && *next <= at);
         let covers = |(since, _, until): &&(Second, Identity, Option<Second>)| match until {
             _ if *since > at => false,
             Some(until) => at <= *until,
@@ -98,7 +97,8 @@ impl Held {
             return word.clone();
         }
         let told = self.product_merges.iter().filter(|((from, _), _)| from == identity);
-        told.max_by_key(|((_, into), first_told)| (**first_told, into.clone())).map(|((_, into), _)| into.clone())
+        told.max_by_key(|((_, into), first_told)| (**first_told, into.clone()))
+            .map(|((_, into), _)| into.clone())
     }
 
     /// The identity whose merge is the first on the way to the device.
@@ -622,7 +622,8 @@ mod tests {
         check(&store, (0, 10), Some((2, 10, 10)));
         let devices = now(store.devices(ORGANISATION, None, Second::MAX)).expect("devices");
         assert_eq!(devices.len(), 2);
-        let one = now(store.devices(ORGANISATION, Some(DeviceKey::Identity(b)), Second::MAX)).expect("devices");
+        let one =
+            now(store.devices(ORGANISATION, Some(DeviceKey::Identity(b)), Second::MAX)).expect("devices");
         assert_eq!(one[0].identity, a);
     }
 
@@ -647,7 +648,8 @@ mod tests {
         let store = ModelStore::new();
         let local = identity(IdentityKind::Address, "10.0.0.5");
         append(&store, |batch| {
-            let (address_5, host) = (batch.identity(local.clone()), batch.identity(identity(IdentityKind::HostName, "pc")));
+            let (address_5, host) =
+                (batch.identity(local.clone()), batch.identity(identity(IdentityKind::HostName, "pc")));
             for second in [99, 100, 150, 200, 201, 300, 400] {
                 batch.sighted(address(), address_5, Second::new(second));
                 batch.sighted(address(), host, Second::new(second));
@@ -662,7 +664,10 @@ mod tests {
         }
         // Leases without an end that arrive late: by MAC, and given back before the last.
         append(&store, |batch| {
-            let (what, mac) = (batch.identity(local.clone()), batch.identity(identity(IdentityKind::Mac, "00:0d:3a:13:e3:69")));
+            let (what, mac) = (
+                batch.identity(local.clone()),
+                batch.identity(identity(IdentityKind::Mac, "00:0d:3a:13:e3:69")),
+            );
             let host = batch.identity(identity(IdentityKind::HostName, "pc"));
             batch.leased(what, mac, Second::new(201), None);
             batch.leased(mac, host, Second::new(0), None);
@@ -681,7 +686,10 @@ mod tests {
         let store = ModelStore::new();
         append(&store, |batch| {
             let what = batch.identity(identity(IdentityKind::Address, "10.0.0.5"));
-            let (a, b) = (batch.identity(identity(IdentityKind::AgentId, "a")), batch.identity(identity(IdentityKind::AgentId, "b")));
+            let (a, b) = (
+                batch.identity(identity(IdentityKind::AgentId, "a")),
+                batch.identity(identity(IdentityKind::AgentId, "b")),
+            );
             batch.carried(what, a, Second::new(100));
             batch.carried(what, b, Second::new(200));
             for second in [99, 100, 200] {
