@@ -3,7 +3,7 @@
 //! and where a holder's own joins lead (`joins`).
 //!
 //! Of the leases that cover a moment the one that began last decides, of those that began together the greatest
-//! identity's. A lease without an end ends when the next one of the same address begins. Leased to itself, an address is
+//! identity's, and somebody's before nobody's. A lease without an end ends when the next one of the same address begins. Leased to itself, an address is
 //! nobody's.
 
 use std::cmp::Ordering;
@@ -53,9 +53,10 @@ impl Fact {
     }
 
     /// In the order in which they decide, the weakest first.
-    fn order(&self, other: &Fact, names: &Names) -> Ordering {
-        let by_identity = || names.identity(self.who).cmp(&names.identity(other.who));
-        self.since.cmp(&other.since).then_with(by_identity).then_with(|| self.until.cmp(&other.until))
+    fn order(&self, other: &Fact, what: u32, names: &Names) -> Ordering {
+        let holder = |fact: &Fact| (fact.who != what).then(|| names.identity(fact.who));
+        let by_holder = || holder(self).cmp(&holder(other));
+        self.since.cmp(&other.since).then_with(by_holder).then_with(|| self.until.cmp(&other.until))
     }
 }
 
@@ -84,7 +85,7 @@ impl Leases {
         for (what, facts) in added {
             let tenancy = Arc::make_mut(self.of.entry(what).or_default());
             tenancy.facts.extend(facts);
-            tenancy.facts.sort_by(|a, b| a.order(b, names));
+            tenancy.facts.sort_by(|a, b| a.order(b, what, names));
             tenancy.facts.dedup();
             tenancy.changes = changes(what, &tenancy.facts);
         }
@@ -203,7 +204,7 @@ mod tests {
                 |open: &Fact| facts.iter().any(|next| open.since < next.since && next.since.unix() <= at);
             fact.since.unix() <= at && fact.until().map_or(!ended(fact), |until| at <= until.unix())
         };
-        let holder = facts.iter().filter(covers).max_by(|a, b| a.order(b, names))?;
+        let holder = facts.iter().filter(covers).max_by(|a, b| a.order(b, 0, names))?;
         (holder.who != 0).then_some(holder.who)
     }
 

@@ -65,7 +65,8 @@ pub struct Carrier {
 pub struct Lease {
     /// The address or MAC: an index into [`Batch::identities`].
     pub what: u32,
-    /// Whose it was: an index into [`Batch::identities`]. What is leased to itself is nobody's.
+    /// Whose it was: an index into [`Batch::identities`]. What is leased to itself is nobody's, and somebody's
+    /// if another lease of it begins in the same second.
     pub who: u32,
     /// From when on.
     pub since: Second,

@@ -28,8 +28,8 @@ struct Held {
     reporters: BTreeSet<(Day, Identity)>,
     sources: BTreeSet<SourceName>,
     offsets: BTreeMap<(SourceName, String), u64>,
-    /// Address or MAC: since, whose, until; sorted, so the last of those that cover a moment wins.
-    leases: BTreeMap<Identity, BTreeSet<(Second, Identity, Option<Second>)>>,
+    /// Address or MAC: since, whose (or nobody's), until; sorted, so the last of those that cover a moment wins.
+    leases: BTreeMap<Identity, BTreeSet<(Second, Option<Identity>, Option<Second>)>>,
     /// By an operator's word: into which, or into none.
     merges: BTreeMap<Identity, Option<Identity>>,
     /// By the product's: from, into, first told.
@@ -78,17 +78,17 @@ impl Held {
     }
 
     /// Whose an address is by the lease that covers a moment: of several the one that began last, of those the greatest
-    /// identity's.
+    /// identity's, and somebody's before nobody's.
     fn leased_to(&self, what: &Identity, at: Second) -> Option<Identity> {
         let leases = self.leases.get(what)?;
         let begins_between = |since: Second| leases.iter().any(|(next, ..)| since < *next && *next <= at);
-        let covers = |(since, _, until): &&(Second, Identity, Option<Second>)| match until {
+        let covers = |(since, _, until): &&(Second, Option<Identity>, Option<Second>)| match until {
             _ if *since > at => false,
             Some(until) => at <= *until,
             None => !begins_between(*since),
         };
         let (_, who, _) = leases.iter().rfind(covers)?;
-        (who != what).then(|| who.clone())
+        who.clone()
     }
 
     /// An operator's word, else the product's.
@@ -191,13 +191,11 @@ impl Held {
     fn leases_to(&self, members: &[Identity]) -> Vec<HeldLease> {
         let mut held = Vec::new();
         for (what, leases) in &self.leases {
-            let theirs = leases.iter().filter(|(_, who, _)| who != what && members.contains(who));
-            held.extend(theirs.map(|(since, who, until)| HeldLease {
-                since: *since,
-                until: *until,
-                what: what.clone(),
-                who: who.clone(),
-            }));
+            for (since, who, until) in leases {
+                let who = who.clone().filter(|who| members.contains(who));
+                let lease = |who| HeldLease { since: *since, until: *until, what: what.clone(), who };
+                held.extend(who.map(lease));
+            }
         }
         held.sort();
         held
@@ -276,7 +274,8 @@ impl ModelStore {
         }
         for lease in batch.leases() {
             let leases = held.leases.entry(identity(lease.what).clone()).or_default();
-            leases.insert((lease.since, identity(lease.who).clone(), lease.until));
+            let who = (lease.who != lease.what).then(|| identity(lease.who).clone());
+            leases.insert((lease.since, who, lease.until));
         }
         for merge in batch.merges() {
             let pair = (identity(merge.from).clone(), identity(merge.into).clone());
