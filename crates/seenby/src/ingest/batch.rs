@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use formats::{Ignored, Mentions, Opened, Passed, Refusal, Sink, Warning};
+use formats::{
+    DeviceFacts, Ignored, Leased, Lesson, Mentions, Opened, Passed, Refusal, Sink, Taught, Warning,
+};
 use sighting::{
-    Batch, Book, IdentityKind, Mention, Organisation, OrganisationId, Receipt, Retention, Second, SourceName,
-    Uuid,
+    Batch, Book, IdentityKind, Label, Mention, Network, Organisation, OrganisationId, Receipt, Retention,
+    Second, SourceName, Uuid,
 };
 
 use super::Reading;
@@ -29,6 +31,8 @@ pub(crate) struct Rules {
     foreign: Vec<Uuid>,
     /// The only tenant ids that are taken; empty takes every other.
     listed: Vec<Uuid>,
+    /// Where a local address is one machine at a time.
+    unique: Vec<Network>,
 }
 
 impl Rules {
@@ -43,7 +47,13 @@ impl Rules {
             retention: organisation.retention,
             foreign,
             listed: organisation.source_tenants.clone(),
+            unique: Vec::new(),
         }
+    }
+
+    /// With networks in which a local address is one machine at a time.
+    pub(crate) fn with_unique_networks(self, unique: Vec<Network>) -> Rules {
+        Rules { unique, ..self }
     }
 
     /// Whether a record of this tenant is not ours to take.
@@ -166,6 +176,12 @@ impl<'a> Filler<'a> {
         self.tally.refuse(code, (reading.index, &reading.name), line, reason);
     }
 
+    fn refuse_ahead(&mut self, second: Second, line: u64) {
+        self.refuse("in_future", line, || {
+            format!("the time {second} is more than 5 minutes ahead of this machine's clock")
+        });
+    }
+
     fn refuse_foreign(&mut self, tenant: Option<&str>, line: u64) {
         self.refuse("foreign_tenant", line, || {
             let tenant = sighting::escape(tenant.unwrap_or_default()).into_owned();
@@ -180,15 +196,83 @@ impl<'a> Filler<'a> {
         batch.sighted(record.remote, strongest, record.second);
         batch.reported(strongest, record.second);
         if kind == IdentityKind::AgentId {
-            for mention in device_names(&record.device) {
-                let Some(index) = batch.mention(mention) else { continue };
-                // What is written as a name may be an address.
-                if is_name(batch.identities()[index as usize].kind()) {
-                    batch.carried(index, strongest, record.second);
-                }
-            }
+            carry_names(batch, &record.device, strongest, record.second);
+        }
+        let is_machine = kind == IdentityKind::AgentId || is_name(kind);
+        if is_machine && !self.rules.unique.is_empty() {
+            carry_addresses(batch, &record.device, strongest, (record.second, &self.rules.unique));
         }
         true
+    }
+
+    /// Adds a lease; `false` if it names nobody who can have one.
+    fn lease(&mut self, lease: &Leased<'_>) -> bool {
+        let Some(batch) = &mut self.batch else { return false };
+        let Some(what) = batch.mention(lease.what) else { return false };
+        let mut holders: Vec<u32> = Vec::new();
+        for mention in lease.holders.iter() {
+            let Some(index) = batch.mention(mention) else { continue };
+            // What is written as a name may be an address, which says nothing of who has this one.
+            if batch.identities()[index as usize].kind() != IdentityKind::Address {
+                holders.push(index);
+            }
+        }
+        let mut owned = what;
+        for holder in &holders {
+            batch.leased(owned, *holder, lease.since, lease.until);
+            owned = *holder;
+        }
+        if let Some(from) = lease.free_from {
+            batch.leased(what, what, from, None);
+        }
+        !holders.is_empty() || lease.free_from.is_some()
+    }
+
+    /// Adds what a product says of a device; `false` if it names none.
+    fn device(&mut self, facts: &DeviceFacts<'_>) -> bool {
+        let Some(batch) = &mut self.batch else { return false };
+        let Some((agent, IdentityKind::AgentId)) = strongest(batch, &facts.device) else { return false };
+        batch.reported(agent, facts.second);
+        carry_names(batch, &facts.device, agent, facts.second);
+        let id = |written| Mention { kind: IdentityKind::AgentId, written };
+        if let Some(into) = facts.merged_into.and_then(|written| batch.mention(id(written))) {
+            batch.merged(agent, into, facts.second);
+        }
+        for written in facts.merged_from() {
+            if let Some(from) = batch.mention(id(written)) {
+                batch.merged(from, agent, facts.second);
+            }
+        }
+        if let Some(group) = facts.group.and_then(Label::new) {
+            batch.grouped(agent, group, facts.second);
+        }
+        true
+    }
+}
+
+/// Notes that an agent carried the host names of its record.
+fn carry_names(batch: &mut Batch, device: &Mentions<'_>, agent: u32, second: Second) {
+    for mention in device_names(device) {
+        let Some(index) = batch.mention(mention) else { continue };
+        // What is written as a name may be an address.
+        if is_name(batch.identities()[index as usize].kind()) {
+            batch.carried(index, agent, second);
+        }
+    }
+}
+
+/// Notes that a machine carried those of its record's addresses that are one machine's at a time.
+fn carry_addresses(
+    batch: &mut Batch,
+    device: &Mentions<'_>,
+    machine: u32,
+    (second, unique): (Second, &[Network]),
+) {
+    for mention in device.iter().filter(|mention| mention.kind == IdentityKind::Address) {
+        let Some(index) = batch.mention(mention) else { continue };
+        if batch.identities()[index as usize].is_in(unique) {
+            batch.carried(index, machine, second);
+        }
     }
 }
 
@@ -226,9 +310,7 @@ impl Sink for Filler<'_> {
         if self.is_foreign(record.tenant) {
             self.refuse_foreign(record.tenant, record.line);
         } else if record.second > self.kept.1 {
-            self.refuse("in_future", record.line, || {
-                format!("the time {} is more than 5 minutes ahead of this machine's clock", record.second)
-            });
+            self.refuse_ahead(record.second, record.line);
         } else if record.second < self.kept.0 {
             self.tally.ignore("too_old");
         } else if !self.add(record) {
@@ -255,6 +337,33 @@ impl Sink for Filler<'_> {
             && let Some((identity, _)) = strongest(batch, &reporter.device)
         {
             batch.reported(identity, reporter.second);
+        }
+    }
+
+    fn taught(&mut self, record: &Taught<'_>) {
+        self.records += 1;
+        self.records_in_batch += 1;
+        if self.is_foreign(record.tenant) {
+            return self.refuse_foreign(record.tenant, record.line);
+        }
+        let second = match &record.lesson {
+            Lesson::Leased(lease) => lease.since,
+            Lesson::Device(facts) => facts.second,
+        };
+        if second > self.kept.1 {
+            return self.refuse_ahead(second, record.line);
+        }
+        // A lease that began before all that is kept may end another one, or last until now.
+        let is_taken = match &record.lesson {
+            Lesson::Leased(lease) => self.lease(lease),
+            Lesson::Device(facts) if facts.second < self.kept.0 => return self.tally.ignore("too_old"),
+            Lesson::Device(facts) => self.device(facts),
+        };
+        if is_taken {
+            self.tally.ignore(Ignored::Registry.code());
+        } else {
+            let refusal = Refusal::NoDevice;
+            self.refuse(refusal.code(), record.line, || refusal.to_string());
         }
     }
 

@@ -13,6 +13,8 @@ mod issuers;
 mod keys;
 mod limits;
 mod people;
+mod registry;
+mod right_number;
 mod roles;
 mod samples;
 mod served;
