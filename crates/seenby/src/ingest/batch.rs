@@ -483,4 +483,64 @@ mod tests {
         let lines: Vec<u64> = tally.refused_in[&0].first.iter().map(|record| record.line).collect();
         assert_eq!(lines, [2, 4, 5]);
     }
+
+    #[test]
+    fn what_leases_and_products_teach() {
+        let ours = organisation(1, &[]);
+        let rules = rules(&ours, &[organisation(2, &[])]);
+        let mut filler = Filler::new(&rules);
+        assert_eq!(filler.change_source(&SourceName::new("test").expect("a name")), None);
+        filler.begin(&reading(), None);
+        let now = clock::now();
+        let mention = |kind, written| Mention { kind, written };
+        let mut holders = Mentions::one(mention(IdentityKind::Mac, "000D3A13E369"));
+        holders.push(mention(IdentityKind::HostName, "PC-1"));
+        let what = mention(IdentityKind::Address, "10.0.0.5");
+        // One of before all that is kept may last until now.
+        let (since, until) = (now.minus(800 * 3_600), Some(now.minus(790 * 3_600)));
+        let lease = Leased { what, holders, since, until, free_from: until };
+        let nobody = Leased { holders: Mentions::new(), free_from: None, ..lease };
+        let unnamed =
+            Leased { holders: Mentions::one(mention(IdentityKind::HostName, "10.0.0.6")), ..nobody };
+        let facts = DeviceFacts {
+            second: now,
+            device: Mentions::one(mention(IdentityKind::AgentId, "A1")),
+            merged_into: Some("A2"),
+            merged: Some("[\"A3\"]"),
+            group: Some("Desks"),
+        };
+        let lessons = [
+            Lesson::Leased(lease),
+            Lesson::Leased(nobody),
+            Lesson::Leased(unnamed),
+            Lesson::Leased(Leased { since: now.plus(1_000), until: None, ..lease }),
+            Lesson::Device(facts),
+            Lesson::Device(DeviceFacts { second: since, ..facts }),
+        ];
+        let foreign = Uuid::from_u128(2).to_string();
+        for (line, lesson) in (1..).zip(lessons) {
+            filler.taught(&Taught { lesson, tenant: None, line });
+        }
+        filler.taught(&Taught { lesson: Lesson::Leased(lease), tenant: Some(&foreign), line: 7 });
+        let batch = filler.batch.take().expect("a batch");
+        let tally = filler.into_tally();
+        let name = |index: u32| batch.identities()[index as usize].name();
+        let leases: Vec<_> =
+            batch.leases().iter().map(|it| (name(it.what), name(it.who), it.since)).collect();
+        let mac = "00:0d:3a:13:e3:69";
+        assert_eq!(
+            leases,
+            [
+                ("10.0.0.5", mac, since),
+                (mac, "pc-1", since),
+                ("10.0.0.5", "10.0.0.5", now.minus(790 * 3_600))
+            ]
+        );
+        let merges: Vec<_> = batch.merges().iter().map(|it| (name(it.from), name(it.into))).collect();
+        assert_eq!(merges, [("a1", "a2"), ("a3", "a1")]);
+        assert_eq!(batch.groups().len(), 1);
+        assert_eq!(tally.ignored.iter().collect::<Vec<_>>(), [(&"registry", &2), (&"too_old", &1)]);
+        let refused: Vec<(&str, u64)> = tally.refused.iter().map(|(code, count)| (*code, *count)).collect();
+        assert_eq!(refused, [("foreign_tenant", 1), ("in_future", 1), ("no_device", 2)]);
+    }
 }

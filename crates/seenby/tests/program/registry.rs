@@ -30,19 +30,25 @@ fn a_map_says_whose_an_address_was() {
     assert_eq!(seen(&place), (2, json!("at_most")));
     let shown = place.run(["stats", REMOTE]).ends(0).stdout;
     assert!(shown.contains("at most 2 devices") && shown.contains("DHCP leases"), "{shown}");
-    let map = |host: &str| {
-        format!("address,host,from,until\n10.1.2.3,{host},{},{}\n", at.minus(60), at.plus(60))
-    };
+    let map =
+        |host: &str| format!("address,host,from,until\n10.1.2.3,{host},{},{}\n", at.minus(60), at.plus(60));
     let counts = place.ingest("map.csv", map("pc-1.example.org"));
     assert_eq!(counts["ignored"], json!({ "header": 1, "registry": 1 }));
     assert_eq!(seen(&place), (1, Value::Null));
     let device = place.run(["device", "show", "a1", "--json"]).ends(0).json();
     let lease = &device["leases"][0];
-    assert_eq!((&lease["of"]["name"], &lease["to"]["name"]), (&json!("10.1.2.3"), &json!("pc-1.example.org")));
-    assert_eq!((&lease["since"], &lease["until"]), (&json!(at.minus(60).to_string()), &json!(at.plus(60).to_string())));
+    assert_eq!(
+        (&lease["of"]["name"], &lease["to"]["name"]),
+        (&json!("10.1.2.3"), &json!("pc-1.example.org"))
+    );
+    assert_eq!(
+        (&lease["since"], &lease["until"]),
+        (&json!(at.minus(60).to_string()), &json!(at.plus(60).to_string()))
+    );
     let shown = place.run(["device", "show", "a1"]).ends(0).stdout;
     assert!(shown.contains("leased") && shown.contains("10.1.2.3 to pc-1.example.org"), "{shown}");
-    let refused = place.ingest("map.csv", format!("address,host,from,until\n10.1.2.3,pc,{},\n", now().plus(1_000)));
+    let refused =
+        place.ingest("map.csv", format!("address,host,from,until\n10.1.2.3,pc,{},\n", now().plus(1_000)));
     assert_eq!(refused["refused"], json!({ "in_future": 1 }));
     let path = place.write("map.csv", map("pc-1"));
     let explained = place.run(["ingest", "--explain", path.to_str().expect("UTF-8")]).ends(0).stdout;
@@ -54,7 +60,10 @@ fn a_unique_network_and_a_gateway() {
     let place = Place::new();
     let at = now().minus(600);
     let shown = place.run(["device", "networks"]).ends(0).stdout;
-    assert!(shown.contains("One machine at a time: none") && shown.contains("NAT gateways:          none"), "{shown}");
+    assert!(
+        shown.contains("One machine at a time: none") && shown.contains("NAT gateways:          none"),
+        "{shown}"
+    );
     place.run(["device", "networks", "--unique", "10.1.2/24"]).ends(2);
     let told = place.run(["device", "networks", "--unique", "10.1.2.0/24", "--json"]).ends(0).json();
     assert_eq!(told["unique_networks"], json!(["10.1.2.0/24"]));
@@ -69,7 +78,8 @@ fn a_unique_network_and_a_gateway() {
     assert_eq!(seen(&place), (2, json!("at_least")));
     let shown = place.run(["stats", REMOTE]).ends(0).stdout;
     assert!(shown.contains("at least 2 devices") && shown.contains("NAT gateway"), "{shown}");
-    let none = place.run(["device", "networks", "--nat", "none", "--unique", "none", "--json"]).ends(0).json();
+    let none =
+        place.run(["device", "networks", "--nat", "none", "--unique", "none", "--json"]).ends(0).json();
     assert_eq!((&none["nat_gateways"], &none["unique_networks"]), (&json!([]), &json!([])));
     assert_eq!(seen(&place), (2, json!("at_most")));
 

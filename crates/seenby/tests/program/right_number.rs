@@ -124,9 +124,8 @@ fn leases(world: &World, until: Second) -> String {
     let mut log = "#separator \\x09\n#unset_field\t-\n#path\tdhcp\n\
         #fields\tts\tmac\thost_name\tclient_fqdn\tassigned_addr\tlease_time\n"
         .to_owned();
-    let days = (u32::from(world.begins.day().number())..=u32::from(until.day().number())).map(|day| {
-        Day::new(day).expect("a day")
-    });
+    let days = (u32::from(world.begins.day().number())..=u32::from(until.day().number()))
+        .map(|day| Day::new(day).expect("a day"));
     for (day, machine) in days.flat_map(|day| (0..MACHINES).map(move |number| (day, DeviceNumber(number)))) {
         for begins in [day.first(), day.first().plus(HOURS_12)] {
             if World::is_at_home(machine, day) || begins > until {
@@ -208,8 +207,14 @@ fn check(place: &Place, logs: &Logs, until: Second, hours: u32, expected: Expect
 #[test]
 fn machines_are_counted_as_what_they_are() {
     let until = now();
-    let settings =
-        Settings { devices: MACHINES, days: DAYS, until, thinning: 0.0, pairs_median: 10, ..Settings::default() };
+    let settings = Settings {
+        devices: MACHINES,
+        days: DAYS,
+        until,
+        thinning: 0.0,
+        pairs_median: 10,
+        ..Settings::default()
+    };
     let fleet = Fleet::new(settings);
     let world = World { begins: settings.since() };
     let logs = Logs::of(&fleet, &world);
