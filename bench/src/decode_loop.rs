@@ -11,7 +11,8 @@ use std::thread;
 
 use anyhow::Context as _;
 use formats::{
-    Chunk, Detection, Framer, HEAD_BYTES, Opened, Passed, Refusal, Settings, Sink, Wanted, decode, detect,
+    Chunk, Detection, Framer, HEAD_BYTES, Opened, Passed, Refusal, Settings, Sink, Taught, Wanted, decode,
+    detect,
 };
 
 /// Bytes that are read at once, as the program does.
@@ -42,6 +43,11 @@ impl Sink for Touch {
     fn ignored(&mut self, record: &Passed<'_>) {
         self.records += 1;
         self.mixed ^= record.reporter.map_or(0, |it| u64::from(it.second.unix()));
+    }
+
+    fn taught(&mut self, record: &Taught<'_>) {
+        self.records += 1;
+        self.mixed ^= record.line;
     }
 
     fn refused(&mut self, _refusal: Refusal, line: u64, _field: Option<&'static str>) {

@@ -95,7 +95,7 @@ fn append_on_all_cores(store: &IndexStore, batches: &[Batch]) -> anyhow::Result<
 
 fn told(answer: &Answer) -> Told {
     match answer {
-        Answer::Seen(Stats { prevalence, first, last }) => {
+        Answer::Seen(Stats { prevalence, first, last, .. }) => {
             Told { devices: prevalence.get(), first: first.unix(), last: last.unix() }
         }
         Answer::Quiet | Answer::Unknown => Told { devices: 0, first: 0, last: 0 },

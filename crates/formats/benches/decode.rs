@@ -5,7 +5,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use seenby_formats::{
-    Chunk, Detection, Framer, HEAD_BYTES, Opened, Passed, Refusal, Settings, Sink, Wanted, decode, detect,
+    Chunk, Detection, Framer, HEAD_BYTES, Opened, Passed, Refusal, Settings, Sink, Taught, Wanted, decode,
+    detect,
 };
 
 /// Enough records that no cache of the machine holds the input.
@@ -29,6 +30,11 @@ impl Sink for Counter {
     fn ignored(&mut self, record: &Passed<'_>) {
         self.others += 1;
         self.mixed ^= record.reporter.map_or(0, |it| u64::from(it.second.unix()));
+    }
+
+    fn taught(&mut self, record: &Taught<'_>) {
+        self.others += 1;
+        self.mixed ^= record.line;
     }
 
     fn refused(&mut self, _refusal: Refusal, line: u64, _field: Option<&'static str>) {

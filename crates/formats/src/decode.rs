@@ -9,8 +9,9 @@ use crate::format::Format;
 use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::{
-    argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate, generic, mde,
-    mde_csv, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon, sysmon_xml, wrapper, zeek_json, zeek_tsv,
+    address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate,
+    generic, isc_dhcpd, kea, mde, mde_csv, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon, sysmon_xml,
+    windows_dhcp, wrapper, zeek_json, zeek_tsv,
 };
 
 /// Tells the sink of every record of a chunk, in order. Pure: the same chunk gives the same calls, on any thread.
@@ -31,6 +32,10 @@ pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
         Content::Lines(Format::FortiGate) => {
             each_line(chunk, None, sink, |text, line, sink| fortigate::record(text, line, settings, sink));
         }
+        Content::Lines(Format::IscDhcpd) => isc_dhcpd::blocks(chunk, sink),
+        Content::Lines(Format::WindowsDhcp) => {
+            each_line(chunk, None, sink, |text, line, sink| windows_dhcp::record(text, line, settings, sink));
+        }
         Content::Lines(_) => {
             each_line(chunk, None, sink, |text, line, sink| pan_os::record(text, line, settings, sink));
         }
@@ -45,6 +50,14 @@ pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
         }
         Content::CsvRows(Format::AzureAnalytics, layout) => {
             let columns = azure_analytics::Columns::of(layout);
+            each_row(chunk, layout, sink, |fields, line, sink| columns.row(fields, line, settings, sink));
+        }
+        Content::CsvRows(Format::Kea, layout) => {
+            let columns = kea::Columns::of(layout);
+            each_row(chunk, layout, sink, |fields, line, sink| columns.row(fields, line, sink));
+        }
+        Content::CsvRows(Format::AddressMap, layout) => {
+            let columns = address_map::Columns::of(layout);
             each_row(chunk, layout, sink, |fields, line, sink| columns.row(fields, line, settings, sink));
         }
         Content::CsvRows(Format::MdeCsv, layout) => {

@@ -18,8 +18,8 @@ use crate::record::Refusal;
 use crate::settings::ColumnMap;
 use crate::wrapper::ENVELOPE_KEYS;
 use crate::{
-    argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate, generic, ocsf,
-    osquery, pan_os, sentinel_one, suricata, sysmon_xml, time,
+    address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate,
+    generic, isc_dhcpd, kea, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon_xml, time, windows_dhcp,
 };
 
 /// How much of an input (decompressed) is looked at before it is read; more than any header and a few records of any
@@ -310,12 +310,16 @@ impl Search {
         }
         let layout = CsvLayout::of(line, separator);
         let has = |name: &str| layout.place(name).is_some();
-        let is_mde = has("RemoteIP") && has("ActionType") && (has("DeviceId") || has("DeviceName"));
+        let is_device_info = has("DeviceId") && (has("MergedToDeviceId") || has("MachineGroup"));
+        let is_mde = has("RemoteIP") && has("ActionType") && (has("DeviceId") || has("DeviceName"))
+            || is_device_info && !has("ActionType");
         let is_generic = self.takes(Format::Csv) && generic::is_record(&self.columns, has);
         match () {
             () if self.is_mapped && is_generic => Some(Format::Csv),
             () if is_mde && self.takes(Format::MdeCsv) => Some(Format::MdeCsv),
             () if self.takes(Format::Argus) && argus::is_header(&has) => Some(Format::Argus),
+            () if self.takes(Format::Kea) && kea::is_header(&has) => Some(Format::Kea),
+            () if self.takes(Format::AddressMap) && address_map::is_header(&has) => Some(Format::AddressMap),
             () if self.takes(Format::AzureAnalytics) && azure_analytics::is_header(&has) => {
                 Some(Format::AzureAnalytics)
             }
@@ -329,6 +333,10 @@ impl Search {
             b'{' | b'[' => return self.json(line),
             b'<' if self.takes(Format::SysmonXml) && sysmon_xml::is_start(line) => {
                 return Some(Format::SysmonXml);
+            }
+            _ if self.takes(Format::IscDhcpd) && isc_dhcpd::is_start(line) => return Some(Format::IscDhcpd),
+            _ if self.takes(Format::WindowsDhcp) && windows_dhcp::is_start(line) => {
+                return Some(Format::WindowsDhcp);
             }
             _ if self.takes(Format::PanOs) && pan_os::is_record(line) => return Some(Format::PanOs),
             _ if self.takes(Format::FortiGate) && fortigate::is_record(line) => {
@@ -493,13 +501,18 @@ impl Traits {
 
     fn are_mde(&self) -> bool {
         let has_properties = self.has_some(&["properties.Timestamp", "properties.DeviceId"]);
-        self.has("ActionType") && self.has_some(&["DeviceId", "DeviceName", "RemoteIP"])
+        let is_device_info = self.has("DeviceId") && self.has_some(&["MergedToDeviceId", "MachineGroup"]);
+        is_device_info
+            || self.has("ActionType") && self.has_some(&["DeviceId", "DeviceName", "RemoteIP"])
             || self.names_hunting
             || self.has("category") && has_properties
     }
 
     fn are_zeek(&self) -> bool {
-        self.has_some(&["id.orig_h", "id_orig_h"]) || self.has("ts") && self.has_some(&["_path", "@stream"])
+        let is_lease = self.has("ts") && self.has("mac") && self.has_some(&["assigned_addr", "msg_types"]);
+        is_lease
+            || self.has_some(&["id.orig_h", "id_orig_h"])
+            || self.has("ts") && self.has_some(&["_path", "@stream"])
     }
 
     /// An event's number alone says nothing: many logs have one.

@@ -42,6 +42,14 @@ pub enum Format {
     FortiGate,
     /// Argus flows as CSV (binetflow).
     Argus,
+    /// The leases of ISC's dhcpd.
+    IscDhcpd,
+    /// The lease files of Kea.
+    Kea,
+    /// The audit log of a Windows DHCP server.
+    WindowsDhcp,
+    /// Addresses and their hosts by hand, as CSV.
+    AddressMap,
     /// JSON records with named keys for time, device and address.
     Ndjson,
     /// CSV with named columns for time, device and address.
@@ -50,7 +58,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 21] = [
+    pub const ALL: [Format; 25] = [
         Format::ZeekTsv,
         Format::ZeekJson,
         Format::Mde,
@@ -70,6 +78,10 @@ impl Format {
         Format::PanOs,
         Format::FortiGate,
         Format::Argus,
+        Format::IscDhcpd,
+        Format::Kea,
+        Format::WindowsDhcp,
+        Format::AddressMap,
         Format::Ndjson,
         Format::Csv,
     ];
@@ -96,6 +108,10 @@ impl Format {
             Format::PanOs => "pan-os",
             Format::FortiGate => "fortigate",
             Format::Argus => "argus",
+            Format::IscDhcpd => "isc-dhcpd",
+            Format::Kea => "kea",
+            Format::WindowsDhcp => "windows-dhcp",
+            Format::AddressMap => "address-map",
             Format::Ndjson => "ndjson",
             Format::Csv => "csv",
         }
@@ -139,6 +155,10 @@ impl Format {
             "pan-os" | "panos" | "palo-alto" | "paloalto" => Wanted::Exactly(Format::PanOs),
             "fortigate" | "fortinet" | "fortios" => Wanted::Exactly(Format::FortiGate),
             "argus" | "binetflow" => Wanted::Exactly(Format::Argus),
+            "isc-dhcpd" | "isc-dhcp" | "dhcpd" | "dhcpd.leases" => Wanted::Exactly(Format::IscDhcpd),
+            "kea" | "kea-leases" | "kea-dhcp" => Wanted::Exactly(Format::Kea),
+            "windows-dhcp" | "dhcpsrvlog" | "microsoft-dhcp" => Wanted::Exactly(Format::WindowsDhcp),
+            "address-map" | "addresses" => Wanted::Exactly(Format::AddressMap),
             "ndjson" | "json" | "jsonl" | "json-lines" | "generic-ndjson" | "generic-json" => {
                 Wanted::Exactly(Format::Ndjson)
             }
@@ -163,10 +183,14 @@ impl Format {
     /// What it is, in words.
     pub const fn about(self) -> About {
         let (log, device, counts) = match self {
-            Format::ZeekTsv => ("Zeek conn.log, tab-separated", "originator's address", ESTABLISHED),
-            Format::ZeekJson => ("Zeek conn.log as JSON, Corelight", "originator's address", ESTABLISHED),
+            Format::ZeekTsv => {
+                ("Zeek conn.log and dhcp.log, tab-separated", "originator's address", ESTABLISHED)
+            }
+            Format::ZeekJson => {
+                ("Zeek conn.log and dhcp.log as JSON, Corelight", "originator's address", ESTABLISHED)
+            }
             Format::Mde => (
-                "Defender DeviceNetworkEvents: storage, Event Hubs, hunting results",
+                "Defender DeviceNetworkEvents and DeviceInfo: storage, Event Hubs, hunting",
                 "DeviceId, DeviceName",
                 DEFENDER,
             ),
@@ -226,6 +250,10 @@ impl Format {
                 "sessions from ours that were not denied",
             ),
             Format::Argus => ("Argus flows as CSV (binetflow)", "source address", "two-way flows from ours"),
+            Format::IscDhcpd => ("ISC dhcpd.leases", "MAC, client-hostname", REGISTRY),
+            Format::Kea => ("Kea lease files as CSV, IPv4 and IPv6", "hwaddr, hostname", REGISTRY),
+            Format::WindowsDhcp => ("Windows DHCP server audit log", "MAC Address, Host Name", REGISTRY),
+            Format::AddressMap => ("a map of addresses: address,host,from,until", "host", REGISTRY),
             Format::Ndjson => ("any JSON lines, by a column map", "as mapped", "as mapped"),
             Format::Csv => ("any CSV, by a column map", "as mapped", "as mapped"),
         };
@@ -235,6 +263,7 @@ impl Format {
 
 const ESTABLISHED: &str = "connections from ours that were established";
 const DEFENDER: &str = "ConnectionSuccess, -Request, -Found and success reports";
+const REGISTRY: &str = "none: leases, by which addresses become devices";
 const SYSMON: &str = "Initiated true";
 
 /// What the operator asked for.

@@ -17,7 +17,7 @@ use crate::format::Format;
 use crate::record::Refusal;
 use crate::settings::ColumnMap;
 use crate::zeek_tsv::ZeekHeader;
-use crate::{aws_vpc, sysmon_xml};
+use crate::{aws_vpc, isc_dhcpd, sysmon_xml};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Buffers kept for reuse: as many chunks as are likely to be under way at once.
@@ -48,6 +48,8 @@ enum Frames {
         format: Format,
         at_line_start: bool,
     },
+    /// Blocks of lines, each behind another.
+    Blocks(Format),
     JsonDocument(Box<Elements>),
     Zeek(ZeekHeader),
     Csv {
@@ -64,11 +66,22 @@ impl Frames {
         match (opening.format, opening.shape) {
             (None, Shape::Lines) => Frames::Unknown(Search::new(opening.wanted, columns)),
             (Some(Format::ZeekTsv), _) => Frames::Zeek(ZeekHeader::default()),
-            (Some(format @ (Format::MdeCsv | Format::Csv | Format::Argus | Format::AzureAnalytics)), _) => {
-                Frames::Csv { format, separator: None, layout: None }
-            }
+            (
+                Some(
+                    format @ (Format::MdeCsv
+                    | Format::Csv
+                    | Format::Argus
+                    | Format::AzureAnalytics
+                    | Format::Kea
+                    | Format::AddressMap),
+                ),
+                _,
+            ) => Frames::Csv { format, separator: None, layout: None },
+            (Some(format @ Format::IscDhcpd), _) => Frames::Blocks(format),
             (Some(format @ Format::AwsVpc), _) => Frames::Csv { format, separator: Some(b' '), layout: None },
-            (Some(format @ (Format::PanOs | Format::FortiGate)), _) => Frames::Lines(format),
+            (Some(format @ (Format::PanOs | Format::FortiGate | Format::WindowsDhcp)), _) => {
+                Frames::Lines(format)
+            }
             (Some(format @ Format::SysmonXml), _) => Frames::XmlEvents { format, at_line_start: true },
             (Some(format), Shape::Lines) => Frames::JsonLines(format),
             (format, Shape::Document) => Frames::JsonDocument(Box::new(Elements {
@@ -216,6 +229,7 @@ impl Framer {
         match self.frames {
             Frames::Csv { .. } => self.cut_rows(false, out),
             Frames::XmlEvents { .. } => self.cut_events(out),
+            Frames::Blocks(_) => self.cut_blocks(out),
             _ => self.cut_lines(out),
         }
         self.next_cut = CHUNK_BYTES.max(self.pending.len() + CHUNK_BYTES / 4);
@@ -263,6 +277,17 @@ impl Framer {
         }
     }
 
+    /// Gives out the whole blocks of `pending`, with the lines between them.
+    fn cut_blocks(&mut self, out: &mut impl FnMut(Chunk)) {
+        let whole = self.split_off_front(isc_dhcpd::last_end(&self.pending));
+        self.emit_lines(whole, false, out);
+        if self.pending.len() > LINE_BYTES_MAX {
+            self.refuse(Refusal::LineTooLong, out);
+            self.line += memchr_iter(b'\n', &self.pending).count() as u64;
+            self.pending = Vec::new();
+        }
+    }
+
     /// Stops collecting a line that will be refused anyway.
     fn give_up_on_long_line(&mut self) {
         if self.pending.len() > LINE_BYTES_MAX && memchr(b'\n', &self.pending).is_none() {
@@ -292,7 +317,7 @@ impl Framer {
     fn emit_lines(&mut self, bytes: Vec<u8>, is_cut: bool, out: &mut impl FnMut(Chunk)) {
         let content = match &mut self.frames {
             Frames::JsonLines(format) => Content::JsonLines(*format),
-            Frames::Lines(format) => Content::Lines(*format),
+            Frames::Lines(format) | Frames::Blocks(format) => Content::Lines(*format),
             Frames::XmlEvents { format, at_line_start } => {
                 let begins_line = *at_line_start;
                 // Nothing is given out if there is nothing.

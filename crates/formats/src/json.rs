@@ -254,6 +254,11 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    /// What it has passed since a place.
+    pub(crate) fn since(&self, place: usize) -> &'a str {
+        self.text.get(place..self.at).unwrap_or_default()
+    }
+
     /// Whether a key so far was written with escapes.
     #[inline]
     pub(crate) const fn has_escaped_keys(&self) -> bool {

@@ -16,6 +16,7 @@
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, reason = "a test may panic"))]
 
+mod address_map;
 mod argus;
 mod aws_vpc;
 mod azure_analytics;
@@ -34,8 +35,11 @@ mod format;
 mod fortigate;
 mod framer;
 mod generic;
+mod isc_dhcpd;
 mod json;
+mod kea;
 mod key_value;
+mod lease;
 mod mde;
 mod mde_csv;
 mod ocsf;
@@ -50,8 +54,10 @@ mod sysmon;
 mod sysmon_xml;
 mod text;
 mod time;
+mod windows_dhcp;
 mod wrapper;
 mod zeek;
+mod zeek_dhcp;
 mod zeek_json;
 mod zeek_tsv;
 
@@ -60,5 +66,8 @@ pub use decode::decode;
 pub use detect::{Detection, HEAD_BYTES, Opening, detect, missing_columns};
 pub use format::{About, Family, Format, Wanted};
 pub use framer::Framer;
-pub use record::{Ignored, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink, Warning};
+pub use record::{
+    DeviceFacts, Ignored, Leased, Lesson, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink,
+    Taught, Warning,
+};
 pub use settings::{ColumnMap, Settings};

@@ -1,6 +1,6 @@
-//! Defender `DeviceNetworkEvents` as JSON, and what makes one of its events a sighting in whichever carrier: storage
+//! Defender `DeviceNetworkEvents` and `DeviceInfo` as JSON, and what makes one of its events a sighting in whichever carrier: storage
 //! lines, Event Hubs `records`, Splunk's `body`, hunting results. Refuses to hold: other tables (ignored), the CSV
-//! carrier's columns (`mde_csv`), and the device's own `LocalIP`: it names nothing that `DeviceId` does not name better.
+//! carrier's columns (`mde_csv`), and the device's own `LocalIP` outside of unique networks: two homes have the same.
 //!
 //! ```text
 //! {"time":"..","tenantId":"00000000-..-00000000000a","category":"AdvancedHunting-DeviceNetworkEvents","properties":{
@@ -17,9 +17,11 @@ use sighting::{Address, IdentityKind, Second};
 
 use crate::document::Document;
 use crate::json::{Scanner, Value, with_plain_escapes};
-use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink};
+use crate::record::{
+    DeviceFacts, Fault, Ignored, Lesson, Mentions, Opened, Passed, Refusal, Reporter, Sink, Taught,
+};
 use crate::settings::Settings;
-use crate::text::Names;
+use crate::text::{Names, present};
 use crate::time::{Iso, iso};
 use crate::wrapper;
 
@@ -34,12 +36,26 @@ pub(crate) struct Event<'a> {
     pub(crate) device_name: Option<Cow<'a, str>>,
     pub(crate) action: Option<&'a str>,
     pub(crate) remote: Option<&'a str>,
+    /// The device's own address: nothing, but in unique networks.
+    pub(crate) local: Option<&'a str>,
+    pub(crate) info: Info<'a>,
+}
+
+/// What a record of `DeviceInfo` says beside the device's names; in others these are absent.
+#[derive(Default)]
+pub(crate) struct Info<'a> {
+    pub(crate) merged_into: Option<Cow<'a, str>>,
+    pub(crate) merged: Option<Cow<'a, str>>,
+    pub(crate) group: Option<Cow<'a, str>>,
 }
 
 impl Event<'_> {
     /// Tells the sink what the event is.
     #[inline]
     pub(crate) fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+        if self.is_device_info() {
+            return self.teach(line, sink);
+        }
         if self.table.is_some_and(|table| !is_network_table(table)) {
             self.ignore(Ignored::OtherEvent, line, sink);
             return Ok(());
@@ -55,12 +71,43 @@ impl Event<'_> {
         };
         let bad_remote = Fault::of(Refusal::BadAddress, "RemoteIP");
         let remote = Address::parse_logged(remote.as_bytes()).ok_or(bad_remote)?;
-        let (second, device) = (self.second()?, self.device()?);
+        let (second, mut device) = (self.second()?, self.device()?);
+        settings.unique_address(self.local).into_iter().for_each(|local| device.push(local));
         if !settings.keep_special_remotes && remote.special().is_some() {
             self.ignore(Ignored::Special, line, sink);
             return Ok(());
         }
         sink.opened(&Opened { second, remote, device, tenant: self.tenant.as_deref(), line });
+        Ok(())
+    }
+
+    /// A table that is not named is told by what only it has.
+    #[inline]
+    fn is_device_info(&self) -> bool {
+        match self.table {
+            Some(table) => matches!(table, "AdvancedHunting-DeviceInfo" | "DeviceInfo"),
+            None => {
+                let has_info = self.info.merged_into.is_some() || self.info.group.is_some();
+                has_info && self.action.is_none() && self.remote.is_none()
+            }
+        }
+    }
+
+    #[cold]
+    fn teach(&self, line: u64, sink: &mut impl Sink) -> Result<(), Fault> {
+        if self.device_id.is_none() {
+            self.ignore(Ignored::OtherEvent, line, sink);
+            return Ok(());
+        }
+        let facts = DeviceFacts {
+            second: self.second()?,
+            device: self.device()?,
+            merged_into: self.info.merged_into.as_deref().and_then(present),
+            merged: self.info.merged.as_deref(),
+            group: self.info.group.as_deref().and_then(present),
+        };
+        let tenant = self.tenant.as_deref();
+        sink.taught(&Taught { lesson: Lesson::Device(facts), tenant, line });
         Ok(())
     }
 
@@ -145,6 +192,11 @@ struct Values<'a> {
     device_name: Value<'a>,
     action: Value<'a>,
     remote: Value<'a>,
+    local: Value<'a>,
+    merged_into: Value<'a>,
+    group: Value<'a>,
+    /// The list as it stands, whatever it is written as.
+    merged: Option<&'a str>,
     /// The object held events rather than being one.
     is_wrapper: bool,
 }
@@ -283,6 +335,12 @@ impl<S: Sink> Reading<'_, S> {
                 Value::Bool(_) | Value::Object | Value::Array => Some("?"),
                 remote => remote.plain(),
             },
+            local: values.local.plain(),
+            info: Info {
+                merged_into: values.merged_into.present(),
+                merged: values.merged.map(Cow::Borrowed),
+                group: values.group.present(),
+            },
         };
         event.judge(self.line, self.settings, self.sink)
     }
@@ -320,6 +378,15 @@ impl<'a> Values<'a> {
             "ActionType" => &mut self.action,
             "RemoteIP" => &mut self.remote,
             "Type" | "$table" => &mut self.kind,
+            "LocalIP" => &mut self.local,
+            "MergedToDeviceId" => &mut self.merged_into,
+            "MachineGroup" => &mut self.group,
+            "MergedDeviceIds" => {
+                let start = scanner.place();
+                scanner.skip()?;
+                self.merged = Some(scanner.since(start));
+                return Ok(());
+            }
             _ => return Ok(scanner.skip()?),
         };
         *slot = scanner.scalar()?;

@@ -1,4 +1,4 @@
-//! Defender `DeviceNetworkEvents` as a hunting export in CSV: which column is which. Refuses to hold: what the values
+//! Defender `DeviceNetworkEvents` or `DeviceInfo` as a hunting export in CSV: which column is which. Refuses to hold: what the values
 //! mean (`mde`), and times in a locale's order, which would be a guess.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 
 use crate::chunk::CsvLayout;
 use crate::csv::Field;
-use crate::mde::Event;
+use crate::mde::{Event, Info};
 use crate::record::{Fault, Refusal, Sink};
 use crate::settings::Settings;
 use crate::text::present;
@@ -24,6 +24,10 @@ pub(crate) struct Columns {
     action: Option<usize>,
     remote: Option<usize>,
     table: Option<usize>,
+    local: Option<usize>,
+    merged_into: Option<usize>,
+    merged: Option<usize>,
+    group: Option<usize>,
 }
 
 impl Columns {
@@ -38,6 +42,10 @@ impl Columns {
             action: layout.place("ActionType"),
             remote: layout.place("RemoteIP"),
             table: first_of(["Type", "$table"]),
+            local: layout.place("LocalIP"),
+            merged_into: layout.place("MergedToDeviceId"),
+            merged: layout.place("MergedDeviceIds"),
+            group: layout.place("MachineGroup"),
         }
     }
 
@@ -51,17 +59,25 @@ impl Columns {
     ) -> Result<(), Fault> {
         let field = |place: Option<usize>| place.and_then(|place| fields.get(place));
         let plain = |place| field(place).and_then(|field| present(field.plain()));
-        if self.remote.is_none() {
+        let is_device_info = self.merged_into.is_some() || self.group.is_some();
+        if self.remote.is_none() && !is_device_info {
             return Err(Fault::of(Refusal::MissingField, "RemoteIP"));
         }
         let event = Event {
-            table: plain(self.table),
+            // An export of the other table has its columns and no remote, whether or not a row fills them.
+            table: plain(self.table).or((self.remote.is_none()).then_some("DeviceInfo")),
             tenant: None,
             time: plain(self.time).or_else(|| plain(self.generated)),
             device_id: field(self.device_id).map(|field| field.resolved()),
             device_name: field(self.device_name).map(|field| field.resolved()),
             action: plain(self.action),
             remote: plain(self.remote),
+            local: plain(self.local),
+            info: Info {
+                merged_into: field(self.merged_into).map(|field| field.resolved()),
+                merged: field(self.merged).map(|field| field.resolved()),
+                group: field(self.group).map(|field| field.resolved()),
+            },
         };
         event.judge(line, settings, sink)
     }

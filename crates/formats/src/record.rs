@@ -15,6 +15,9 @@ pub trait Sink {
     /// The record could not be taken: the reason, the line it starts on (1 is the first), and the field at fault.
     fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>);
 
+    /// The record is sound, no sighting, and tells who a device is: counted as ignored for [`Ignored::Registry`].
+    fn taught(&mut self, record: &Taught<'_>);
+
     /// Something is odd about a record that is taken all the same; its own call follows. Nobody has to listen.
     fn warned(&mut self, _warning: Warning, _line: u64) {}
 }
@@ -62,6 +65,66 @@ pub struct Reporter<'a> {
     pub second: Second,
     /// The device, by at least one name.
     pub device: Mentions<'a>,
+}
+
+/// A sound record that tells the device registry something.
+#[derive(Clone, Copy, Debug)]
+pub struct Taught<'a> {
+    /// What it tells.
+    pub lesson: Lesson<'a>,
+    /// The tenant that the record says it belongs to.
+    pub tenant: Option<&'a str>,
+    /// The line on which the record starts; 1 is the first.
+    pub line: u64,
+}
+
+/// What a record tells the device registry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lesson<'a> {
+    /// Whose an address was when.
+    Leased(Leased<'a>),
+    /// What a product says of one of its devices.
+    Device(DeviceFacts<'a>),
+}
+
+/// Whose an address was when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leased<'a> {
+    /// The address.
+    pub what: Mention<'a>,
+    /// Whose it was, the weakest name first (MAC, host name): each belongs to the next while the lease lasts. None, where the
+    /// record only tells that the address became free.
+    pub holders: Mentions<'a>,
+    /// From when on it was theirs.
+    pub since: Second,
+    /// Until when, both included; without, until the next lease of the address.
+    pub until: Option<Second>,
+    /// From when on it was nobody's, if the record says so.
+    pub free_from: Option<Second>,
+}
+
+/// What a product says of one of its devices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceFacts<'a> {
+    /// When.
+    pub second: Second,
+    /// The device, by its agent id and its names.
+    pub device: Mentions<'a>,
+    /// The agent whose device it is by now.
+    pub merged_into: Option<&'a str>,
+    /// Agents whose device it became, in a list as written: see [`DeviceFacts::merged_from`].
+    pub merged: Option<&'a str>,
+    /// The group that it is counted to.
+    pub group: Option<&'a str>,
+}
+
+impl<'a> DeviceFacts<'a> {
+    /// The agents whose device it became. Lists are written as JSON, as its text, or with commas.
+    pub fn merged_from(&self) -> impl Iterator<Item = &'a str> {
+        let is_part_of_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let ids = self.merged.into_iter().flat_map(move |list| list.split(move |c| !is_part_of_id(c)));
+        ids.filter(|id| !id.is_empty())
+    }
 }
 
 /// What is odd about a record that is taken all the same; printed, a sentence for a person.
@@ -160,11 +223,14 @@ pub enum Ignored {
     /// ICMP has no connections.
     #[error("ICMP has no connections")]
     Icmp,
+    /// It tells who a device is, which was taken up.
+    #[error("no connection: it tells who a device is, which was taken up")]
+    Registry,
 }
 
 impl Ignored {
     /// Every reason.
-    pub const ALL: [Ignored; 14] = [
+    pub const ALL: [Ignored; 15] = [
         Ignored::Header,
         Ignored::Blank,
         Ignored::OtherEvent,
@@ -179,6 +245,7 @@ impl Ignored {
         Ignored::Special,
         Ignored::NoRemote,
         Ignored::Icmp,
+        Ignored::Registry,
     ];
 
     /// Its name in counts and metrics.
@@ -198,6 +265,7 @@ impl Ignored {
             Ignored::Special => "special",
             Ignored::NoRemote => "no_remote",
             Ignored::Icmp => "icmp",
+            Ignored::Registry => "registry",
         }
     }
 }

@@ -2,7 +2,7 @@
 //! hold: how these settings are written in a file or on a command line.
 
 use jiff::tz::TimeZone;
-use sighting::{IdentityKind, LocalNetworks};
+use sighting::{Address, IdentityKind, LocalNetworks, Mention, Network};
 
 /// How records of a source are read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -15,6 +15,22 @@ pub struct Settings {
     pub columns: ColumnMap,
     /// Where the clocks of this source are, for times without a zone; unset, such records are refused.
     pub time_zone: Option<TimeZone>,
+    /// Where a local address is one machine at a time: there it is told beside the machine's names.
+    pub unique_networks: Vec<Network>,
+}
+
+impl Settings {
+    /// A machine's own address as a name of it, if it is one of a unique network.
+    #[inline]
+    pub(crate) fn unique_address<'a>(&self, written: Option<&'a str>) -> Option<Mention<'a>> {
+        if self.unique_networks.is_empty() {
+            return None;
+        }
+        let written = written?;
+        let address = Address::parse_logged(written.as_bytes())?;
+        let is_unique = self.unique_networks.iter().any(|network| network.contains(address));
+        is_unique.then_some(Mention { kind: IdentityKind::Address, written })
+    }
 }
 
 /// The keys (JSON; a dot descends into an object) or columns (CSV) of the generic formats.

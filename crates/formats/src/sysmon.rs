@@ -98,6 +98,8 @@ pub(crate) struct Values<'a> {
     pub(crate) destination: Value<'a>,
     /// `destination.ip` of ECS.
     pub(crate) ecs_destination: Value<'a>,
+    /// The machine's own address, where it opened the connection.
+    pub(crate) source: Value<'a>,
     pub(crate) source_name: Value<'a>,
     pub(crate) destination_name: Value<'a>,
 }
@@ -156,6 +158,7 @@ impl<'a> Values<'a> {
             (Place::Network, "direction") => &mut self.direction,
             (Place::Top | Place::EventData, "DestinationIp") => &mut self.destination,
             (Place::Destination, "ip") => &mut self.ecs_destination,
+            (Place::Top | Place::EventData, "SourceIp") => &mut self.source,
             (Place::Top | Place::EventData, "SourceHostname") => &mut self.source_name,
             (Place::Top | Place::EventData, "DestinationHostname") => &mut self.destination_name,
             _ => return None,
@@ -187,7 +190,8 @@ impl<'a> Values<'a> {
         let bad_remote = Fault::of(Refusal::BadAddress, "DestinationIp");
         let remote = Address::parse_logged(destination.as_bytes()).ok_or(bad_remote)?;
         let second = self.second(settings)?;
-        let device = device(name.as_deref())?;
+        let mut device = device(name.as_deref())?;
+        settings.unique_address(self.source.plain()).into_iter().for_each(|own| device.push(own));
         if !settings.keep_special_remotes && is_special(remote) {
             let reporter = Some(Reporter { second, device });
             sink.ignored(&Passed { why: Ignored::Special, reporter, tenant: None, line });

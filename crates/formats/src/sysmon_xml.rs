@@ -129,6 +129,7 @@ struct Fields<'a> {
     utc_time: Option<Cow<'a, str>>,
     initiated: Option<Cow<'a, str>>,
     destination: Option<Cow<'a, str>>,
+    source: Option<Cow<'a, str>>,
     source_name: Option<Cow<'a, str>>,
     destination_name: Option<Cow<'a, str>>,
 }
@@ -167,6 +168,7 @@ impl<'a> Fields<'a> {
                 Some("UtcTime") => Some(&mut self.utc_time),
                 Some("Initiated") => Some(&mut self.initiated),
                 Some("DestinationIp") => Some(&mut self.destination),
+                Some("SourceIp") => Some(&mut self.source),
                 Some("SourceHostname") => Some(&mut self.source_name),
                 Some("DestinationHostname") => Some(&mut self.destination_name),
                 _ => None,
@@ -198,6 +200,7 @@ impl<'a> Fields<'a> {
             utc_time: value(&self.utc_time),
             initiated: value(&self.initiated),
             destination: value(&self.destination),
+            source: value(&self.source),
             source_name: value(&self.source_name),
             destination_name: value(&self.destination_name),
             ..sysmon::Values::default()

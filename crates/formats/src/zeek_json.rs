@@ -1,5 +1,5 @@
-//! Zeek conn.log as JSON, one object a record, as Zeek, Corelight and shippers write it. Refuses to hold: the rule
-//! (`zeek`).
+//! Zeek conn.log and dhcp.log as JSON, one object a record, as Zeek, Corelight and shippers write it. Refuses to hold: the rules
+//! (`zeek`, `zeek_dhcp`).
 //!
 //! ```text
 //! {"ts":1930557662.345678,"uid":"CAbc123","id.orig_h":"10.1.2.3","id.orig_p":50001,"id.resp_h":"198.51.100.20",
@@ -9,11 +9,14 @@
 //! `ts` is epoch seconds or milliseconds or ISO 8601; the addresses may be `id_orig_h` or `id:{orig_h}`; `_path` and
 //! `@stream` name the log. Source: Zeek's JSON writer and its `TS_*` settings; samples of five producers.
 
+use sighting::Second;
+
 use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::time::{Iso, epoch, iso};
 use crate::zeek::{Connection, is_connection_log};
+use crate::zeek_dhcp::Conversation;
 
 /// The values of one record.
 #[derive(Default)]
@@ -25,6 +28,19 @@ struct Values<'a> {
     protocol: Value<'a>,
     state: Value<'a>,
     local: Value<'a>,
+    lease: LeaseValues<'a>,
+}
+
+/// The values of one record of dhcp.log.
+#[derive(Default)]
+struct LeaseValues<'a> {
+    client: Value<'a>,
+    mac: Value<'a>,
+    host: Value<'a>,
+    fqdn: Value<'a>,
+    assigned: Value<'a>,
+    seconds: Value<'a>,
+    is_release: bool,
 }
 
 /// One record.
@@ -35,6 +51,9 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
         && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
     {
         return told;
+    }
+    if values.is_lease() {
+        return values.conversation().judge(line, sink);
     }
     if values.path.plain().is_some_and(|path| !is_connection_log(path)) {
         sink.ignored(&Passed::by_nobody(Ignored::OtherEvent, line));
@@ -57,6 +76,13 @@ impl<'a> Values<'a> {
                 "local_orig" => self.local = scanner.scalar()?,
                 "_path" | "@stream" => self.path = scanner.scalar()?,
                 "id" => self.read_id(scanner)?,
+                "client_addr" => self.lease.client = scanner.scalar()?,
+                "mac" => self.lease.mac = scanner.scalar()?,
+                "host_name" => self.lease.host = scanner.scalar()?,
+                "client_fqdn" => self.lease.fqdn = scanner.scalar()?,
+                "assigned_addr" | "assigned_ip" => self.lease.assigned = scanner.scalar()?,
+                "lease_time" => self.lease.seconds = scanner.scalar()?,
+                "msg_types" => self.read_messages(scanner)?,
                 _ => scanner.skip()?,
             }
             key = scanner.next_key()?;
@@ -81,6 +107,41 @@ impl<'a> Values<'a> {
         Ok(())
     }
 
+    fn read_messages(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let value = scanner.value()?;
+        if value != Value::Array {
+            return Ok(scanner.leave(value)?);
+        }
+        let mut more = scanner.first_element()?;
+        while more {
+            self.lease.is_release |= scanner.scalar()?.plain() == Some("RELEASE");
+            more = scanner.next_element()?;
+        }
+        Ok(())
+    }
+
+    /// A record of dhcp.log, which says so or has its keys.
+    fn is_lease(&self) -> bool {
+        let names = |path: &str| path == "dhcp";
+        match self.path.plain() {
+            Some(path) => names(path),
+            None => !self.lease.assigned.is_absent() && self.originator.is_absent(),
+        }
+    }
+
+    fn conversation(&self) -> Conversation<'a> {
+        Conversation {
+            second: self.second(),
+            client: self.lease.client.plain(),
+            mac: self.lease.mac.plain(),
+            host: self.lease.host.plain(),
+            fqdn: self.lease.fqdn.plain(),
+            assigned: self.lease.assigned.plain(),
+            lease_seconds: self.lease.seconds.plain(),
+            is_release: self.lease.is_release,
+        }
+    }
+
     /// Whether a field that is compared as written was written with escapes.
     fn are_escaped(&self) -> bool {
         self.path.is_escaped()
@@ -89,24 +150,35 @@ impl<'a> Values<'a> {
             || self.responder.is_escaped()
             || self.protocol.is_escaped()
             || self.state.is_escaped()
+            || self.lease.are_escaped()
     }
 
-    fn connection(&self) -> Connection<'a> {
+    fn second(&self) -> Result<Second, Fault> {
         let bad = Fault::of(Refusal::BadTime, "ts");
-        let second = match self.ts {
+        match self.ts {
             ts if ts.is_absent() => Err(Fault::of(Refusal::NoTime, "ts")),
             Value::Number(number) => epoch(number).ok_or(bad),
             // ISO times of Zeek are UTC by its definition.
             Value::Text(raw) => iso(raw.text).map(Iso::utc).or_else(|| epoch(raw.text)).ok_or(bad),
             _ => Err(bad),
-        };
+        }
+    }
+
+    fn connection(&self) -> Connection<'a> {
         Connection {
-            second,
+            second: self.second(),
             originator: self.originator.plain(),
             responder: self.responder.plain(),
             state: self.state.plain(),
             protocol: self.protocol.plain(),
             local: self.local.truth(),
         }
+    }
+}
+
+impl LeaseValues<'_> {
+    fn are_escaped(&self) -> bool {
+        let values = [self.client, self.mac, self.host, self.fqdn, self.assigned, self.seconds];
+        values.iter().any(|value| value.is_escaped())
     }
 }

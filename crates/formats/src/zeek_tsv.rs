@@ -1,5 +1,5 @@
-//! Zeek conn.log as tab-separated text: the header that names the columns, and the rows under it. Refuses to hold:
-//! rows without a header (a guess at columns would be a guess at devices), and the rule itself (`zeek`).
+//! Zeek conn.log and dhcp.log as tab-separated text: the header that names the columns, and the rows under it. Refuses to hold:
+//! rows without a header (a guess at columns would be a guess at devices), and the rules themselves (`zeek`, `zeek_dhcp`).
 //!
 //! ```text
 //! #fields  ts                 uid      id.orig_h  id.orig_p  id.resp_h      id.resp_p  proto  conn_state  local_orig
@@ -12,12 +12,14 @@
 use std::sync::Arc;
 
 use memchr::memchr_iter;
+use sighting::Second;
 
 use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::text::is_null;
 use crate::time::epoch_seconds;
 use crate::zeek::{Connection, is_connection_log};
+use crate::zeek_dhcp::Conversation;
 
 /// The header of a log as it has been read so far; concatenated files have several.
 #[derive(Default)]
@@ -52,9 +54,10 @@ pub(crate) struct ZeekLayout {
 #[derive(Debug)]
 enum Rows {
     Connections(Columns),
+    Leases(LeaseColumns),
     /// Another log of Zeek's.
     Other,
-    /// A connection log without a column that it needs.
+    /// A log of connections or leases without a column that it needs.
     Lacking(&'static str),
 }
 
@@ -68,6 +71,37 @@ struct Columns {
     state: usize,
     protocol: Option<usize>,
     local: Option<usize>,
+}
+
+/// The places of the columns of dhcp.log that matter.
+#[derive(Debug)]
+struct LeaseColumns {
+    count: usize,
+    ts: usize,
+    client: Option<usize>,
+    mac: Option<usize>,
+    host: Option<usize>,
+    fqdn: Option<usize>,
+    assigned: usize,
+    lease: Option<usize>,
+    messages: Option<usize>,
+}
+
+impl LeaseColumns {
+    fn of(fields: &[String]) -> Result<LeaseColumns, &'static str> {
+        let place = |name: &str| fields.iter().position(|field| field == name);
+        Ok(LeaseColumns {
+            count: fields.len(),
+            ts: place("ts").ok_or("ts")?,
+            client: place("client_addr"),
+            mac: place("mac"),
+            host: place("host_name"),
+            fqdn: place("client_fqdn"),
+            assigned: place("assigned_addr").or_else(|| place("assigned_ip")).ok_or("assigned_addr")?,
+            lease: place("lease_time"),
+            messages: place("msg_types"),
+        })
+    }
 }
 
 impl ZeekHeader {
@@ -110,6 +144,9 @@ impl ZeekHeader {
 
 impl Rows {
     fn of(path: Option<&str>, fields: &[String]) -> Rows {
+        if path == Some("dhcp") {
+            return LeaseColumns::of(fields).map_or_else(Rows::Lacking, Rows::Leases);
+        }
         if path.is_some_and(|path| !is_connection_log(path)) {
             return Rows::Other;
         }
@@ -165,8 +202,9 @@ impl<'s> Reader<'s> {
             return Ok(());
         }
         let layout = self.layout.as_deref().ok_or(Refusal::NoHeader)?;
-        let columns = match &layout.rows {
-            Rows::Connections(columns) => columns,
+        let count = match &layout.rows {
+            Rows::Connections(columns) => columns.count,
+            Rows::Leases(columns) => columns.count,
             Rows::Other => {
                 sink.ignored(&Passed::by_nobody(Ignored::OtherEvent, line));
                 return Ok(());
@@ -175,14 +213,18 @@ impl<'s> Reader<'s> {
         };
         self.stops.clear();
         self.stops.extend(memchr_iter(layout.marks.separator, text.as_bytes()));
-        if self.stops.len() + 1 < columns.count {
+        if self.stops.len() + 1 < count {
             return Err(Refusal::TooFewColumns.into());
         }
-        if self.stops.len() + 1 > columns.count {
+        if self.stops.len() + 1 > count {
             return Err(Refusal::TooManyColumns.into());
         }
         let row = Row { text, stops: &self.stops, marks: &layout.marks };
-        row.connection(columns).judge(line, self.settings, sink)
+        match &layout.rows {
+            Rows::Leases(columns) => row.conversation(columns).judge(line, sink),
+            Rows::Connections(columns) => row.connection(columns).judge(line, self.settings, sink),
+            Rows::Other | Rows::Lacking(_) => Ok(()),
+        }
     }
 }
 
@@ -196,12 +238,8 @@ struct Row<'a, 'l> {
 impl<'a> Row<'a, '_> {
     #[inline]
     fn connection(&self, columns: &Columns) -> Connection<'a> {
-        let second = match self.field(columns.ts) {
-            Some(ts) => epoch_seconds(ts).ok_or(Fault::of(Refusal::BadTime, "ts")),
-            None => Err(Fault::of(Refusal::NoTime, "ts")),
-        };
         Connection {
-            second,
+            second: self.second(columns.ts),
             originator: self.field(columns.originator),
             responder: self.field(columns.responder),
             state: self.field(columns.state),
@@ -212,6 +250,27 @@ impl<'a> Row<'a, '_> {
                 _ => None,
             }),
         }
+    }
+
+    #[cold]
+    fn conversation(&self, columns: &LeaseColumns) -> Conversation<'a> {
+        let value = |place: Option<usize>| place.and_then(|place| self.field(place));
+        Conversation {
+            second: self.second(columns.ts),
+            client: value(columns.client),
+            mac: value(columns.mac),
+            host: value(columns.host),
+            fqdn: value(columns.fqdn),
+            assigned: self.field(columns.assigned),
+            lease_seconds: value(columns.lease),
+            is_release: value(columns.messages).is_some_and(|messages| messages.contains("RELEASE")),
+        }
+    }
+
+    #[inline]
+    fn second(&self, place: usize) -> Result<Second, Fault> {
+        let ts = self.field(place).ok_or(Fault::of(Refusal::NoTime, "ts"))?;
+        epoch_seconds(ts).ok_or(Fault::of(Refusal::BadTime, "ts"))
     }
 
     /// A value, unless it is unset or empty.

@@ -155,7 +155,7 @@ fn chunks_end_between_records_of_every_kind() {
         let whole = read_pieces(opening, &settings, [many.as_slice()]);
         let parts = read_pieces(opening, &settings, many.chunks(65_537));
         assert!(whole == parts, "{}", log.display());
-        assert!(whole.len() > CHUNK_BYTES / 1000);
+        assert!(whole.len() > CHUNK_BYTES / 1000, "{}", log.display());
     }
 }
 

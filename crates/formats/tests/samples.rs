@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use seenby_formats::{Ignored, Opened, Passed, Refusal, Settings, Sink, Wanted, decode};
+use seenby_formats::{Ignored, Opened, Passed, Refusal, Settings, Sink, Taught, Wanted, decode};
 use sighting::{Identity, LocalNetworks, Network, Second};
 
 mod support;
@@ -46,6 +46,10 @@ impl Sink for Tally {
 
     fn ignored(&mut self, record: &Passed<'_>) {
         *self.ignored.entry(record.why).or_default() += 1;
+    }
+
+    fn taught(&mut self, _record: &Taught<'_>) {
+        *self.ignored.entry(Ignored::Registry).or_default() += 1;
     }
 
     fn refused(&mut self, refusal: Refusal, _line: u64, _field: Option<&'static str>) {

@@ -6,20 +6,22 @@
 
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use sighting::{
-    Address, Answer, Coverage, Day, DeviceEntry, DeviceKey, FirstSeen, Identity, Question, Questions,
-    Retained, SECONDS_PER_DAY, Second, Stats, Window,
+    Address, Answer, Bound, Coverage, Day, DeviceEntry, DeviceKey, FirstSeen, HeldLease, Identity, Label,
+    Question, Questions, Retained, SECONDS_PER_DAY, Second, Stats, Window,
 };
 
 use crate::error::IndexError;
 use crate::filter::Probe;
 use crate::ids::IdSet;
 use crate::joins::{self, Owner, Step, Timeline};
+use crate::leases::Fact;
+use crate::names::Names;
 use crate::row::{Key, Row, Table};
 use crate::view::{CellView, OrganisationView};
 
@@ -67,8 +69,8 @@ pub(crate) fn seen(
     (first, last): (Second, Second),
 ) -> Result<Answer, IndexError> {
     ROOM.with_borrow_mut(|room| {
-        let prevalence = Asking::new(view, room, address).prevalence(identities, window)?;
-        Ok(Answer::Seen(Stats { prevalence, first, last }))
+        let (prevalence, bound) = Asking::new(view, room, address).prevalence(identities, window)?;
+        Ok(Answer::Seen(Stats { prevalence, first, last, bound }))
     })
 }
 
@@ -111,18 +113,22 @@ impl<'a> Asking<'a> {
             return Ok((if seen_before { Answer::Quiet } else { Answer::Unknown }, 0));
         };
         let identities = gathered.identities.len();
-        let prevalence = self.prevalence(gathered.identities, window)?;
+        let (prevalence, bound) = self.prevalence(gathered.identities, window)?;
         let first = match question.first_seen {
             FirstSeen::InWindow => first,
             FirstSeen::InKept => self.first_in(kept)?.unwrap_or(first),
         };
-        Ok((Answer::Seen(Stats { prevalence, first, last }), identities))
+        Ok((Answer::Seen(Stats { prevalence, first, last, bound }), identities))
     }
 
-    /// How many devices a set of identities is that is not empty.
-    fn prevalence(&mut self, identities: IdSet, window: Window) -> Result<NonZeroU32, IndexError> {
+    /// How many devices a set of identities is that is not empty, and what that is of the number of machines.
+    fn prevalence(&mut self, identities: IdSet, window: Window) -> Result<(NonZeroU32, Bound), IndexError> {
+        let joins = &self.view.joins;
+        let is_behind_gateway = identities.meets(&joins.gateways);
         let devices = self.devices(identities, window)?;
-        Ok(u32::try_from(devices).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN))
+        let bound = Bound::new(devices.meets(&joins.alone), is_behind_gateway);
+        let prevalence = u32::try_from(devices.len()).ok().and_then(NonZeroU32::new);
+        Ok((prevalence.unwrap_or(NonZeroU32::MIN), bound))
     }
 
     fn gather(&mut self, window: Window) -> Result<Gathered, IndexError> {
@@ -185,8 +191,8 @@ impl<'a> Asking<'a> {
         Ok(None)
     }
 
-    /// How many devices a set of identities is, given that each was seen inside the window.
-    fn devices(&mut self, mut identities: IdSet, window: Window) -> Result<usize, IndexError> {
+    /// The devices that a set of identities is, given that each was seen inside the window, by their owners.
+    fn devices(&mut self, mut identities: IdSet, window: Window) -> Result<IdSet, IndexError> {
         let joined = identities.common(&self.view.joins.joined);
         let mut timed = HashSet::with_hasher(FixedState::default());
         for id in joined {
@@ -199,7 +205,7 @@ impl<'a> Asking<'a> {
         if !timed.is_empty() {
             self.resolve_timed(&timed, window, &mut identities)?;
         }
-        Ok(identities.len())
+        Ok(identities)
     }
 
     /// Adds the owners of identities whose owner depends on when they were seen.
@@ -283,10 +289,48 @@ impl<'a> Owners<'a> {
         if let Owner::Fixed(owner) = self.view.joins.owner(id) {
             return Ok(owner);
         }
-        let view = self.view;
-        let step_of = |current| Ok::<Step, IndexError>(joins::step(&view.names(), current));
-        let path = joins::path_at(id, step_of, |name| Ok(self.timeline(name, scratch)?.at(at)))?;
-        Ok(path.owner(&view.names()))
+        let path = joins::walk(id, |current| self.next(current, at, scratch))?;
+        Ok(path.owner(&self.view.names()))
+    }
+
+    /// Where the joins of an identity lead next at a moment.
+    fn next(&mut self, id: u32, at: Second, scratch: &mut Vec<u8>) -> Result<Option<u32>, IndexError> {
+        if let Some(who) = self.view.leases.at(id, at) {
+            return Ok(Some(who));
+        }
+        let (step, is_address, merged) = {
+            let names = self.view.names();
+            (joins::step_without_lease(&names, id), names.is_address(id), names.merged_into(id))
+        };
+        match step {
+            Step::None => Ok(None),
+            Step::To(next) => Ok(Some(next)),
+            Step::Timed => {
+                let timeline = self.timeline(id, scratch)?;
+                let carrier = if is_address { timeline.since(at) } else { timeline.at(at) };
+                Ok(carrier.or(merged))
+            }
+        }
+    }
+
+    /// The identity whose merge is the first on the way of another to its device.
+    fn merged_on_the_way(&mut self, id: u32, scratch: &mut Vec<u8>) -> Result<Option<u32>, IndexError> {
+        let mut merged = None;
+        let _ = joins::walk(id, |current| {
+            let next = self.next(current, Second::MAX, scratch)?;
+            let names = self.view.names();
+            let is_merge = joins::is_merge(&names, current) && next == names.merged_into(current);
+            if merged.is_none() && is_merge && !self.is_named(&names, current) {
+                merged = Some(current);
+            }
+            Ok::<_, IndexError>(next)
+        })?;
+        Ok(merged)
+    }
+
+    /// Whether something stronger than a merge says whose an identity is, now.
+    fn is_named(&self, names: &Names, id: u32) -> bool {
+        !names.carriers(id).is_empty() || self.view.leases.at(id, Second::MAX).is_some()
     }
 
     /// When which agent carried a name, read once.
@@ -429,13 +473,24 @@ fn rows_before(cell: &CellView, second: u32) -> Result<u64, IndexError> {
     Ok(rows)
 }
 
-/// Every device as the registry knows it now, or the one that a key names.
+/// The identity whose merge a split takes back.
+pub(crate) fn merged_on_the_way(
+    view: &OrganisationView,
+    identity: &Identity,
+) -> Result<Option<Identity>, IndexError> {
+    let Some(id) = view.names().number(identity) else { return Ok(None) };
+    let merged = Owners::new(view).merged_on_the_way(id, &mut Vec::new())?;
+    Ok(merged.and_then(|merged| view.names().identity(merged).cloned()))
+}
+
+/// Every device as it is counted at a moment, or the one that a key names.
 pub(crate) fn devices(
     view: &OrganisationView,
     key: Option<&DeviceKey>,
+    at: Second,
 ) -> Result<Vec<DeviceEntry>, IndexError> {
     let (mut scratch, mut owners) = (Vec::new(), Owners::new(view));
-    let mut owner = |id| owners.at(id, Second::MAX, &mut scratch);
+    let mut owner = |id| owners.at(id, at, &mut scratch);
     let number = |identity: &Identity| view.names().number(identity);
     let wanted = match key {
         None => None,
@@ -454,16 +509,58 @@ pub(crate) fn devices(
         }
     }
     let reported = last_reported(view)?;
+    let leases = leases_by_holder(view);
     let names = view.names();
-    let identity = |id: u32| names.identity(id).cloned();
     let entries = members.into_iter().filter_map(|(owner, ids)| {
         let last_reported = ids.iter().filter_map(|id| reported.get(id)).max().copied();
-        let mut others: Vec<Identity> =
-            ids.into_iter().filter(|id| *id != owner).filter_map(identity).collect();
-        others.sort();
-        Some(DeviceEntry { number: owner, identity: identity(owner)?, others, last_reported })
+        let entry = entry(&names, owner, ids, &leases)?;
+        Some(DeviceEntry { last_reported, ..entry })
     });
     Ok(entries.collect())
+}
+
+/// The leases to each identity.
+type Held = HashMap<u32, Vec<(u32, Fact)>, FixedState>;
+
+fn leases_by_holder(view: &OrganisationView) -> Held {
+    let mut held = Held::default();
+    for (what, fact) in view.leases.iter() {
+        held.entry(fact.who).or_default().push((what, fact));
+    }
+    held
+}
+
+/// A device of an owner and its members; when they reported is not told here.
+fn entry(names: &Names, owner: u32, members: Vec<u32>, leases: &Held) -> Option<DeviceEntry> {
+    let identity = |id: u32| names.identity(id).cloned();
+    let held = members.iter().filter_map(|id| leases.get(id)).flatten();
+    let mut leases: Vec<HeldLease> = held
+        .filter_map(|(what, fact)| {
+            Some(HeldLease {
+                since: fact.since,
+                until: fact.until(),
+                what: identity(*what)?,
+                who: identity(fact.who)?,
+            })
+        })
+        .collect();
+    leases.sort();
+    let tags: BTreeSet<Label> = members.iter().flat_map(|id| names.tags(*id)).cloned().collect();
+    let mut others: Vec<(Identity, u32)> =
+        members.into_iter().filter(|id| *id != owner).filter_map(|id| Some((identity(id)?, id))).collect();
+    others.sort();
+    // The owner's word first, then that of the least of the others.
+    let all = || std::iter::once(owner).chain(others.iter().map(|(_, id)| *id));
+    Some(DeviceEntry {
+        number: owner,
+        identity: identity(owner)?,
+        last_reported: None,
+        display_name: all().find_map(|id| names.display_name(id)).cloned(),
+        tags: tags.into_iter().collect(),
+        machine_group: all().find_map(|id| names.group(id)).cloned(),
+        leases,
+        others: others.into_iter().map(|(identity, _)| identity).collect(),
+    })
 }
 
 fn last_reported(view: &OrganisationView) -> Result<HashMap<u32, Day, FixedState>, IndexError> {

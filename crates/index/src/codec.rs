@@ -2,7 +2,7 @@
 //! and batches. Refuses to hold: pages (see `segment`), frames with checksums (see `journal`) and files.
 
 use sighting::{
-    Address, Batch, Day, Identity, IdentityKind, Offset, OrganisationId, Second, SourceName, Uuid,
+    Address, Batch, Day, Identity, IdentityKind, Label, Offset, OrganisationId, Second, SourceName, Uuid,
 };
 
 /// Why bytes are not what they should be.
@@ -154,6 +154,25 @@ pub fn encode_batch(batch: &Batch) -> Vec<u8> {
         put_varint(&mut bytes, number(*identity));
         bytes.extend_from_slice(&day.number().to_le_bytes());
     }
+    put_varint(&mut bytes, batch.leases().len() as u64);
+    for lease in batch.leases() {
+        put_varint(&mut bytes, number(lease.what));
+        put_varint(&mut bytes, number(lease.who));
+        bytes.extend_from_slice(&lease.since.unix().to_le_bytes());
+        bytes.extend_from_slice(&lease.until.unwrap_or(Second::MAX).unix().to_le_bytes());
+    }
+    put_varint(&mut bytes, batch.merges().len() as u64);
+    for merge in batch.merges() {
+        put_varint(&mut bytes, number(merge.from));
+        put_varint(&mut bytes, number(merge.into));
+        bytes.extend_from_slice(&merge.second.unix().to_le_bytes());
+    }
+    put_varint(&mut bytes, batch.groups().len() as u64);
+    for fact in batch.groups() {
+        put_varint(&mut bytes, number(fact.agent));
+        put_text(&mut bytes, fact.group.as_str());
+        bytes.extend_from_slice(&fact.second.unix().to_le_bytes());
+    }
     bytes
 }
 
@@ -191,6 +210,20 @@ pub fn decode_batch(bytes: &[u8]) -> Result<Batch, CodecError> {
         let day = Day::new(u32::from(reader.u16()?)).ok_or(CodecError("a day out of range"))?;
         batch.reported(who, day.first());
     }
+    for _ in 0..reader.count(10)? {
+        let (what, who) = (identity(&mut reader)?, identity(&mut reader)?);
+        let (since, until) = (Second::new(reader.u32()?), Second::new(reader.u32()?));
+        batch.leased(what, who, since, Some(until).filter(|until| *until != Second::MAX));
+    }
+    for _ in 0..reader.count(6)? {
+        let (from, into) = (identity(&mut reader)?, identity(&mut reader)?);
+        batch.merged(from, into, Second::new(reader.u32()?));
+    }
+    for _ in 0..reader.count(6)? {
+        let agent = identity(&mut reader)?;
+        let group = Label::new(reader.text()?).ok_or(CodecError("not a group"))?;
+        batch.grouped(agent, group, Second::new(reader.u32()?));
+    }
     if reader.is_empty() { Ok(batch) } else { Err(CodecError("bytes follow the end")) }
 }
 
@@ -209,6 +242,12 @@ mod tests {
         batch.sighted(Address::parse("2001:db8::5").expect("an address"), agent, Second::new(1_000_000));
         batch.carried(name, agent, Second::new(1_000_000));
         batch.reported(agent, Second::new(1_000_000));
+        let address = batch.identity(Identity::new(IdentityKind::Address, "10.0.0.5").expect("a name"));
+        batch.leased(address, name, Second::new(900_000), None);
+        batch.leased(address, address, Second::new(950_000), Some(Second::new(990_000)));
+        let newer = batch.identity(Identity::new(IdentityKind::AgentId, "aa12").expect("a name"));
+        batch.merged(agent, newer, Second::new(1_000_000));
+        batch.grouped(newer, Label::new("Servers").expect("a label"), Second::new(1_000_000));
         batch.set_offset(Offset { key: "file".to_owned(), position: 1 << 40 });
         batch
     }
@@ -230,7 +269,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_batches_are_errors_or_batches(at in 0usize..120, byte: u8, cut in 0usize..120) {
+        fn damaged_batches_are_errors_or_batches(at in 0usize..240, byte: u8, cut in 0usize..240) {
             let mut bytes = encode_batch(&sample());
             let len = bytes.len();
             bytes[at % len] = byte;

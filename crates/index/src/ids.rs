@@ -105,6 +105,15 @@ impl IdSet {
         self.small.iter().copied().chain(large)
     }
 
+    /// Whether any number is in both.
+    pub(crate) fn meets(&self, other: &IdSet) -> bool {
+        if self.chunks.is_empty() || other.chunks.is_empty() {
+            return !self.common(other).is_empty();
+        }
+        let pairs = self.chunks.iter().zip(&other.chunks).filter_map(|(a, b)| a.as_ref().zip(b.as_ref()));
+        pairs.into_iter().any(|(a, b)| a.iter().zip(b.iter()).any(|(a, b)| a & b != 0))
+    }
+
     /// The numbers that are in `other` too.
     pub(crate) fn common(&self, other: &IdSet) -> Vec<u32> {
         // The smaller one is gone through: most organisations have no joins at all.

@@ -1,14 +1,15 @@
 //! The device registry: from (identity, moment) to the identity that owns the device, with all that is known now.
-//! Refuses to hold: the facts themselves (names in `names`, times of carrying in the `Carriers` table), and answers.
+//! Refuses to hold: the facts themselves (names in `names`, times of carrying in the `Carriers` table, leases in `leases`),
+//! and answers.
 //!
-//! An agent owns a device. A name belongs to the agent that carried it last at or before the moment, before its first
-//! carrier to that first one; agents that carried it in the same second: to the greatest. A short name without
-//! carriers joins its full name in the organisation's one domain. What an operator merged follows what it was merged
+//! An agent owns a device. An address or MAC belongs to whom it was leased to at the moment. A name belongs to the agent that
+//! carried it last at or before the moment, before its first carrier to that first one; an address of a unique network
+//! likewise, but before its first carrier to nobody. Carried in the same second: by the greatest. A short name without
+//! carriers joins its full name in the organisation's one domain. What was merged follows what it was merged
 //! into. Joins that close a circle belong to the least identity in it.
 
 use sighting::{Identity, IdentityKind, Second};
 
-use crate::error::IndexError;
 use crate::ids::IdSet;
 use crate::names::{Names, Touched};
 
@@ -21,6 +22,12 @@ pub(crate) struct Joins {
     pub(crate) joined: IdSet,
     /// For each identity up to the last joined one: its owner, itself, or [`TIMED`].
     owners: Vec<u32>,
+    /// Addresses and MACs that stand for one device at most, if they own one.
+    pub(crate) alone: IdSet,
+    /// Addresses that stand for one device or more.
+    pub(crate) gateways: IdSet,
+    /// How many of the names' addresses are in one of the two.
+    addresses: usize,
 }
 
 /// In place of an owner: it depends on the moment. No identity has this number.
@@ -31,14 +38,14 @@ const TIMED: u32 = u32::MAX;
 pub(crate) enum Owner {
     /// Always the same.
     Fixed(u32),
-    /// It depends on the moment: see [`path_at`].
+    /// It depends on the moment: whoever asks has to [`walk`].
     Timed,
 }
 
 impl Joins {
     /// Whether nothing was joined since this was derived.
     pub(crate) fn is_current(&self, names: &Names) -> bool {
-        self.version == names.joins_version()
+        self.version == names.joins_version() && self.addresses == names.addresses().len()
     }
 
     /// Brings it up to date. Cost: that of what was touched; everything, if a domain or a merge was, or what something
@@ -57,15 +64,27 @@ impl Joins {
         for id in one_by_one {
             self.judge(names, id);
         }
+        self.sort_addresses(names);
         self.version = names.joins_version();
+    }
+
+    /// Tells new addresses from gateways.
+    fn sort_addresses(&mut self, names: &Names) {
+        let gateways = &names.settings().nat_gateways;
+        for id in names.addresses().iter().skip(self.addresses) {
+            let is_gateway = names.identity(*id).is_some_and(|identity| identity.is_in(gateways));
+            if is_gateway { self.gateways.insert(*id) } else { self.alone.insert(*id) }
+        }
+        self.addresses = names.addresses().len();
     }
 
     fn derive(names: &Names) -> Joins {
         let mut joins = Joins { version: names.joins_version(), ..Joins::default() };
         let short = (0..names.identity_count()).filter(|_| names.domain().is_some());
-        for id in names.carried().chain(names.merged()).chain(short) {
+        for id in names.carried().chain(names.merged()).chain(names.leased()).chain(short) {
             joins.judge(names, id);
         }
+        joins.sort_addresses(names);
         joins
     }
 
@@ -80,11 +99,12 @@ impl Joins {
             self.owners.extend(len..=id);
         }
         self.joined.insert(id);
-        let walked = walk(id, |current| Ok::<_, ()>(step(names, current)), |_| Ok(None));
-        self.owners[place] = match walked {
-            Ok(Some(path)) => path.owner(names),
-            Ok(None) | Err(()) => TIMED,
+        let next_of = |current| match step(names, current) {
+            Step::None => Ok(None),
+            Step::To(next) => Ok(Some(next)),
+            Step::Timed => Err(DependsOnMoment),
         };
+        self.owners[place] = walk(id, next_of).map_or(TIMED, |path| path.owner(names));
     }
 
     /// Who owns an identity's device.
@@ -96,6 +116,9 @@ impl Joins {
         }
     }
 }
+
+/// Where a join leads cannot be told without a moment.
+struct DependsOnMoment;
 
 /// Where a walk along joins ended.
 pub(crate) enum Path {
@@ -141,62 +164,57 @@ impl Timeline {
 
     /// Who carried the name at a moment; before its first carrier, that first one.
     pub(crate) fn at(&self, at: Second) -> Option<u32> {
+        self.since(at).or_else(|| self.changes.first().map(|(_, agent)| *agent))
+    }
+
+    /// Who carried it last at or before a moment.
+    pub(crate) fn since(&self, at: Second) -> Option<u32> {
         let behind = self.changes.partition_point(|(second, _)| *second <= at);
-        self.changes.get(behind.saturating_sub(1)).map(|(_, agent)| *agent)
+        self.changes.get(behind.checked_sub(1)?).map(|(_, agent)| *agent)
     }
 }
 
-/// Follows the joins of an identity at a moment, with `step_of` and, for names that several agents carried,
-/// `carrier_of`.
-pub(crate) fn path_at(
-    id: u32,
-    step_of: impl FnMut(u32) -> Result<Step, IndexError>,
-    carrier_of: impl FnMut(u32) -> Result<Option<u32>, IndexError>,
-) -> Result<Path, IndexError> {
-    Ok(walk(id, step_of, carrier_of)?.unwrap_or(Path::End(id)))
-}
-
-/// Follows joins to their end; `None` if `carrier_of` cannot tell.
-fn walk<E>(
-    id: u32,
-    mut step_of: impl FnMut(u32) -> Result<Step, E>,
-    mut carrier_of: impl FnMut(u32) -> Result<Option<u32>, E>,
-) -> Result<Option<Path>, E> {
+/// Follows joins to their end; `next_of` says where one leads.
+pub(crate) fn walk<E>(id: u32, mut next_of: impl FnMut(u32) -> Result<Option<u32>, E>) -> Result<Path, E> {
     let mut path = vec![id];
     let mut current = id;
-    loop {
-        let next = match step_of(current)? {
-            Step::None => return Ok(Some(Path::End(current))),
-            Step::To(next) => next,
-            Step::Timed => match carrier_of(current)? {
-                Some(next) => next,
-                None => return Ok(None),
-            },
-        };
+    while let Some(next) = next_of(current)? {
         if let Some(start) = path.iter().position(|visited| *visited == next) {
-            return Ok(Some(Path::Circle(path.split_off(start))));
+            return Ok(Path::Circle(path.split_off(start)));
         }
         path.push(next);
         current = next;
     }
+    Ok(Path::End(current))
 }
 
 /// One step along the joins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     None,
     To(u32),
-    /// Several agents carried it.
+    /// It depends on the moment.
     Timed,
 }
 
 /// Where the joins of an identity lead next.
 pub(crate) fn step(names: &Names, id: u32) -> Step {
+    if names.is_leased(id) { Step::Timed } else { step_without_lease(names, id) }
+}
+
+/// Where they lead at a moment at which it is leased to nobody.
+pub(crate) fn step_without_lease(names: &Names, id: u32) -> Step {
     match names.carriers(id) {
-        [] => {}
-        [agent] => return Step::To(*agent),
-        _ => return Step::Timed,
+        [] => full_name(names, id).or_else(|| names.merged_into(id)).map_or(Step::None, Step::To),
+        // Whoever was the only one to carry a name always owned it.
+        [agent] if !names.is_address(id) => Step::To(*agent),
+        _ => Step::Timed,
     }
-    full_name(names, id).or_else(|| names.merged_into(id)).map_or(Step::None, Step::To)
+}
+
+/// The identity a merge of which leads on from here, if it is one.
+pub(crate) fn is_merge(names: &Names, id: u32) -> bool {
+    full_name(names, id).is_none() && names.merged_into(id).is_some()
 }
 
 fn full_name(names: &Names, id: u32) -> Option<u32> {
@@ -224,6 +242,7 @@ mod tests {
 
     fn identity(number: u32) -> Identity {
         let (kind, name) = match number % 3 {
+            _ if number >= 30 => (IdentityKind::Address, format!("10.0.0.{number}")),
             0 => (IdentityKind::AgentId, format!("a{number}")),
             1 => (IdentityKind::Fqdn, format!("pc{}.example.org", number / 3)),
             _ => (IdentityKind::HostName, format!("pc{}", number / 3)),
@@ -233,6 +252,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Change {
+        Lease(u32),
         Identity(u32),
         Carrier(u32, u32),
         Merge(u32, u32),
@@ -241,9 +261,10 @@ mod tests {
 
     fn change() -> impl Strategy<Value = Change> {
         prop_oneof![
+            2 => (30u32..36).prop_map(Change::Lease),
             6 => (0u32..30).prop_map(Change::Identity),
             6 => (0u32..30, 0u32..30).prop_map(|(name, agent)| Change::Carrier(name, agent)),
-            1 => (0u32..30, 0u32..30).prop_map(|(from, into)| Change::Merge(from, into)),
+            1 => (0u32..36, 0u32..36).prop_map(|(from, into)| Change::Merge(from, into)),
             1 => any::<bool>().prop_map(Change::Domain),
         ]
     }
@@ -251,6 +272,10 @@ mod tests {
     fn make(names: &mut Names, change: &Change) {
         let number = |names: &mut Names, id: u32| names.number_or_learn(&identity(id));
         match change {
+            Change::Lease(id) => {
+                let what = number(names, *id);
+                names.leased_once(what);
+            }
             Change::Identity(id) => {
                 number(names, *id);
             }
@@ -282,6 +307,7 @@ mod tests {
             for id in 0..names.identity_count() {
                 prop_assert_eq!(joins.owner(id), anew.owner(id), "{}", id);
                 prop_assert_eq!(joins.joined.contains(id), anew.joined.contains(id), "{}", id);
+                prop_assert_eq!(joins.alone.contains(id), anew.alone.contains(id), "{}", id);
             }
         }
     }

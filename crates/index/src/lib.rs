@@ -18,6 +18,7 @@ mod hot;
 mod ids;
 mod joins;
 mod journal;
+mod leases;
 mod manifest;
 mod names;
 mod names_file;

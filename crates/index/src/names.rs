@@ -1,16 +1,19 @@
-//! The names of one organisation: identities, sources and their numbers, which agent ever carried which name, the
-//! operator's joins, and how far each source was read. Numbers are given once, in order, and never again. Refuses to
-//! hold: sightings, the times of carrying (the `Carriers` table), files and locks.
+//! The names of one organisation: identities, sources and their numbers, which agent ever carried which name, what was
+//! merged, called, tagged and grouped, and how far each source was read. Numbers are given once, in order, and never again.
+//! Refuses to hold: sightings, the times of carrying (the `Carriers` table), leases (`leases`), files and locks.
 //!
-//! Every change is an [`Entry`]. Identities, sources and the operator's joins are numbered in one order, in the names
+//! Every change is an [`Entry`]. All but carriers and offsets are numbered in one order, in the names
 //! part of journal records and in the names file, so that a replay skips what it has seen. Carriers and offsets have no
 //! numbers: taking them in again changes nothing, and in the journal they are the batch's own rows and offsets.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::{FixedState, RandomState};
-use sighting::{Identity, IdentityKind, RegistryChange, SourceName};
+use sighting::{
+    Identity, IdentityKind, Label, Network, NetworkKind, RegistryChange, RegistrySettings, Second,
+    SourceName, TagChange,
+};
 
 use crate::codec::{CodecError, Reader, put_identity, put_text, put_varint, take_identity};
 use crate::row::SOURCES_MAX;
@@ -30,6 +33,18 @@ pub(crate) enum Entry {
     Domain(Option<String>),
     /// How far a source was read.
     Offset { source: u16, key: String, position: u64 },
+    /// By the product's word, first told at a second.
+    ProductMerge { from: u32, into: u32, second: Second },
+    /// A merge is taken back by an operator's word.
+    Split { from: u32 },
+    /// What an operator calls a device.
+    DisplayName { of: u32, name: Option<Label> },
+    /// An operator tagged a device, or took a tag off.
+    Tag { of: u32, tag: Label, change: TagChange },
+    /// The product counts a device to a group, since a second.
+    Group { of: u32, group: Label, second: Second },
+    /// The networks of a kind.
+    Networks { kind: NetworkKind, list: Vec<Network> },
 }
 
 impl Entry {
@@ -63,6 +78,39 @@ impl Entry {
                 put_text(bytes, key);
                 put_varint(bytes, *position);
             }
+            Entry::ProductMerge { from, into, second } => {
+                bytes.push(6);
+                put_varint(bytes, u64::from(*from));
+                put_varint(bytes, u64::from(*into));
+                put_varint(bytes, u64::from(second.unix()));
+            }
+            Entry::Split { from } => {
+                bytes.push(7);
+                put_varint(bytes, u64::from(*from));
+            }
+            Entry::DisplayName { of, name } => {
+                bytes.push(8);
+                put_varint(bytes, u64::from(*of));
+                put_text(bytes, name.as_ref().map_or("", Label::as_str));
+            }
+            Entry::Tag { of, tag, change } => {
+                bytes.push(9);
+                put_varint(bytes, u64::from(*of));
+                put_text(bytes, tag.as_str());
+                bytes.push(u8::from(*change == TagChange::Add));
+            }
+            Entry::Group { of, group, second } => {
+                bytes.push(10);
+                put_varint(bytes, u64::from(*of));
+                put_text(bytes, group.as_str());
+                put_varint(bytes, u64::from(second.unix()));
+            }
+            Entry::Networks { kind, list } => {
+                bytes.push(11);
+                bytes.push(u8::from(*kind == NetworkKind::Nat));
+                put_varint(bytes, list.len() as u64);
+                list.iter().for_each(|network| put_text(bytes, &network.to_string()));
+            }
         }
     }
 
@@ -78,9 +126,40 @@ impl Entry {
                 key: reader.text()?.to_owned(),
                 position: reader.varint()?,
             },
+            6 => Entry::ProductMerge {
+                from: reader.varint_u32()?,
+                into: reader.varint_u32()?,
+                second: Second::new(reader.varint_u32()?),
+            },
+            7 => Entry::Split { from: reader.varint_u32()? },
+            8 => Entry::DisplayName { of: reader.varint_u32()?, name: Label::new(reader.text()?) },
+            9 => Entry::Tag {
+                of: reader.varint_u32()?,
+                tag: take_label(reader)?,
+                change: if reader.byte()? == 0 { TagChange::Remove } else { TagChange::Add },
+            },
+            10 => Entry::Group {
+                of: reader.varint_u32()?,
+                group: take_label(reader)?,
+                second: Second::new(reader.varint_u32()?),
+            },
+            11 => {
+                let kind = if reader.byte()? == 0 { NetworkKind::Unique } else { NetworkKind::Nat };
+                let count = reader.count(2)?;
+                let list = (0..count).map(|_| take_network(reader)).collect::<Result<_, _>>()?;
+                Entry::Networks { kind, list }
+            }
             _ => return Err(CodecError("unknown kind of names entry")),
         })
     }
+}
+
+fn take_label(reader: &mut Reader<'_>) -> Result<Label, CodecError> {
+    Label::new(reader.text()?).ok_or(CodecError("not a label"))
+}
+
+fn take_network(reader: &mut Reader<'_>) -> Result<Network, CodecError> {
+    Network::parse(reader.text()?).map_err(|_| CodecError("not a network"))
 }
 
 /// Tells these names from all others of this process, whose numbers mean something else.
@@ -104,8 +183,20 @@ pub(crate) struct Names {
     sources: Vec<SourceName>,
     carriers: HashMap<u32, Vec<u32>, FixedState>,
     carrier_pairs: HashSet<(u32, u32), FixedState>,
-    merges: HashMap<u32, u32, FixedState>,
-    domain: Option<String>,
+    /// By an operator's word: into which, or into none.
+    merges: HashMap<u32, Option<u32>, FixedState>,
+    /// By the product's: into which of them since when.
+    product_merges: HashMap<u32, Vec<(u32, Second)>, FixedState>,
+    /// What anything was ever merged into.
+    merge_targets: HashSet<u32, FixedState>,
+    /// Addresses and MACs that were leased at all.
+    leased: HashSet<u32, FixedState>,
+    /// All addresses and MACs, rising.
+    addresses: Vec<u32>,
+    display_names: HashMap<u32, Label, FixedState>,
+    tags: HashMap<u32, BTreeSet<Label>, FixedState>,
+    groups: HashMap<u32, (Second, Label), FixedState>,
+    settings: RegistrySettings,
     offsets: BTreeMap<(u16, String), u64>,
     /// Identities whose owner may have changed, in the order of the changes: joins that were derived up to some place
     /// in it are brought up to date from there.
@@ -184,24 +275,82 @@ impl Names {
         self.carriers.keys().copied()
     }
 
-    /// What an identity was merged into.
+    /// What an identity was merged into: by an operator's word, else by the product's, of whose words the one that it first
+    /// said last.
     pub(crate) fn merged_into(&self, from: u32) -> Option<u32> {
-        self.merges.get(&from).copied()
+        if let Some(word) = self.merges.get(&from) {
+            return *word;
+        }
+        let told = self.product_merges.get(&from)?.iter();
+        let last =
+            told.max_by(|a, b| a.1.cmp(&b.1).then_with(|| self.identity(a.0).cmp(&self.identity(b.0))));
+        last.map(|(into, _)| *into)
     }
 
-    /// Whether anything was merged into an identity.
+    /// Whether anything was ever merged into an identity.
     pub(crate) fn is_merged_into(&self, into: u32) -> bool {
-        self.merges.values().any(|target| *target == into)
+        self.merge_targets.contains(&into)
     }
 
-    /// Identities that were merged into others.
+    /// Identities that were merged into others, or ever were.
     pub(crate) fn merged(&self) -> impl Iterator<Item = u32> {
-        self.merges.keys().copied()
+        self.merges.keys().chain(self.product_merges.keys()).copied()
+    }
+
+    /// Whether a merge that the product told is new, or older than was known.
+    pub(crate) fn is_merge_news(&self, from: u32, into: u32, second: Second) -> bool {
+        let known = self.product_merges.get(&from).and_then(|told| told.iter().find(|it| it.0 == into));
+        known.is_none_or(|(_, first_told)| second < *first_told)
+    }
+
+    /// Whether an address or MAC was leased at all.
+    pub(crate) fn is_leased(&self, what: u32) -> bool {
+        self.leased.contains(&what)
+    }
+
+    /// Addresses and MACs that were leased at all.
+    pub(crate) fn leased(&self) -> impl Iterator<Item = u32> {
+        self.leased.iter().copied()
+    }
+
+    /// All addresses and MACs, rising.
+    pub(crate) fn addresses(&self) -> &[u32] {
+        &self.addresses
+    }
+
+    /// Whether an identity is an address or a MAC.
+    pub(crate) fn is_address(&self, number: u32) -> bool {
+        self.identity(number).is_some_and(Identity::is_address)
+    }
+
+    /// What an operator calls an identity's device.
+    pub(crate) fn display_name(&self, of: u32) -> Option<&Label> {
+        self.display_names.get(&of)
+    }
+
+    /// What an operator tagged an identity's device with.
+    pub(crate) fn tags(&self, of: u32) -> impl Iterator<Item = &Label> {
+        self.tags.get(&of).into_iter().flatten()
+    }
+
+    /// The group to which the product counts an identity's device.
+    pub(crate) fn group(&self, of: u32) -> Option<&Label> {
+        self.groups.get(&of).map(|(_, group)| group)
+    }
+
+    /// Whether a group is another one than was known, and told later.
+    pub(crate) fn is_group_news(&self, of: u32, group: &Label, second: Second) -> bool {
+        self.groups.get(&of).is_none_or(|(since, known)| known != group && *since < second)
     }
 
     /// The domain of short host names.
     pub(crate) fn domain(&self) -> Option<&str> {
-        self.domain.as_deref()
+        self.settings.domain.as_deref()
+    }
+
+    /// What an operator said of the registry as a whole.
+    pub(crate) fn settings(&self) -> &RegistrySettings {
+        &self.settings
     }
 
     /// How far a source was read under a key.
@@ -220,6 +369,13 @@ impl Names {
         if !self.knows_carrier(name, agent) {
             self.admit(Entry::Carrier { name, agent });
             self.unfiled.push(Entry::Carrier { name, agent });
+        }
+    }
+
+    /// Notes that an address or MAC was leased at least once; the rows say when and to whom.
+    pub(crate) fn leased_once(&mut self, what: u32) {
+        if self.leased.insert(what) {
+            self.joins_log.push(Touched::Identity(what));
         }
     }
 
@@ -254,11 +410,22 @@ impl Names {
     pub(crate) fn change_entry(&self, change: &RegistryChange) -> Result<Entry, Identity> {
         match change {
             RegistryChange::Domain(domain) => Ok(Entry::Domain(domain.clone())),
-            RegistryChange::Merge { from, into } => Ok(Entry::Merge {
-                from: self.number(from).ok_or_else(|| from.clone())?,
-                into: self.number(into).ok_or_else(|| into.clone())?,
-            }),
+            RegistryChange::Merge { from, into } => {
+                Ok(Entry::Merge { from: self.existing(from)?, into: self.existing(into)? })
+            }
+            RegistryChange::Split(from) => Ok(Entry::Split { from: self.existing(from)? }),
+            RegistryChange::Rename { identity, name } => {
+                Ok(Entry::DisplayName { of: self.existing(identity)?, name: name.clone() })
+            }
+            RegistryChange::Tag { identity, tag, change } => {
+                Ok(Entry::Tag { of: self.existing(identity)?, tag: tag.clone(), change: *change })
+            }
+            RegistryChange::Networks(kind, list) => Ok(Entry::Networks { kind: *kind, list: list.clone() }),
         }
+    }
+
+    fn existing(&self, identity: &Identity) -> Result<u32, Identity> {
+        self.number(identity).ok_or_else(|| identity.clone())
     }
 
     /// Takes what a journal record must carry: the number of its first entry and the entries.
@@ -334,11 +501,14 @@ impl Names {
         match entry {
             Entry::Identity(identity) => {
                 let number = self.identity_count();
-                if self.domain.is_some()
+                if self.settings.domain.is_some()
                     && matches!(identity.kind(), IdentityKind::Fqdn | IdentityKind::HostName)
                 {
                     // A new full name may be what a short one was waiting for, and the other way round.
                     self.joins_log.push(Touched::Identity(number));
+                }
+                if identity.is_address() {
+                    self.addresses.push(number);
                 }
                 self.numbers.insert(identity.clone(), number);
                 self.identities.push(identity);
@@ -351,11 +521,40 @@ impl Names {
                 }
             }
             Entry::Merge { from, into } => {
-                self.merges.insert(from, into);
+                self.merges.insert(from, Some(into));
+                self.merge_targets.insert(into);
+                self.joins_log.push(Touched::All);
+            }
+            Entry::Split { from } => {
+                self.merges.insert(from, None);
+                self.joins_log.push(Touched::All);
+            }
+            Entry::ProductMerge { from, into, second } => {
+                let told = self.product_merges.entry(from).or_default();
+                match told.iter_mut().find(|(known, _)| *known == into) {
+                    Some((_, first_told)) => *first_told = second.min(*first_told),
+                    None => told.push((into, second)),
+                }
+                self.merge_targets.insert(into);
+                self.joins_log.push(Touched::All);
+            }
+            Entry::DisplayName { of, name: Some(name) } => drop(self.display_names.insert(of, name)),
+            Entry::DisplayName { of, name: None } => drop(self.display_names.remove(&of)),
+            Entry::Tag { of, tag, change } => {
+                let tags = self.tags.entry(of).or_default();
+                match change {
+                    TagChange::Add => tags.insert(tag),
+                    TagChange::Remove => tags.remove(&tag),
+                };
+            }
+            Entry::Group { of, group, second } => drop(self.groups.insert(of, (second, group))),
+            Entry::Networks { kind: NetworkKind::Unique, list } => self.settings.unique_networks = list,
+            Entry::Networks { kind: NetworkKind::Nat, list } => {
+                self.settings.nat_gateways = list;
                 self.joins_log.push(Touched::All);
             }
             Entry::Domain(domain) => {
-                self.domain = domain;
+                self.settings.domain = domain;
                 self.joins_log.push(Touched::All);
             }
             Entry::Offset { source, key, position } => {

@@ -41,6 +41,7 @@ pub(crate) fn recover(storage: Arc<dyn Storage>, options: Options) -> Result<Sha
     let handles = Handles::new(Arc::clone(&storage), &options);
     let mut view = load_view(&*storage, &handles, &manifest)?;
     replay_journals(&*storage, &mut manifest, &mut view)?;
+    load_leases(&mut view)?;
     let active = Active::new(manifest.next_number);
     manifest.next_number += 1;
     let shared = Shared::new(storage, handles, options, view, manifest, active);
@@ -110,6 +111,30 @@ fn load_view(storage: &dyn Storage, handles: &Arc<Handles>, manifest: &Manifest)
     }
     upkeep::take_filters(&view)?;
     Ok(view)
+}
+
+/// Reads all leases: questions find them in memory.
+fn load_leases(view: &mut View) -> Result<(), IndexError> {
+    let ids: Vec<OrganisationId> = view.organisations.keys().copied().collect();
+    for id in ids {
+        let held = view.organisation_mut(id);
+        let mut rows: Vec<Row> = Vec::new();
+        for cell in held.table(Table::Leases).values() {
+            rows.extend(cell.runs.iter().flat_map(|run| run.rows()));
+            for page in cell.segments.iter().flat_map(|segment| segment.pages()) {
+                rows.extend(page?);
+            }
+        }
+        if rows.is_empty() {
+            continue;
+        }
+        {
+            let mut names = held.names.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            rows.iter().for_each(|row| names.leased_once(row.key.lease().0));
+        }
+        held.take_leases(rows.iter());
+    }
+    Ok(())
 }
 
 fn replay_journals(

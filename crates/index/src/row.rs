@@ -3,7 +3,7 @@
 
 use sighting::{Address, SECONDS_PER_DAY};
 
-/// What a cell's rows say. The three tables share runs, segments, merges and retention.
+/// What a cell's rows say. The tables share runs, segments, merges and retention.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub(crate) enum Table {
@@ -13,10 +13,12 @@ pub(crate) enum Table {
     Carriers = 1,
     /// Key: zero. Identity: who reported at all that day, at second zero.
     Reporters = 2,
+    /// Key: number of an address or MAC, from when to when it was leased. Identity: to whom.
+    Leases = 3,
 }
 
 impl Table {
-    pub(crate) const ALL: [Table; 3] = [Table::Sightings, Table::Carriers, Table::Reporters];
+    pub(crate) const ALL: [Table; 4] = [Table::Sightings, Table::Carriers, Table::Reporters, Table::Leases];
 
     pub(crate) fn from_byte(byte: u8) -> Option<Table> {
         Table::ALL.into_iter().find(|table| *table as u8 == byte)
@@ -42,6 +44,16 @@ impl Key {
     /// The number that [`Key::of_number`] was made of.
     pub(crate) fn number(self) -> u32 {
         self.low as u32
+    }
+
+    /// What was leased, the first and the last second.
+    pub(crate) fn of_lease(what: u32, since: u32, until: u32) -> Key {
+        Key { high: u64::from(what) << 32 | u64::from(since), low: u64::from(until) }
+    }
+
+    /// What [`Key::of_lease`] was made of.
+    pub(crate) fn lease(self) -> (u32, u32, u32) {
+        ((self.high >> 32) as u32, self.high as u32, self.low as u32)
     }
 
     pub(crate) fn from_u128(value: u128) -> Key {

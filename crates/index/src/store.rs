@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use sighting::{
     Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, Numbering, OrganisationId, Question,
-    Questions, Receipt, RegistryChange, Retained, Second, SourceName, Store, StoreError,
+    Questions, Receipt, RegistryChange, RegistrySettings, Retained, Second, SourceName, Store, StoreError,
 };
 
 use crate::ask;
@@ -24,6 +24,7 @@ use crate::error::IndexError;
 use crate::give_way::give_way;
 use crate::hot::Hot;
 use crate::journal::Journal;
+use crate::leases::Fact;
 use crate::manifest::Manifest;
 use crate::names::{Entry, Names};
 use crate::record::{self, CellRows};
@@ -382,7 +383,10 @@ impl IndexStore {
         }
         let journal = active.journal(&*shared.storage)?;
         let put_names = |frame: &mut Vec<u8>| {
-            let (first, entries) = write(&names).take_unjournalled();
+            let mut names = write(&names);
+            // Learned only now: nobody else's record brings them, so they are there with this batch or not at all.
+            numbered.learn_product_words(batch, &mut names);
+            let (first, entries) = names.take_unjournalled();
             record::put_append(frame, batch.organisation(), (first, &entries));
         };
         let position = journal.append(put_names, &body);
@@ -421,6 +425,10 @@ impl IndexStore {
         // Before the view is held: the filters of runs take time.
         let runs: Vec<_> = cells.into_iter().map(run_of).collect();
         self.shared.publish_of(organisation, |view| {
+            let leases = || runs.iter().filter(|(table, ..)| *table == Table::Leases);
+            if leases().next().is_some() {
+                view.take_leases(leases().flat_map(|(_, _, run)| run.rows()));
+            }
             for (table, day, run) in runs {
                 view.cell_mut(table, day).runs.push(run);
             }
@@ -502,7 +510,11 @@ impl IndexStore {
         let shared = &self.shared;
         shared.admit()?;
         let names = shared.names(organisation);
-        let change = self.owners_merged(organisation, change)?;
+        let change = match change {
+            RegistryChange::Merge { .. } => self.owners_merged(organisation, change)?,
+            RegistryChange::Split(identity) => self.merge_taken_back(organisation, identity)?,
+            change => change.clone(),
+        };
         let entry = write(&names).change_entry(&change).map_err(|identity| no_device(&identity))?;
         if matches!(entry, Entry::Merge { from, into } if from == into) {
             return Ok(());
@@ -539,9 +551,22 @@ impl IndexStore {
         })
     }
 
+    /// A split takes back the first merge on the way to a device.
+    fn merge_taken_back(
+        &self,
+        organisation: OrganisationId,
+        identity: &Identity,
+    ) -> Result<RegistryChange, StoreError> {
+        let view = self.organisation(organisation).ok_or_else(|| no_device(identity))?;
+        view.names().number(identity).ok_or_else(|| no_device(identity))?;
+        let merged = ask::merged_on_the_way(&view, identity)?;
+        let refused = || StoreError::Refused(format!("'{identity}' was not merged into another device"));
+        merged.map(RegistryChange::Split).ok_or_else(refused)
+    }
+
     fn owner(&self, organisation: OrganisationId, identity: &Identity) -> Result<Identity, StoreError> {
         let view = self.organisation(organisation).ok_or_else(|| no_device(identity))?;
-        let devices = ask::devices(&view, Some(&DeviceKey::Identity(identity.clone())))?;
+        let devices = ask::devices(&view, Some(&DeviceKey::Identity(identity.clone())), Second::MAX)?;
         devices.into_iter().next().map(|device| device.identity).ok_or_else(|| no_device(identity))
     }
 }
@@ -629,6 +654,22 @@ impl<'b> Numbered<'b> {
         self.identities.get(index).expect("what a batch uses has a number")
     }
 
+    /// Learns what the product says of merges and groups, as far as it is news: it says the same again and again.
+    fn learn_product_words(&self, batch: &Batch, names: &mut Names) {
+        for merge in batch.merges() {
+            let (from, into, second) = (self.identity(merge.from), self.identity(merge.into), merge.second);
+            if names.is_merge_news(from, into, second) {
+                names.learn(Entry::ProductMerge { from, into, second });
+            }
+        }
+        for fact in batch.groups() {
+            let (of, group, second) = (self.identity(fact.agent), fact.group.clone(), fact.second);
+            if names.is_group_news(of, &group, second) {
+                names.learn(Entry::Group { of, group, second });
+            }
+        }
+    }
+
     /// Notes in the names what the batch's journal record says with its rows and offsets.
     fn note(&self, batch: &Batch, names: &RwLock<Names>) {
         let mut carriers = distinct_carriers(batch);
@@ -640,10 +681,13 @@ impl<'b> Numbered<'b> {
                 .collect();
             carriers.retain(|(name, agent)| name != agent && !names.knows_carrier(*name, *agent));
         }
-        if carriers.is_empty() && batch.offsets().is_empty() {
+        if carriers.is_empty() && batch.offsets().is_empty() && batch.leases().is_empty() {
             return;
         }
         let mut names = write(names);
+        for lease in batch.leases() {
+            names.leased_once(self.identity(lease.what));
+        }
         for (name, agent) in carriers {
             names.carried_by(name, agent);
         }
@@ -687,6 +731,10 @@ fn cells_of(batch: &Batch, numbered: &Numbered<'_>) -> Vec<CellRows> {
             let row = Row::new(Key::of_number(name), agent, fact.second.of_day(), 0);
             cells.rows(Table::Carriers, fact.second.day()).push(row);
         }
+    }
+    for lease in batch.leases() {
+        let row = Fact::new(lease.since, lease.until, number(lease.who)).row(number(lease.what));
+        cells.rows(Table::Leases, lease.since.day()).push(row);
     }
     for (identity, day) in batch.reporters() {
         cells.rows(Table::Reporters, *day).push(Row::new(Key::of_number(0), number(*identity), 0, 0));
@@ -832,15 +880,21 @@ impl Store for IndexStore {
         &self,
         organisation: OrganisationId,
         key: Option<DeviceKey>,
+        at: Second,
     ) -> Result<Vec<DeviceEntry>, StoreError> {
         match self.organisation(organisation) {
-            Some(view) => Ok(ask::devices(&view, key.as_ref())?),
+            Some(view) => Ok(ask::devices(&view, key.as_ref(), at)?),
             None => Ok(Vec::new()),
         }
     }
 
     async fn teach(&self, organisation: OrganisationId, change: RegistryChange) -> Result<(), StoreError> {
         self.teach_now(organisation, &change)
+    }
+
+    async fn registry(&self, organisation: OrganisationId) -> Result<RegistrySettings, StoreError> {
+        let view = self.organisation(organisation);
+        Ok(view.map(|view| view.names().settings().clone()).unwrap_or_default())
     }
 
     async fn outside(

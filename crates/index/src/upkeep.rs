@@ -13,6 +13,7 @@ use sighting::{Day, OrganisationId, Second};
 
 use crate::error::IndexError;
 use crate::journal;
+use crate::leases::{self, Fact};
 use crate::manifest::{Held, Manifest, Named};
 use crate::names::{Filing, Names};
 use crate::names_file;
@@ -320,6 +321,7 @@ pub(crate) fn retain(
         let before = cuts();
         drop_old_days(shared, manifest, organisation, kept_since.day())?;
         fold_old_carriers(shared, manifest, organisation, kept_since.day())?;
+        fold_old_leases(shared, manifest, organisation, kept_since.day())?;
         cut_first_day(shared, manifest, organisation, kept_since)?;
         if cuts() != before {
             // It would be read anew by the next question; what is gone does not stay until then.
@@ -353,7 +355,8 @@ fn drop_old_days(
 ) -> Result<(), IndexError> {
     let old = |named: &Named| {
         let cell = &named.cell;
-        cell.organisation == organisation && cell.table != Table::Carriers && cell.day < first_kept
+        let outlives_its_day = matches!(cell.table, Table::Carriers | Table::Leases);
+        cell.organisation == organisation && !outlives_its_day && cell.day < first_kept
     };
     drop_segments(shared, manifest, old, |view| {
         if let Some(view) = view.organisations.get_mut(&organisation) {
@@ -442,23 +445,8 @@ fn fold_old_carriers(
     organisation: OrganisationId,
     first_kept: Day,
 ) -> Result<(), IndexError> {
-    let Some(base) = u32::from(first_kept.number()).checked_sub(1).and_then(Day::new) else { return Ok(()) };
-    let is_live = |view: &View| {
-        let old =
-            view.organisations.get(&organisation).map(|held| held.table(Table::Carriers).range(..first_kept));
-        old.into_iter().flatten().any(|(_, cell)| !cell.runs.is_empty())
-    };
-    if is_live(&shared.view()) {
-        // Facts in memory count among the newest too.
-        empty_memory(shared, manifest)?;
-    }
-    let view = shared.view();
-    let Some(held) = view.organisations.get(&organisation) else { return Ok(()) };
-    let old: Vec<(Day, Arc<Segment>)> = held
-        .table(Table::Carriers)
-        .range(..first_kept)
-        .flat_map(|(day, cell)| cell.segments.iter().map(|segment| (*day, Arc::clone(segment))))
-        .collect();
+    let Some(base) = day_before(first_kept) else { return Ok(()) };
+    let old = old_segments(shared, manifest, (organisation, Table::Carriers), first_kept)?;
     if old.iter().all(|(day, _)| *day == base) {
         return Ok(());
     }
@@ -481,6 +469,64 @@ fn fold_old_carriers(
     let segments: Vec<Arc<Segment>> = old.into_iter().map(|(_, segment)| segment).collect();
     let cell = Cell { organisation, table: Table::Carriers, day: base };
     replace(shared, manifest, cell, (&segments, Taken::Nothing), |_| rows.into_iter().map(Ok))
+}
+
+/// Moves the leases that kept moments depend on from before a day into the day before it, and drops the others.
+fn fold_old_leases(
+    shared: &Shared,
+    manifest: &mut Manifest,
+    organisation: OrganisationId,
+    first_kept: Day,
+) -> Result<(), IndexError> {
+    let Some(base) = day_before(first_kept) else { return Ok(()) };
+    let old = old_segments(shared, manifest, (organisation, Table::Leases), first_kept)?;
+    if old.iter().all(|(day, _)| *day == base) {
+        return Ok(());
+    }
+    let mut leases: BTreeMap<u32, Vec<Fact>> = BTreeMap::new();
+    for page in old.iter().flat_map(|(_, segment)| segment.pages()) {
+        for (what, fact) in page?.iter().map(Fact::of_row) {
+            leases.entry(what).or_default().push(fact);
+        }
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    for (what, facts) in leases {
+        let newest = leases::newest_before(facts.iter(), first_kept);
+        let needed = facts.into_iter().filter(|fact| leases::is_needed(fact, newest, first_kept));
+        rows.extend(needed.map(|fact| fact.row(what)));
+    }
+    rows.sort_unstable();
+    rows.dedup();
+    let segments: Vec<Arc<Segment>> = old.into_iter().map(|(_, segment)| segment).collect();
+    let cell = Cell { organisation, table: Table::Leases, day: base };
+    replace(shared, manifest, cell, (&segments, Taken::Nothing), |_| rows.into_iter().map(Ok))?;
+    shared.publish_of(organisation, |view| Arc::make_mut(&mut view.leases).forget_before(first_kept));
+    Ok(())
+}
+
+fn day_before(day: Day) -> Option<Day> {
+    u32::from(day.number()).checked_sub(1).and_then(Day::new)
+}
+
+/// The segments of a table before a day, with what of it was in memory.
+fn old_segments(
+    shared: &Shared,
+    manifest: &mut Manifest,
+    (organisation, table): (OrganisationId, Table),
+    first_kept: Day,
+) -> Result<Vec<(Day, Arc<Segment>)>, IndexError> {
+    let is_live = |view: &View| {
+        let old = view.organisations.get(&organisation).map(|held| held.table(table).range(..first_kept));
+        old.into_iter().flatten().any(|(_, cell)| !cell.runs.is_empty())
+    };
+    if is_live(&shared.view()) {
+        // Facts in memory count too.
+        empty_memory(shared, manifest)?;
+    }
+    let view = shared.view();
+    let Some(held) = view.organisations.get(&organisation) else { return Ok(Vec::new()) };
+    let old = held.table(table).range(..first_kept);
+    Ok(old.flat_map(|(day, cell)| cell.segments.iter().map(|segment| (*day, Arc::clone(segment)))).collect())
 }
 
 fn keep_newest(newest: &mut BTreeMap<crate::row::Key, (Second, Vec<u32>)>, row: Row, day: Day) {

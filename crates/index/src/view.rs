@@ -8,8 +8,9 @@ use sighting::{Day, OrganisationId};
 
 use crate::filter::Probe;
 use crate::joins::Joins;
+use crate::leases::Leases;
 use crate::names::Names;
-use crate::row::Table;
+use crate::row::{Row, Table};
 use crate::run::Run;
 use crate::segment::{Cell, Segment};
 
@@ -25,6 +26,8 @@ pub(crate) struct OrganisationView {
     tables: [BTreeMap<Day, Arc<CellView>>; Table::ALL.len()],
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) joins: Arc<Joins>,
+    /// What the rows of the table of leases say.
+    pub(crate) leases: Arc<Leases>,
     /// How often retention took sightings away: they only grow but for that.
     pub(crate) cuts: u64,
 }
@@ -63,6 +66,12 @@ impl OrganisationView {
     /// A cell to change; it is made if it is missing.
     pub(crate) fn cell_mut(&mut self, table: Table, day: Day) -> &mut CellView {
         Arc::make_mut(self.tables[table as usize].entry(day).or_default())
+    }
+
+    /// Takes up leases, whose rows are in the view or are about to be.
+    pub(crate) fn take_leases<'r>(&mut self, rows: impl Iterator<Item = &'r Row>) {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut self.leases).add(rows, &names);
     }
 
     /// Brings the joins up to date with the names.

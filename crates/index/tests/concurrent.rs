@@ -139,7 +139,7 @@ fn check(store: &IndexStore) {
         for whither in 0..6 {
             assert_eq!(ask(store, whose, whither, 100 * DAY, 103 * DAY), Some(devices));
         }
-        assert_eq!(now(store.devices(whose, None)).expect("devices").len(), devices as usize);
+        assert_eq!(now(store.devices(whose, None, Second::MAX)).expect("devices").len(), devices as usize);
         for appender in 0..APPENDERS {
             let offset = now(store.offset(whose, source(appender as u8), format!("file-{appender}")));
             assert_eq!(offset, Ok(Some(u64::from(BATCHES - 2 + u32::from(number)))));

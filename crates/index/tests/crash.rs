@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use common::sim::{Dice, Sim};
-use common::{Line, batch, difference, identity, now, organisation, second};
+use common::{Fact, Line, batch, difference, identity, now, organisation, registry_batch, second};
 use seenby_index::{IndexStore, Options};
 use sighting::model::ModelStore;
 use sighting::{Answer, Question, RegistryChange, Second, Store, StoreError, Window};
@@ -33,12 +33,13 @@ fn step(number: u64, store: &impl Store) -> Result<(), StoreError> {
         4 => {
             now(store.teach(organisation(0), RegistryChange::Merge { from: identity(0), into: identity(1) }))
         }
+        2 | 6 => now(store.append(&registry_batch((number % 2) as u8, 0, &facts(&mut dice)))).map(drop),
         7 => now(store.retain(organisation(0), kept_since(number + 1))),
         9 if number > 10 => now(store.remove(organisation(1))),
         _ => {
             let lines: Vec<Line> = (0..12)
                 .map(|_| Line {
-                    who: dice.roll(6) as u8,
+                    who: dice.roll(9) as u8,
                     whither: dice.roll(6) as u8,
                     day: 1 + dice.roll(3) as u8,
                     place: dice.roll(6) as u8,
@@ -50,6 +51,17 @@ fn step(number: u64, store: &impl Store) -> Result<(), StoreError> {
             now(store.append(&batch((number % 2) as u8, 0, &lines))).map(drop)
         }
     }
+}
+
+/// Leases whenever they are, and a word of the product.
+fn facts(dice: &mut Dice) -> Vec<Fact> {
+    let mut roll = |sides| dice.roll(sides) as u8;
+    let mut facts = vec![Fact::Merged { from: roll(3), into: roll(3), at: (1, 1) }];
+    for _ in 0..6 {
+        let until = (roll(2) == 0).then(|| (roll(4), roll(6)));
+        facts.push(Fact::Leased { what: 6 + roll(3), who: roll(9), since: (roll(4), roll(6)), until });
+    }
+    facts
 }
 
 /// What is kept once so many steps were begun. Retention moves with step 18, over a whole day and into the next.

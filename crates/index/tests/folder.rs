@@ -250,7 +250,10 @@ fn store_and_directory_survive_a_restart() {
         drop(folder);
         let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
         assert_eq!(*folder.directory().book_now(), book);
-        assert_eq!(now(folder.store().devices(organisation(0), None)).expect("devices").len(), 1);
+        assert_eq!(
+            now(folder.store().devices(organisation(0), None, Second::MAX)).expect("devices").len(),
+            1
+        );
     }
     let folder = DataFolder::open(root.path(), Options::default()).expect("opens");
     let audit = now(folder.directory().audit(100)).expect("an audit log");

@@ -169,7 +169,9 @@ struct Push {
 impl Push {
     fn new(receiver: Arc<Receiver>, upload: Upload) -> Push {
         let Upload { organisation, source, book, format } = upload;
-        let rules = Rules::new(&organisation, &book).bounded(source.bounds.back_dating_hours);
+        let rules = Rules::new(&organisation, &book)
+            .bounded(source.bounds.back_dating_hours)
+            .with_unique_networks(receiver.usual.unique_networks.clone());
         let mut filler = Filler::new(Arc::new(rules));
         if let Some(batch) = receiver.batch(organisation.id) {
             filler.remember(batch);

@@ -244,6 +244,8 @@ struct OutgoingConfig {
 struct IngestConfig {
     /// The networks whose addresses are ours, for sensors that see both directions (`--local-networks` wins).
     local_networks: Option<Vec<String>>,
+    /// The networks in which an address is one machine at a time (`--unique-networks` wins; those of the organisation count too).
+    unique_networks: Vec<String>,
     /// Count loopback, link-local, multicast, broadcast and unspecified remotes too.
     keep_special_remotes: bool,
     /// Threads that decode, from 1 to 256; unset, one for every processor.
@@ -298,6 +300,8 @@ pub(crate) struct Settings {
     pub(crate) allowed_networks: Vec<Network>,
     /// Which addresses are ours.
     pub(crate) local_networks: LocalNetworks,
+    /// Where an address is one machine at a time.
+    pub(crate) unique_networks: Vec<Network>,
     /// Count special remotes too.
     pub(crate) keep_special_remotes: bool,
     /// Threads that decode, at least 1.
@@ -409,6 +413,7 @@ impl Settings {
             issuers: issuers::meant(config.issuers)?,
             allowed_networks: networks("outgoing.allowed_networks", &config.outgoing.allowed_networks)?,
             local_networks,
+            unique_networks: networks("ingest.unique_networks", &config.ingest.unique_networks)?,
             keep_special_remotes: config.ingest.keep_special_remotes,
             ingest_threads: threads,
             log_format: config.log.format,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use index::{FolderDirectory, IndexStore};
 use sighting::{
     Actor, Answer, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey, Directory,
-    DirectoryError, GrantPage, OrganisationId, Question, Questions, Receipt, RegistryChange, Retained,
-    Second, SourceName, Store, StoreError, Ticket, TicketKey,
+    DirectoryError, GrantPage, OrganisationId, Question, Questions, Receipt, RegistryChange,
+    RegistrySettings, Retained, Second, SourceName, Store, StoreError, Ticket, TicketKey,
 };
 
 use crate::control::Remote;
@@ -75,12 +75,17 @@ impl Store for AnyStore {
         &self,
         organisation: OrganisationId,
         key: Option<DeviceKey>,
+        at: Second,
     ) -> Result<Vec<DeviceEntry>, StoreError> {
-        either!(self, maker => maker.devices(organisation, key))
+        either!(self, maker => maker.devices(organisation, key, at))
     }
 
     async fn teach(&self, organisation: OrganisationId, change: RegistryChange) -> Result<(), StoreError> {
         either!(self, maker => maker.teach(organisation, change))
+    }
+
+    async fn registry(&self, organisation: OrganisationId) -> Result<RegistrySettings, StoreError> {
+        either!(self, maker => maker.registry(organisation))
     }
 
     async fn outside(

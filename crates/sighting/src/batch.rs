@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{Address, Day, Identity, IdentityKind, Mention, NAME_BYTES_MAX, OrganisationId, Second};
+use crate::{Address, Day, Identity, IdentityKind, Label, Mention, NAME_BYTES_MAX, OrganisationId, Second};
 
 /// Identities that are kept from one batch to the next: of 65,000 devices each has two names.
 const IDENTITIES_KEPT_MAX: usize = 1 << 18;
@@ -49,15 +49,51 @@ pub struct BatchSighting {
     pub second: Second,
 }
 
-/// A registry fact: an agent carried a name at a second.
+/// A registry fact: an agent carried a name at a second, or a machine an address of a unique network.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Carrier {
-    /// The weaker identity (a host name): an index into [`Batch::identities`].
+    /// The weaker identity (a host name, an address): an index into [`Batch::identities`].
     pub name: u32,
-    /// The agent that carried it: an index into [`Batch::identities`].
+    /// Who carried it: an index into [`Batch::identities`].
     pub agent: u32,
     /// When.
     pub second: Second,
+}
+
+/// A registry fact: an address or MAC was an identity's for a while, both ends included.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Lease {
+    /// The address or MAC: an index into [`Batch::identities`].
+    pub what: u32,
+    /// Whose it was: an index into [`Batch::identities`]. What is leased to itself is nobody's, and somebody's
+    /// if another lease of it begins in the same second.
+    pub who: u32,
+    /// From when on.
+    pub since: Second,
+    /// Until when; without, until the next lease of the same address begins.
+    pub until: Option<Second>,
+}
+
+/// A registry fact: the product says that an agent's device is another's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ProductMerge {
+    /// The agent that gave up its device: an index into [`Batch::identities`].
+    pub from: u32,
+    /// The agent whose device stays: an index into [`Batch::identities`].
+    pub into: u32,
+    /// When it said so. Of several targets the one that was first told last counts.
+    pub second: Second,
+}
+
+/// A registry fact: the product counts an agent's device to a group.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Grouped {
+    /// The agent: an index into [`Batch::identities`].
+    pub agent: u32,
+    /// When it said so: the latest counts.
+    pub second: Second,
+    /// The group.
+    pub group: Label,
 }
 
 /// Sightings of one organisation from one source, with the identities they mention. Sightings are a set: a batch
@@ -70,6 +106,9 @@ pub struct Batch {
     identities: Vec<Identity>,
     sightings: Vec<BatchSighting>,
     carriers: Vec<Carrier>,
+    leases: Vec<Lease>,
+    merges: Vec<ProductMerge>,
+    groups: Vec<Grouped>,
     reporters: Vec<(u32, Day)>,
     /// For each identity, whether a sighting, a fact or a report names it.
     used: Vec<bool>,
@@ -122,6 +161,9 @@ impl PartialEq for Batch {
             && self.identities == other.identities
             && self.sightings == other.sightings
             && self.carriers == other.carriers
+            && self.leases == other.leases
+            && self.merges == other.merges
+            && self.groups == other.groups
             && self.reporters == other.reporters
     }
 }
@@ -149,6 +191,9 @@ impl Batch {
             identities: Vec::new(),
             sightings: Vec::new(),
             carriers: Vec::new(),
+            leases: Vec::new(),
+            merges: Vec::new(),
+            groups: Vec::new(),
             reporters: Vec::new(),
             used: Vec::new(),
             lookup: Lookup::default(),
@@ -168,6 +213,9 @@ impl Batch {
         batch.offsets.clear();
         batch.sightings.clear();
         batch.carriers.clear();
+        batch.leases.clear();
+        batch.merges.clear();
+        batch.groups.clear();
         batch.reporters.clear();
         batch.used.fill(false);
         batch.lookup.last_reported.fill(None);
@@ -210,7 +258,8 @@ impl Batch {
         self.sightings.push(BatchSighting { address, identity, second });
     }
 
-    /// Adds the fact that `agent` carried `name` at a second. Both are indices that this batch gave.
+    /// Adds the fact that `agent` carried `name` at a second: an agent a host name, or whoever is known by an agent id or a
+    /// name an address of a network where that is one machine at a time. Both are indices that this batch gave.
     pub fn carried(&mut self, name: u32, agent: u32, second: Second) {
         // Records of one device come in bursts: the same fact twice in a row says nothing new.
         let fact = Carrier { name, agent, second };
@@ -219,6 +268,39 @@ impl Batch {
             self.used[agent as usize] = true;
             self.carriers.push(fact);
         }
+    }
+
+    /// Adds the fact that an address or MAC was `who`'s from `since` until `until`, both included; without an end, until the
+    /// next lease of it begins. Leased to itself, it was nobody's. Both are indices that this batch gave. What is no address
+    /// and no MAC is not leased, and a lease that ends before it begins never was: those say nothing.
+    pub fn leased(&mut self, what: u32, who: u32, since: Second, until: Option<Second>) {
+        let can_be_leased = self.identities[what as usize].is_address();
+        if !can_be_leased || until.is_some_and(|until| until < since) {
+            return;
+        }
+        let fact = Lease { what, who, since, until };
+        if self.leases.last() != Some(&fact) {
+            self.used[what as usize] = true;
+            self.used[who as usize] = true;
+            self.leases.push(fact);
+        }
+    }
+
+    /// Adds the fact that the product counts `from` as `into`, as it said at a second. Both are indices that this batch
+    /// gave; only two agents are merged so.
+    pub fn merged(&mut self, from: u32, into: u32, second: Second) {
+        let is_agent = |index: u32| self.identities[index as usize].kind() == IdentityKind::AgentId;
+        if from != into && is_agent(from) && is_agent(into) {
+            self.used[from as usize] = true;
+            self.used[into as usize] = true;
+            self.merges.push(ProductMerge { from, into, second });
+        }
+    }
+
+    /// Adds the fact that the product counts an identity's device to a group. It is an index that this batch gave.
+    pub fn grouped(&mut self, agent: u32, group: Label, second: Second) {
+        self.used[agent as usize] = true;
+        self.groups.push(Grouped { agent, second, group });
     }
 
     /// Notes that an identity reported at all on the day of `second`, be it with a record that was ignored.
@@ -280,6 +362,21 @@ impl Batch {
         &self.carriers
     }
 
+    /// The leases, in the order of arrival, possibly repeated.
+    pub fn leases(&self) -> &[Lease] {
+        &self.leases
+    }
+
+    /// What the product merged, in the order of arrival, possibly repeated.
+    pub fn merges(&self) -> &[ProductMerge] {
+        &self.merges
+    }
+
+    /// The groups of the product, in the order of arrival, possibly repeated.
+    pub fn groups(&self) -> &[Grouped] {
+        &self.groups
+    }
+
     /// Which identities reported on which day, possibly repeated.
     pub fn reporters(&self) -> &[(u32, Day)] {
         &self.reporters
@@ -289,6 +386,9 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.sightings.is_empty()
             && self.carriers.is_empty()
+            && self.leases.is_empty()
+            && self.merges.is_empty()
+            && self.groups.is_empty()
             && self.reporters.is_empty()
             && self.offsets.is_empty()
     }

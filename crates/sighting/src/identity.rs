@@ -137,8 +137,12 @@ fn host(written: &str) -> Option<Identity> {
     Some(Identity { kind, name: name.into() })
 }
 
-/// Six octets in hexadecimal, separated by `:` or `-`, printed as `00:0d:3a:13:e3:69`.
+/// Six octets in hexadecimal, separated by `:` or `-` or by nothing, printed as `00:0d:3a:13:e3:69`.
 fn mac(written: &str) -> Option<Identity> {
+    if written.len() == 12 && written.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let octets: Vec<&str> = (0..6).filter_map(|octet| written.get(octet * 2..octet * 2 + 2)).collect();
+        return mac(&octets.join(":"));
+    }
     let mut name = String::with_capacity(17);
     for (index, octet) in written.split([':', '-']).enumerate() {
         let valid = octet.len() == 2 && octet.bytes().all(|b| b.is_ascii_hexdigit()) && index < 6;
@@ -205,6 +209,8 @@ mod tests {
         check(Fqdn, "PC-17", Some((HostName, "pc-17")));
         check(HostName, "10.1.2.3", Some((Address, "10.1.2.3")));
         check(Mac, "00-0D-3A-13-E3-69", Some((Mac, "00:0d:3a:13:e3:69")));
+        check(Mac, "000D3A13E369", Some((Mac, "00:0d:3a:13:e3:69")));
+        check(Mac, "000D3A13E36", None);
         check(Address, "2001:db8:0:0:0:0:0:5", Some((Address, "2001:db8::5")));
         for nothing in ["", "-", "(empty)", "N/A", "  "] {
             check(HostName, nothing, None);

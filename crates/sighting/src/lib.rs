@@ -17,6 +17,7 @@ mod identity;
 pub mod model;
 mod organisation;
 mod question;
+mod registry;
 mod role;
 mod source;
 mod store;
@@ -29,17 +30,20 @@ pub use application::{
     Application, ApplicationId, CallLimit, CallLimits, Certificate, Permission, RedirectUri, Secret, SignIn,
     SignInChange,
 };
-pub use batch::{Batch, BatchSighting, Carrier, Numbering, Offset, SourceName};
+pub use batch::{Batch, BatchSighting, Carrier, Grouped, Lease, Numbering, Offset, ProductMerge, SourceName};
 pub use change::{Change, ChangeError};
 pub use directory::{Actor, AuditEntry, Book, Directory, DirectoryError, PrivateKey, SigningKey};
 pub use grants::{Extent, GrantPage, Granted};
 pub use hex::hex;
 pub use identity::{Identity, IdentityKind, Mention, NAME_BYTES_MAX, escape};
 pub use organisation::{Organisation, OrganisationId, RETENTION_DEFAULT, Retention};
-pub use question::{Answer, FirstSeen, Question, Questions, Stats};
+pub use question::{Answer, Bound, FirstSeen, Question, Questions, Stats};
+pub use registry::{
+    DeviceEntry, DeviceKey, HeldLease, Label, NetworkKind, RegistryChange, RegistrySettings, TagChange,
+};
 pub use role::{Issuer, Member, MemberId, MemberKind, Role, RoleId, RolePermission};
 pub use source::{ReadAs, Source, SourceBounds, SourceId};
-pub use store::{Coverage, DeviceEntry, DeviceKey, Receipt, RegistryChange, Retained, Store, StoreError};
+pub use store::{Coverage, Receipt, Retained, Store, StoreError};
 pub use ticket::{Ticket, TicketKey, TicketKind};
 pub use time::{Day, SECONDS_PER_DAY, SECONDS_PER_HOUR, Second, Window};
 pub use user::{PasswordHash, User, UserId};

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    Actor, Address, Answer, AuditEntry, Batch, Book, Change, Coverage, Day, DeviceEntry, DeviceKey,
-    Directory, DirectoryError, Extent, FirstSeen, GrantPage, Identity, IdentityKind, OrganisationId,
-    Question, Questions, Receipt, RegistryChange, Retained, Second, SourceName, Stats, Store, StoreError,
-    Ticket, TicketKey,
+    Actor, Address, Answer, AuditEntry, Batch, Book, Bound, Change, Coverage, Day, DeviceEntry, DeviceKey,
+    Directory, DirectoryError, Extent, FirstSeen, GrantPage, Grouped, HeldLease, Identity, IdentityKind,
+    Label, NetworkKind, OrganisationId, Question, Questions, Receipt, RegistryChange, RegistrySettings,
+    Retained, Second, SourceName, Stats, Store, StoreError, TagChange, Ticket, TicketKey,
 };
 
 /// The model of a store.
@@ -28,8 +28,16 @@ struct Held {
     reporters: BTreeSet<(Day, Identity)>,
     sources: BTreeSet<SourceName>,
     offsets: BTreeMap<(SourceName, String), u64>,
-    merges: BTreeMap<Identity, Identity>,
-    domain: Option<String>,
+    /// Address or MAC: since, whose (or nobody's), until; sorted, so the last of those that cover a moment wins.
+    leases: BTreeMap<Identity, BTreeSet<(Second, Option<Identity>, Option<Second>)>>,
+    /// By an operator's word: into which, or into none.
+    merges: BTreeMap<Identity, Option<Identity>>,
+    /// By the product's: from, into, first told.
+    product_merges: BTreeMap<(Identity, Identity), Second>,
+    display_names: BTreeMap<Identity, Label>,
+    tags: BTreeSet<(Identity, Label)>,
+    groups: BTreeMap<Identity, (Second, Label)>,
+    settings: RegistrySettings,
 }
 
 impl Held {
@@ -47,20 +55,64 @@ impl Held {
     }
 
     fn joined_to(&self, identity: &Identity, at: Second) -> Option<Identity> {
+        self.named(identity, at).or_else(|| self.merged_into(identity))
+    }
+
+    /// Whose an identity is at a moment by lease, by who carried it, or by its domain.
+    fn named(&self, identity: &Identity, at: Second) -> Option<Identity> {
+        if let Some(who) = self.leased_to(identity, at) {
+            return Some(who);
+        }
         if let Some(carriers) = self.carriers.get(identity) {
             let newest = carriers.iter().rfind(|(second, _)| *second <= at);
-            // Before its first carrier a name belongs to that first one.
-            let first =
-                carriers.first().and_then(|(first, _)| carriers.iter().rfind(|(second, _)| second == first));
+            // Before its first carrier a name belongs to that first one, an address to nobody.
+            let first = carriers
+                .first()
+                .filter(|_| !identity.is_address())
+                .and_then(|(first, _)| carriers.iter().rfind(|(second, _)| second == first));
             return newest.or(first).map(|(_, agent)| agent.clone());
         }
-        if let (IdentityKind::HostName, Some(domain)) = (identity.kind(), &self.domain) {
-            let full = Identity::new(IdentityKind::Fqdn, &format!("{}.{domain}", identity.name()));
-            if let Some(full) = full.filter(|full| self.identities.contains(full)) {
-                return Some(full);
-            }
+        let domain = self.settings.domain.as_ref().filter(|_| identity.kind() == IdentityKind::HostName)?;
+        let full = Identity::new(IdentityKind::Fqdn, &format!("{}.{domain}", identity.name()));
+        full.filter(|full| self.identities.contains(full))
+    }
+
+    /// Whose an address is by the lease that covers a moment: of several the one that began last, of those the greatest
+    /// identity's, and somebody's before nobody's.
+    fn leased_to(&self, what: &Identity, at: Second) -> Option<Identity> {
+        let leases = self.leases.get(what)?;
+        let begins_between = |since: Second| leases.iter().any(|(next, ..)| since < *next && *next <= at);
+        let covers = |(since, _, until): &&(Second, Option<Identity>, Option<Second>)| match until {
+            _ if *since > at => false,
+            Some(until) => at <= *until,
+            None => !begins_between(*since),
+        };
+        let (_, who, _) = leases.iter().rfind(covers)?;
+        who.clone()
+    }
+
+    /// An operator's word, else the product's.
+    fn merged_into(&self, identity: &Identity) -> Option<Identity> {
+        if let Some(word) = self.merges.get(identity) {
+            return word.clone();
         }
-        self.merges.get(identity).cloned()
+        let told = self.product_merges.iter().filter(|((from, _), _)| from == identity);
+        told.max_by_key(|((_, into), first_told)| (**first_told, into.clone()))
+            .map(|((_, into), _)| into.clone())
+    }
+
+    /// The identity whose merge is the first on the way to the device.
+    fn merged_on_the_way(&self, identity: &Identity) -> Option<Identity> {
+        let mut visited = Vec::new();
+        let mut current = identity.clone();
+        while !visited.contains(&current) {
+            if self.named(&current, Second::MAX).is_none() && self.merged_into(&current).is_some() {
+                return Some(current);
+            }
+            let next = self.joined_to(&current, Second::MAX)?;
+            visited.push(std::mem::replace(&mut current, next));
+        }
+        None
     }
 
     fn mentioned(&mut self, identity: &Identity) {
@@ -87,18 +139,25 @@ impl Held {
         };
         let first = firsts.iter().map(|(second, _)| *second).min();
         let last = inside.iter().map(|(second, _)| *second).max();
+        let is_gateway = |identity: &Identity| identity.is_in(&self.settings.nat_gateways);
+        let bound = Bound::new(
+            devices.iter().any(|device| device.is_address() && !is_gateway(device)),
+            inside.iter().any(|(_, identity)| is_gateway(identity)),
+        );
         let prevalence = u32::try_from(devices.len()).ok().and_then(std::num::NonZeroU32::new);
         match (prevalence, first, last) {
-            (Some(prevalence), Some(first), Some(last)) => Answer::Seen(Stats { prevalence, first, last }),
+            (Some(prevalence), Some(first), Some(last)) => {
+                Answer::Seen(Stats { prevalence, first, last, bound })
+            }
             _ if known.is_empty() => Answer::Unknown,
             _ => Answer::Quiet,
         }
     }
 
-    fn devices(&self) -> Vec<DeviceEntry> {
+    fn devices(&self, at: Second) -> Vec<DeviceEntry> {
         let mut by_owner: BTreeMap<Identity, Vec<Identity>> = BTreeMap::new();
         for identity in &self.identities {
-            by_owner.entry(self.owner(identity, Second::MAX)).or_default().push(identity.clone());
+            by_owner.entry(self.owner(identity, at)).or_default().push(identity.clone());
         }
         let mut entries: Vec<DeviceEntry> =
             by_owner.into_iter().map(|(owner, members)| self.entry(owner, members)).collect();
@@ -110,14 +169,81 @@ impl Held {
         let number = self.identities.iter().position(|identity| *identity == owner).unwrap_or_default();
         let last_reported =
             self.reporters.iter().rev().find(|(_, identity)| members.contains(identity)).map(|(day, _)| *day);
-        let mut others: Vec<Identity> = members.into_iter().filter(|identity| *identity != owner).collect();
+        let tags = self.tags.iter().filter(|(of, _)| members.contains(of)).map(|(_, tag)| tag.clone());
+        let tags: BTreeSet<Label> = tags.collect();
+        let mut others: Vec<Identity> =
+            members.iter().filter(|identity| **identity != owner).cloned().collect();
         others.sort();
+        // The owner's word first, then that of the least of the others.
+        let all = || std::iter::once(&owner).chain(&others);
         DeviceEntry {
             number: u32::try_from(number).unwrap_or(u32::MAX),
-            identity: owner,
+            display_name: all().find_map(|identity| self.display_names.get(identity)).cloned(),
+            tags: tags.into_iter().collect(),
+            machine_group: all().find_map(|identity| self.groups.get(identity)).map(|(_, it)| it.clone()),
+            leases: self.leases_to(&members),
             others,
+            identity: owner,
             last_reported,
         }
+    }
+
+    fn leases_to(&self, members: &[Identity]) -> Vec<HeldLease> {
+        let mut held = Vec::new();
+        for (what, leases) in &self.leases {
+            for (since, who, until) in leases {
+                let who = who.clone().filter(|who| members.contains(who));
+                let lease = |who| HeldLease { since: *since, until: *until, what: what.clone(), who };
+                held.extend(who.map(lease));
+            }
+        }
+        held.sort();
+        held
+    }
+
+    fn require(&self, identity: &Identity) -> Result<(), StoreError> {
+        if self.identities.contains(identity) {
+            return Ok(());
+        }
+        Err(StoreError::Refused(format!("there is no device '{identity}'")))
+    }
+
+    fn teach(&mut self, change: RegistryChange) -> Result<(), StoreError> {
+        match change {
+            RegistryChange::Domain(domain) => self.settings.domain = domain,
+            RegistryChange::Networks(NetworkKind::Unique, list) => self.settings.unique_networks = list,
+            RegistryChange::Networks(NetworkKind::Nat, list) => self.settings.nat_gateways = list,
+            RegistryChange::Merge { from, into } => {
+                self.require(&from)?;
+                self.require(&into)?;
+                let (from, into) = (self.owner(&from, Second::MAX), self.owner(&into, Second::MAX));
+                if from != into {
+                    self.merges.insert(from, Some(into));
+                }
+            }
+            RegistryChange::Split(identity) => {
+                self.require(&identity)?;
+                let merged = self.merged_on_the_way(&identity).ok_or_else(|| {
+                    StoreError::Refused(format!("'{identity}' was not merged into another device"))
+                })?;
+                self.merges.insert(merged, None);
+            }
+            RegistryChange::Rename { identity, name } => {
+                self.require(&identity)?;
+                match name {
+                    Some(name) => drop(self.display_names.insert(identity, name)),
+                    None => drop(self.display_names.remove(&identity)),
+                }
+            }
+            RegistryChange::Tag { identity, tag, change } => {
+                self.require(&identity)?;
+                match change {
+                    TagChange::Add => drop(self.tags.insert((identity, tag))),
+                    TagChange::Remove => drop(self.tags.remove(&(identity, tag))),
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -145,6 +271,23 @@ impl ModelStore {
         for fact in batch.carriers() {
             let carriers = held.carriers.entry(identity(fact.name).clone()).or_default();
             carriers.insert((fact.second, identity(fact.agent).clone()));
+        }
+        for lease in batch.leases() {
+            let leases = held.leases.entry(identity(lease.what).clone()).or_default();
+            let who = (lease.who != lease.what).then(|| identity(lease.who).clone());
+            leases.insert((lease.since, who, lease.until));
+        }
+        for merge in batch.merges() {
+            let pair = (identity(merge.from).clone(), identity(merge.into).clone());
+            let first_told = held.product_merges.entry(pair).or_insert(merge.second);
+            *first_told = merge.second.min(*first_told);
+        }
+        for Grouped { agent, second, group } in batch.groups() {
+            let known = held.groups.entry(identity(*agent).clone()).or_insert((*second, group.clone()));
+            // It is told again and again: the same group is no news.
+            if known.1 != *group && known.0 < *second {
+                *known = (*second, group.clone());
+            }
         }
         held.reporters.extend(batch.reporters().iter().map(|(index, day)| (*day, identity(*index).clone())));
         held.sources.insert(batch.source().clone());
@@ -212,9 +355,10 @@ impl Store for ModelStore {
         &self,
         organisation: OrganisationId,
         key: Option<DeviceKey>,
+        at: Second,
     ) -> Result<Vec<DeviceEntry>, StoreError> {
         let organisations = self.held();
-        let mut devices = organisations.get(&organisation).map(Held::devices).unwrap_or_default();
+        let mut devices = organisations.get(&organisation).map(|held| held.devices(at)).unwrap_or_default();
         match key {
             None => {}
             Some(DeviceKey::Number(number)) => devices.retain(|device| device.number == number),
@@ -226,23 +370,11 @@ impl Store for ModelStore {
     }
 
     async fn teach(&self, organisation: OrganisationId, change: RegistryChange) -> Result<(), StoreError> {
-        let mut organisations = self.held();
-        let held = organisations.entry(organisation).or_default();
-        match change {
-            RegistryChange::Domain(domain) => held.domain = domain,
-            RegistryChange::Merge { from, into } => {
-                for identity in [&from, &into] {
-                    if !held.identities.contains(identity) {
-                        return Err(StoreError::Refused(format!("there is no device '{identity}'")));
-                    }
-                }
-                let (from, into) = (held.owner(&from, Second::MAX), held.owner(&into, Second::MAX));
-                if from != into {
-                    held.merges.insert(from, into);
-                }
-            }
-        }
-        Ok(())
+        self.held().entry(organisation).or_default().teach(change)
+    }
+
+    async fn registry(&self, organisation: OrganisationId) -> Result<RegistrySettings, StoreError> {
+        Ok(self.held().get(&organisation).map(|held| held.settings.clone()).unwrap_or_default())
     }
 
     async fn outside(
@@ -373,7 +505,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::{LocalNetworks, Uuid, Window};
+    use crate::{LocalNetworks, Network, Uuid, Window};
 
     /// The model's futures are ready at once.
     fn now<T>(future: impl Future<Output = T>) -> T {
@@ -416,6 +548,7 @@ mod tests {
                 prevalence: NonZeroU32::new(prevalence).expect("not zero"),
                 first: Second::new(first),
                 last: Second::new(last),
+                bound: Bound::Exact,
             }),
         };
         assert_eq!(now(store.stats(question)).expect("an answer"), expected);
@@ -486,10 +619,107 @@ mod tests {
         now(store.teach(ORGANISATION, RegistryChange::Merge { from: a.clone(), into: b.clone() }))
             .expect("both exist");
         check(&store, (0, 10), Some((2, 10, 10)));
-        let devices = now(store.devices(ORGANISATION, None)).expect("devices");
+        let devices = now(store.devices(ORGANISATION, None, Second::MAX)).expect("devices");
         assert_eq!(devices.len(), 2);
-        let one = now(store.devices(ORGANISATION, Some(DeviceKey::Identity(b)))).expect("devices");
+        let one =
+            now(store.devices(ORGANISATION, Some(DeviceKey::Identity(b)), Second::MAX)).expect("devices");
         assert_eq!(one[0].identity, a);
+    }
+
+    /// The devices of a second, as their identities.
+    fn seen_by(store: &ModelStore, second: u32) -> (u32, Bound) {
+        let window = Window::new(Second::new(second), Second::new(second)).expect("in order");
+        let question = Question {
+            organisation: ORGANISATION,
+            address: address(),
+            window,
+            kept_since: Second::MIN,
+            first_seen: FirstSeen::InWindow,
+        };
+        match now(store.stats(question)).expect("answered") {
+            Answer::Seen(stats) => (stats.prevalence.get(), stats.bound),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_address_joins_for_the_validity_of_its_lease_and_no_longer() {
+        let store = ModelStore::new();
+        let local = identity(IdentityKind::Address, "10.0.0.5");
+        append(&store, |batch| {
+            let (address_5, host) =
+                (batch.identity(local.clone()), batch.identity(identity(IdentityKind::HostName, "pc")));
+            for second in [99, 100, 150, 200, 201, 300, 400] {
+                batch.sighted(address(), address_5, Second::new(second));
+                batch.sighted(address(), host, Second::new(second));
+            }
+            batch.leased(address_5, host, Second::new(100), Some(Second::new(200)));
+        });
+        for second in [100, 150, 200] {
+            assert_eq!(seen_by(&store, second), (1, Bound::Exact), "{second}");
+        }
+        for second in [99, 201, 300] {
+            assert_eq!(seen_by(&store, second), (2, Bound::AtMost), "{second}");
+        }
+        // Leases without an end that arrive late: by MAC, and given back before the last.
+        append(&store, |batch| {
+            let (what, mac) = (
+                batch.identity(local.clone()),
+                batch.identity(identity(IdentityKind::Mac, "00:0d:3a:13:e3:69")),
+            );
+            let host = batch.identity(identity(IdentityKind::HostName, "pc"));
+            batch.leased(what, mac, Second::new(201), None);
+            batch.leased(mac, host, Second::new(0), None);
+            batch.leased(what, what, Second::new(301), None);
+            batch.leased(host, mac, Second::new(0), None);
+        });
+        for (second, expected) in [(99, 2), (200, 1), (201, 1), (300, 1), (400, 2)] {
+            assert_eq!(seen_by(&store, second).0, expected, "{second}");
+        }
+        let devices = now(store.devices(ORGANISATION, None, Second::new(250))).expect("devices");
+        assert_eq!((devices.len(), devices[0].leases.len()), (1, 3));
+    }
+
+    #[test]
+    fn an_address_of_a_unique_network_is_whose_record_carried_it_last() {
+        let store = ModelStore::new();
+        append(&store, |batch| {
+            let what = batch.identity(identity(IdentityKind::Address, "10.0.0.5"));
+            let (a, b) = (
+                batch.identity(identity(IdentityKind::AgentId, "a")),
+                batch.identity(identity(IdentityKind::AgentId, "b")),
+            );
+            batch.carried(what, a, Second::new(100));
+            batch.carried(what, b, Second::new(200));
+            for second in [99, 100, 200] {
+                batch.sighted(address(), what, Second::new(second));
+                batch.sighted(address(), a, Second::new(second));
+            }
+        });
+        assert_eq!(seen_by(&store, 99), (2, Bound::AtMost), "nobody had carried it yet");
+        assert_eq!(seen_by(&store, 100), (1, Bound::Exact));
+        assert_eq!(seen_by(&store, 200), (2, Bound::Exact));
+        let gateway = Network::parse("10.0.0.5").expect("a network");
+        let change = RegistryChange::Networks(NetworkKind::Nat, vec![gateway]);
+        now(store.teach(ORGANISATION, change)).expect("taught");
+        assert_eq!(seen_by(&store, 99), (2, Bound::AtLeast));
+    }
+
+    #[test]
+    fn a_merge_of_the_product_counts_until_an_operator_takes_it_back() {
+        let store = ModelStore::new();
+        let (old, new) = (identity(IdentityKind::AgentId, "old"), identity(IdentityKind::AgentId, "new"));
+        append(&store, |batch| {
+            let (from, into) = (batch.identity(old.clone()), batch.identity(new.clone()));
+            batch.sighted(address(), from, Second::new(10));
+            batch.sighted(address(), into, Second::new(10));
+            batch.merged(from, into, Second::new(20));
+        });
+        assert_eq!(seen_by(&store, 10).0, 1, "for the past too");
+        let split = || now(store.teach(ORGANISATION, RegistryChange::Split(old.clone())));
+        split().expect("it was merged");
+        assert_eq!(seen_by(&store, 10).0, 2);
+        assert!(matches!(split(), Err(StoreError::Refused(_))));
     }
 
     #[test]

@@ -67,6 +67,44 @@ pub struct Stats {
     pub first: Second,
     /// The latest connection inside the window.
     pub last: Second,
+    /// What `prevalence` is of the number of machines.
+    pub bound: Bound,
+}
+
+/// What a number of devices is of the number of machines that they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Bound {
+    /// As exact as names are.
+    #[default]
+    Exact,
+    /// Some device rests on an address or a MAC alone: it may be another one's.
+    AtMost,
+    /// Some device is an address behind which there are others.
+    AtLeast,
+    /// Both.
+    About,
+}
+
+impl Bound {
+    /// From whether some device rests on an address alone, and whether one is a gateway that hides others.
+    pub const fn new(rests_on_address: bool, is_behind_gateway: bool) -> Bound {
+        match (rests_on_address, is_behind_gateway) {
+            (false, false) => Bound::Exact,
+            (true, false) => Bound::AtMost,
+            (false, true) => Bound::AtLeast,
+            (true, true) => Bound::About,
+        }
+    }
+
+    /// The words before a number: `at most`; none where it is exact.
+    pub const fn words(self) -> Option<&'static str> {
+        match self {
+            Bound::Exact => None,
+            Bound::AtMost => Some("at most"),
+            Bound::AtLeast => Some("at least"),
+            Bound::About => Some("about"),
+        }
+    }
 }
 
 /// The three things that can be true of an address.

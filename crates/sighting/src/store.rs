@@ -1,7 +1,10 @@
 //! The trait that every store implements: the model, the embedded index, ClickHouse, a server behind a socket.
 //! Refuses to hold: files, sockets and the words in which an answer is given.
 
-use crate::{Answer, Batch, Day, Identity, OrganisationId, Question, Questions, Second, SourceName};
+use crate::{
+    Answer, Batch, Day, DeviceEntry, DeviceKey, OrganisationId, Question, Questions, RegistryChange,
+    RegistrySettings, Second, SourceName,
+};
 
 /// Proof that a batch is durable and visible to every later question whose window holds it. Only a receipt moves a
 /// source's offset.
@@ -36,42 +39,6 @@ pub struct Coverage {
     pub reporters: Vec<(Day, u32)>,
     /// The sources that ever told anything, sorted.
     pub sources: Vec<SourceName>,
-}
-
-/// Names a device in a question about devices.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DeviceKey {
-    /// Any identity that belongs to it.
-    Identity(Identity),
-    /// Its number in this store, as listed.
-    Number(u32),
-}
-
-/// One device as the registry knows it now.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DeviceEntry {
-    /// Its number: stable in one store, meaningless in another.
-    pub number: u32,
-    /// The identity that owns the device.
-    pub identity: Identity,
-    /// The other identities that belong to it at this moment, sorted.
-    pub others: Vec<Identity>,
-    /// The last UTC day on which any of them reported.
-    pub last_reported: Option<Day>,
-}
-
-/// What an operator teaches the device registry.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RegistryChange {
-    /// Two identities are one device, by an operator's word: `from` becomes part of the device of `into`.
-    Merge {
-        /// The identity that gives up its device.
-        from: Identity,
-        /// The identity whose device stays.
-        into: Identity,
-    },
-    /// Short host names belong to this one DNS domain (`None`: to no domain).
-    Domain(Option<String>),
 }
 
 /// What a clean-up took away.
@@ -114,11 +81,12 @@ pub trait Store: Send + Sync {
         key: String,
     ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 
-    /// Every device of an organisation, sorted by number; with a key, the one that it names.
+    /// Every device of an organisation as it is counted at a moment, sorted by number; with a key, the one that it names.
     fn devices(
         &self,
         organisation: OrganisationId,
         key: Option<DeviceKey>,
+        at: Second,
     ) -> impl Future<Output = Result<Vec<DeviceEntry>, StoreError>> + Send;
 
     /// Teaches the device registry; durable when it returns, and in force for the past too.
@@ -127,6 +95,12 @@ pub trait Store: Send + Sync {
         organisation: OrganisationId,
         change: RegistryChange,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What an operator said of the device registry as a whole.
+    fn registry(
+        &self,
+        organisation: OrganisationId,
+    ) -> impl Future<Output = Result<RegistrySettings, StoreError>> + Send;
 
     /// What lies before `kept_since` and what does not, without changing anything.
     fn outside(

@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "every test uses its own part")]
 
 use seenby_formats::{
-    Chunk, ColumnMap, Detection, Framer, HEAD_BYTES, Mentions, Opened, Opening, Passed, Refusal, Settings,
-    Sink, Wanted, Warning, decode, detect,
+    Chunk, ColumnMap, Detection, DeviceFacts, Framer, HEAD_BYTES, Leased, Lesson, Mentions, Opened, Opening,
+    Passed, Refusal, Settings, Sink, Taught, Wanted, Warning, decode, detect,
 };
 
 /// Every call, in words.
@@ -26,6 +26,27 @@ impl Sink for Recorder {
         let tenant = tenant.map(|tenant| format!(" tenant={tenant:?}")).unwrap_or_default();
         let reporter = reporter.unwrap_or_default();
         self.calls.push(format!("line {line}: ignored {}{reporter}{tenant}", why.code()));
+    }
+
+    fn taught(&mut self, record: &Taught<'_>) {
+        let Taught { lesson, tenant, line } = record;
+        let tenant = tenant.map(|tenant| format!(" tenant={tenant:?}")).unwrap_or_default();
+        let lesson = match lesson {
+            Lesson::Leased(Leased { what, holders, since, until, free_from }) => {
+                let until = until.map_or("the next".to_owned(), |until| until.to_string());
+                let free = free_from.map(|from| format!(", free from {from}")).unwrap_or_default();
+                format!("{} of {} from {since} until {until}{free}", what.written, names(holders))
+            }
+            Lesson::Device(facts) => {
+                let merged: Vec<&str> = facts.merged_from().collect();
+                let DeviceFacts { second, device, merged_into, group, .. } = facts;
+                format!(
+                    "at {second} {} merged into {merged_into:?} from {merged:?} in {group:?}",
+                    names(device)
+                )
+            }
+        };
+        self.calls.push(format!("line {line}: taught {lesson}{tenant}"));
     }
 
     fn warned(&mut self, warning: Warning, line: u64) {

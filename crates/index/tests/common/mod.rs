@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use sighting::model::ModelStore;
 use sighting::{
-    Address, Answer, Batch, Day, FirstSeen, Identity, IdentityKind, OrganisationId, Question, Questions,
-    Second, SourceName, Store, Uuid, Window,
+    Address, Answer, Batch, Day, FirstSeen, Identity, IdentityKind, Label, OrganisationId, Question,
+    Questions, Second, SourceName, Store, Uuid, Window,
 };
 
 /// The result of a future that is ready at once, as those of both stores are.
@@ -25,15 +25,18 @@ pub fn organisation(number: u8) -> OrganisationId {
     OrganisationId(Uuid::from_u128(u128::from(number) + 1))
 }
 
-/// Six identities of which the first three are agents, then two full names and a short one.
+/// Nine identities: three agents, two full names and a short one, two addresses and a MAC.
 pub fn identity(number: u8) -> Identity {
-    let (kind, name) = match number % 6 {
+    let (kind, name) = match number % 9 {
         0 => (IdentityKind::AgentId, "aa"),
         1 => (IdentityKind::AgentId, "bb"),
         2 => (IdentityKind::AgentId, "cc"),
         3 => (IdentityKind::Fqdn, "one.example.org"),
         4 => (IdentityKind::Fqdn, "two.example.org"),
-        _ => (IdentityKind::HostName, "one"),
+        5 => (IdentityKind::HostName, "one"),
+        6 => (IdentityKind::Address, "10.0.0.5"),
+        7 => (IdentityKind::Address, "10.0.0.6"),
+        _ => (IdentityKind::Mac, "00:0d:3a:13:e3:69"),
     };
     Identity::new(kind, name).expect("a name")
 }
@@ -85,9 +88,65 @@ pub fn batch(whose: u8, source_number: u8, lines: &[Line]) -> Batch {
         let second = second(line.day, line.place);
         batch.sighted(address(line.whither), who, second);
         batch.reported(who, second);
-        if let Some(name) = line.carried.filter(|_| line.who % 6 < 3) {
+        if let Some(name) = line.carried.filter(|_| line.who % 9 < 3) {
             let name = batch.identity(identity(3 + name % 3));
             batch.carried(name, who, second);
+        }
+    }
+    batch
+}
+
+/// What a feed of the registry says in a small world; moments are a day and a place in it.
+#[derive(Clone, Copy, Debug)]
+pub enum Fact {
+    Leased {
+        what: u8,
+        who: u8,
+        since: (u8, u8),
+        until: Option<(u8, u8)>,
+    },
+    /// By an agent a name or an address, by a name an address.
+    Carried {
+        what: u8,
+        who: u8,
+        at: (u8, u8),
+    },
+    Merged {
+        from: u8,
+        into: u8,
+        at: (u8, u8),
+    },
+    Grouped {
+        who: u8,
+        group: u8,
+        at: (u8, u8),
+    },
+}
+
+pub fn registry_batch(whose: u8, source_number: u8, facts: &[Fact]) -> Batch {
+    let mut batch = Batch::new(organisation(whose), source(source_number));
+    let moment = |(day, place): (u8, u8)| second(day, place);
+    for fact in facts {
+        match *fact {
+            Fact::Leased { what, who, since, until } => {
+                let (what, who) = (batch.identity(identity(what)), batch.identity(identity(who)));
+                batch.leased(what, who, moment(since), until.map(moment));
+            }
+            Fact::Carried { what, who, at } => {
+                // Whoever is known by a name only carries an address, never a name.
+                let what = if who % 6 < 3 { 3 + what % 5 } else { 6 + what % 2 };
+                let (what, who) = (batch.identity(identity(what)), batch.identity(identity(who % 6)));
+                batch.carried(what, who, moment(at));
+            }
+            Fact::Merged { from, into, at } => {
+                let (from, into) = (batch.identity(identity(from)), batch.identity(identity(into)));
+                batch.merged(from, into, moment(at));
+            }
+            Fact::Grouped { who, group, at } => {
+                let who = batch.identity(identity(who % 3));
+                let group = Label::new(if group % 2 == 0 { "Servers" } else { "Desks" }).expect("a label");
+                batch.grouped(who, group, moment(at));
+            }
         }
     }
     batch

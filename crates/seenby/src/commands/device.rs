@@ -4,15 +4,16 @@
 use clap::Subcommand;
 use serde::Serialize;
 use sighting::{
-    DeviceEntry, DeviceKey, Identity, IdentityKind, Organisation, RegistryChange, Store as _, StoreError,
-    escape,
+    DeviceEntry, DeviceKey, HeldLease, Identity, IdentityKind, Label, Network, NetworkKind, Organisation,
+    RegistryChange, RegistrySettings, Store as _, StoreError, TagChange, escape,
 };
 
 use super::{Context, confirm};
+use crate::clock;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hint;
 use crate::house::House;
-use crate::output::{align_right, table};
+use crate::output::{align_right, counted, table};
 
 /// What to do with devices.
 #[derive(Subcommand, Debug)]
@@ -38,6 +39,55 @@ pub(crate) enum DeviceCommand {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Take a merge back, an operator's or the product's, for the past too; asks first
+    #[command(after_help = format!("{NAMING}\n\nExample:\n  seenby device split host_name:pc-17"))]
+    Split {
+        /// What was merged: a name or agent id of its own
+        #[arg(value_name = "DEVICE")]
+        device: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Say what a device is called where it is shown
+    #[command(after_help = format!("{NAMING}\n\nExamples:\n  seenby device rename pc-17 'Reception'\n  seenby device rename pc-17 --none"))]
+    Rename {
+        /// Any of its names, or its number as listed
+        #[arg(value_name = "DEVICE")]
+        device: String,
+        /// What it is called
+        #[arg(value_parser = parse_label, required_unless_present = "none")]
+        name: Option<Label>,
+        /// It is called by its names alone
+        #[arg(long, conflicts_with = "name")]
+        none: bool,
+    },
+    /// Put tags on a device, or take them off
+    #[command(after_help = format!("{NAMING}\n\nExamples:\n  seenby device tag pc-17 vip finance\n  seenby device tag pc-17 vip --remove"))]
+    Tag {
+        /// Any of its names, or its number as listed
+        #[arg(value_name = "DEVICE")]
+        device: String,
+        /// The tags
+        #[arg(value_name = "TAG", value_parser = parse_label, required = true)]
+        tags: Vec<Label>,
+        /// Take them off
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Say in which networks an address is one machine at a time, and which addresses are NAT gateways; without options, show them
+    #[command(
+        after_help = "Examples:\n  seenby device networks --unique 10.20.0.0/16 --nat 10.0.0.1/32,198.51.100.7/32\n  seenby device networks --nat none"
+    )]
+    Networks {
+        /// Where an address is one machine at a time: from now on, records taken in that name a machine and its address there tell
+        /// whose the address is; 'none' for nowhere
+        #[arg(long, value_name = "CIDR,CIDR", value_parser = parse_networks)]
+        unique: Option<Networks>,
+        /// Gateways behind which there are other devices: answers that hold one say "at least"; 'none' for no gateways
+        #[arg(long, value_name = "CIDR,CIDR", value_parser = parse_networks)]
+        nat: Option<Networks>,
+    },
     /// Say to which DNS domain short host names belong
     #[command(after_help = "Examples:\n  seenby device domain corp.example.org\n  seenby device domain none")]
     Domain {
@@ -48,6 +98,22 @@ pub(crate) enum DeviceCommand {
 
 const NAMING: &str = "A device is named by any name it reported under (agent id, host name, MAC, address), by a kind and a name\n\
     (agent_id:…, fqdn:…, host_name:…, mac:…, address:…), or by its number as listed: 12 or '#12'.";
+
+/// A list of networks that was typed.
+#[derive(Clone, Debug)]
+pub(crate) struct Networks(Vec<Network>);
+
+fn parse_networks(text: &str) -> Result<Networks, String> {
+    if text.trim() == "none" {
+        return Ok(Networks(Vec::new()));
+    }
+    let list = text.split(',').map(|part| Network::parse(part.trim())).collect::<Result<_, _>>();
+    list.map(Networks).map_err(|_| "type networks such as 10.0.0.0/8,fd00::/8, or 'none'".to_owned())
+}
+
+fn parse_label(text: &str) -> Result<Label, String> {
+    Label::new(text).ok_or_else(|| "type 1 to 255 bytes without control characters".to_owned())
+}
 
 /// One name as JSON.
 #[derive(Serialize)]
@@ -70,6 +136,31 @@ struct Shown<'a> {
     identity: ShownName<'a>,
     others: Vec<ShownName<'a>>,
     last_reported: Option<String>,
+    display_name: Option<&'a str>,
+    tags: Vec<&'a str>,
+    machine_group: Option<&'a str>,
+    leases: Vec<ShownLease<'a>>,
+}
+
+/// One lease as JSON.
+#[derive(Serialize)]
+struct ShownLease<'a> {
+    of: ShownName<'a>,
+    to: ShownName<'a>,
+    since: String,
+    /// None: until the next lease.
+    until: Option<String>,
+}
+
+impl<'a> From<&'a HeldLease> for ShownLease<'a> {
+    fn from(lease: &'a HeldLease) -> ShownLease<'a> {
+        ShownLease {
+            of: (&lease.what).into(),
+            to: (&lease.who).into(),
+            since: lease.since.to_string(),
+            until: lease.until.map(|until| until.to_string()),
+        }
+    }
 }
 
 impl<'a> From<&'a DeviceEntry> for Shown<'a> {
@@ -79,6 +170,10 @@ impl<'a> From<&'a DeviceEntry> for Shown<'a> {
             identity: (&entry.identity).into(),
             others: entry.others.iter().map(ShownName::from).collect(),
             last_reported: entry.last_reported.map(|day| day.to_string()),
+            display_name: entry.display_name.as_ref().map(Label::as_str),
+            tags: entry.tags.iter().map(Label::as_str).collect(),
+            machine_group: entry.machine_group.as_ref().map(Label::as_str),
+            leases: entry.leases.iter().map(ShownLease::from).collect(),
         }
     }
 }
@@ -89,7 +184,7 @@ pub(crate) async fn run(command: DeviceCommand, mut context: Context) -> Outcome
     let organisation = house.organisation(context.organisation_name()).await?;
     match command {
         DeviceCommand::List => {
-            let devices = house.store.devices(organisation.id, None).await?;
+            let devices = house.store.devices(organisation.id, None, clock::now()).await?;
             list(&devices, &mut context)
         }
         DeviceCommand::Show { device } => {
@@ -106,10 +201,10 @@ pub(crate) async fn run(command: DeviceCommand, mut context: Context) -> Outcome
             confirm(
                 yes,
                 &format!(
-                    "{} becomes part of {}, in every answer about the past too. There is no command yet that takes \
-                     this back. Merge them?",
+                    "{} becomes part of {}, in every answer about the past too; `{}` takes it back. Merge them?",
                     told(&from),
-                    told(&into)
+                    told(&into),
+                    hint::run(&format!("device split {}:{}", from.identity.kind().word(), from.identity))
                 ),
             )?;
             let change = RegistryChange::Merge { from: from.identity.clone(), into: into.identity.clone() };
@@ -118,8 +213,88 @@ pub(crate) async fn run(command: DeviceCommand, mut context: Context) -> Outcome
             let device = device.ok_or_else(|| Failure::unavailable("the merged device is gone"))?;
             show(&device, &mut context)
         }
+        DeviceCommand::Split { device, yes } => {
+            split(&house, &organisation, (&device, yes), &mut context).await
+        }
+        DeviceCommand::Rename { device, name, none: _ } => {
+            let device = find_to_merge(&house, &organisation, &device).await?;
+            let change = RegistryChange::Rename { identity: device.identity.clone(), name };
+            house.store.teach(organisation.id, change).await?;
+            show_again(&house, &organisation, device.identity, &mut context).await
+        }
+        DeviceCommand::Tag { device, tags, remove } => {
+            let device = find_to_merge(&house, &organisation, &device).await?;
+            for tag in tags {
+                // A device's tags may have been given to any of its identities.
+                let all = std::iter::once(&device.identity).chain(&device.others);
+                let identities = all.take(if remove { usize::MAX } else { 1 });
+                for identity in identities {
+                    let change = if remove { TagChange::Remove } else { TagChange::Add };
+                    let change = RegistryChange::Tag { identity: identity.clone(), tag: tag.clone(), change };
+                    house.store.teach(organisation.id, change).await?;
+                }
+            }
+            show_again(&house, &organisation, device.identity, &mut context).await
+        }
+        DeviceCommand::Networks { unique, nat } => {
+            for (kind, list) in [(NetworkKind::Unique, unique), (NetworkKind::Nat, nat)] {
+                if let Some(Networks(list)) = list {
+                    house.store.teach(organisation.id, RegistryChange::Networks(kind, list)).await?;
+                }
+            }
+            show_networks(&house.store.registry(organisation.id).await?, &mut context)
+        }
         DeviceCommand::Domain { domain } => set_domain(&house, &organisation, &domain, &mut context).await,
     }
+}
+
+/// Takes back a merge of what a person means: a name of its own, since its device is the one that it is merged into.
+async fn split(
+    house: &House,
+    organisation: &Organisation,
+    (typed, yes): (&str, bool),
+    context: &mut Context,
+) -> Outcome {
+    let Some((identity, device)) = find_identity(house, organisation, typed).await? else {
+        return Err(unknown(organisation, typed, Exit::WrongCommandLine));
+    };
+    confirm(
+        yes,
+        &format!(
+            "The merge by which {} '{identity}' is part of {} is taken back, in every answer about the past too. Split them?",
+            identity.kind().word(),
+            told(&device)
+        ),
+    )?;
+    house.store.teach(organisation.id, RegistryChange::Split(identity.clone())).await?;
+    show_again(house, organisation, identity, context).await
+}
+
+async fn show_again(
+    house: &House,
+    organisation: &Organisation,
+    identity: Identity,
+    context: &mut Context,
+) -> Outcome {
+    let device = find_key(house, organisation, DeviceKey::Identity(identity)).await?;
+    let device = device.ok_or_else(|| Failure::unavailable("the device is gone"))?;
+    show(&device, context)
+}
+
+fn show_networks(settings: &RegistrySettings, context: &mut Context) -> Outcome {
+    let texts = |list: &[Network]| list.iter().map(Network::to_string).collect::<Vec<_>>();
+    let (unique, nat) = (texts(&settings.unique_networks), texts(&settings.nat_gateways));
+    if context.global.json {
+        context.output.json(
+            &serde_json::json!({ "unique_networks": unique, "nat_gateways": nat, "domain": settings.domain }),
+        )?;
+        return Ok(Exit::Done);
+    }
+    for (what, list) in [("One machine at a time:", unique), ("NAT gateways:", nat)] {
+        let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+        context.output.line(format!("{what:<23}{list}"))?;
+    }
+    Ok(Exit::Done)
 }
 
 fn list(devices: &[DeviceEntry], context: &mut Context) -> Outcome {
@@ -127,14 +302,18 @@ fn list(devices: &[DeviceEntry], context: &mut Context) -> Outcome {
         context.output.json(&devices.iter().map(Shown::from).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
-    let mut rows = table(&["number", "kind", "name", "other names", "last reported"]);
+    let mut rows =
+        table(&["number", "called", "kind", "name", "other names", "tags", "group", "last reported"]);
     align_right(&mut rows, 0);
     for device in devices {
         rows.add_row([
             device.number.to_string(),
+            label(device.display_name.as_ref()),
             device.identity.kind().word().to_owned(),
             device.identity.to_string(),
             device.others.iter().map(Identity::to_string).collect::<Vec<_>>().join(", "),
+            labels(&device.tags),
+            label(device.machine_group.as_ref()),
             device.last_reported.map(|day| day.to_string()).unwrap_or_default(),
         ]);
     }
@@ -150,12 +329,45 @@ fn show(device: &DeviceEntry, context: &mut Context) -> Outcome {
     let last = device
         .last_reported
         .map_or_else(|| "never reported".to_owned(), |day| format!("last reported {day}"));
-    context.output.line(format!("Device #{}, {last}", device.number))?;
+    let called = device.display_name.as_ref().map(|name| format!(" '{}'", escape(name.as_str())));
+    context.output.line(format!("Device #{}{}, {last}", device.number, called.unwrap_or_default()))?;
     for (index, identity) in std::iter::once(&device.identity).chain(&device.others).enumerate() {
         let lead = if index == 0 { "counted as" } else { "also" };
         context.output.line(format!("  {lead:<10}  {:<9}  {identity}", identity.kind().word()))?;
     }
+    if !device.tags.is_empty() {
+        context.output.line(format!("  tagged      {}", labels(&device.tags)))?;
+    }
+    if device.machine_group.is_some() {
+        context.output.line(format!("  in group    {}", label(device.machine_group.as_ref())))?;
+    }
+    show_leases(&device.leases, context)?;
     Ok(Exit::Done)
+}
+
+/// The newest of a device's leases; JSON has all.
+const LEASES_SHOWN_MAX: usize = 20;
+
+fn show_leases(leases: &[HeldLease], context: &mut Context) -> Result<(), Failure> {
+    for lease in leases.iter().rev().take(LEASES_SHOWN_MAX) {
+        let until = lease.until.map_or_else(|| "the next lease".to_owned(), |until| until.to_string());
+        context
+            .output
+            .line(format!("  leased      {} to {}, {} until {until}", lease.what, lease.who, lease.since))?;
+    }
+    let rest = leases.len().saturating_sub(LEASES_SHOWN_MAX);
+    if rest > 0 {
+        context.output.line(format!("  and {} before; --json shows all", counted(rest as u64, "lease")))?;
+    }
+    Ok(())
+}
+
+fn label(label: Option<&Label>) -> String {
+    label.map(|label| escape(label.as_str()).into_owned()).unwrap_or_default()
+}
+
+fn labels(labels: &[Label]) -> String {
+    labels.iter().map(|label| escape(label.as_str())).collect::<Vec<_>>().join(", ")
 }
 
 async fn set_domain(
@@ -213,6 +425,24 @@ async fn find(
     Ok(None)
 }
 
+/// The identity that a person means, and its device. A number means the owner of what is listed so.
+async fn find_identity(
+    house: &House,
+    organisation: &Organisation,
+    typed: &str,
+) -> Result<Option<(Identity, DeviceEntry)>, Failure> {
+    for key in keys(typed) {
+        if let Some(device) = find_key(house, organisation, key.clone()).await? {
+            let identity = match key {
+                DeviceKey::Identity(identity) => identity,
+                DeviceKey::Number(_) => device.identity.clone(),
+            };
+            return Ok(Some((identity, device)));
+        }
+    }
+    Ok(None)
+}
+
 /// The same for a command that needs one: a name that is nobody's makes no sense there.
 async fn find_to_merge(
     house: &House,
@@ -238,7 +468,7 @@ async fn find_key(
     organisation: &Organisation,
     key: DeviceKey,
 ) -> Result<Option<DeviceEntry>, StoreError> {
-    Ok(house.store.devices(organisation.id, Some(key)).await?.into_iter().next())
+    Ok(house.store.devices(organisation.id, Some(key), clock::now()).await?.into_iter().next())
 }
 
 /// What a text may mean: a number as listed, a kind and a name, else a name of any kind, the strongest first. Digits

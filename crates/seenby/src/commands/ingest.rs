@@ -10,7 +10,9 @@ use clap::Args;
 use formats::{ColumnMap, Format, Wanted};
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use sighting::{IdentityKind, LocalNetworks, Network, Organisation, Retention, SourceName, escape};
+use sighting::{
+    IdentityKind, LocalNetworks, Network, Organisation, Retention, SourceName, Store as _, escape,
+};
 
 use super::Context;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
@@ -43,6 +45,10 @@ pub(crate) struct IngestArgs {
     /// The networks whose addresses are ours, for sensors that see both directions
     #[arg(long, value_name = "CIDR,CIDR", value_delimiter = ',', value_parser = parse_network)]
     local_networks: Option<Vec<Network>>,
+    /// The networks in which an address is one machine at a time, beside those of the organisation: records that name a machine and
+    /// its address there tell whose the address is
+    #[arg(long, value_name = "CIDR,CIDR", value_delimiter = ',', value_parser = parse_network)]
+    unique_networks: Option<Vec<Network>>,
     /// Count loopback, link-local, multicast, broadcast and unspecified remote addresses too
     #[arg(long)]
     keep_special_remotes: bool,
@@ -92,7 +98,7 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
     for line in skipped {
         output::note(&line);
     }
-    let plan = Plan {
+    let mut plan = Plan {
         wanted: args.format.unwrap_or_default(),
         formats: formats::Settings {
             local_networks: args
@@ -101,6 +107,7 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
             keep_special_remotes: args.keep_special_remotes || context.settings.keep_special_remotes,
             columns: args.columns.unwrap_or_default(),
             time_zone: args.time_zone,
+            unique_networks: args.unique_networks.unwrap_or_else(|| context.settings.unique_networks.clone()),
         },
         source: args.source,
         threads: context.settings.ingest_threads,
@@ -110,6 +117,7 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
     }
     let house = House::open(&data_dir, &context.settings.store).await?;
     let organisation = house.organisation(context.organisation_name()).await?;
+    plan.formats.unique_networks.extend(house.store.registry(organisation.id).await?.unique_networks);
     let interrupt = Interrupt::listen();
     let begun_at = Instant::now();
     let Taken { tally, failure } =
@@ -234,7 +242,9 @@ async fn take_in_what_comes(
     inputs: &[Input],
     interrupt: &Interrupt,
 ) -> Result<Taken, Failure> {
-    let rules = Arc::new(Rules::new(organisation, &*house.book().await?));
+    let rules = Rules::new(organisation, &*house.book().await?)
+        .with_unique_networks(plan.formats.unique_networks.clone());
+    let rules = Arc::new(rules);
     let progress = Progress::new(ingest::bytes(inputs));
     interrupt.is_watched(&progress);
     let taken = ingest::run(&house.store, &rules, plan, inputs, &progress, &interrupt.flag);

@@ -6,7 +6,8 @@ use std::io::{BufRead, IsTerminal as _};
 use clap::Args;
 use serde::Serialize;
 use sighting::{
-    Answer, Coverage, FirstSeen, Organisation, Questions, Retention, Second, Store as _, Window, escape,
+    Answer, Bound, Coverage, FirstSeen, Organisation, Questions, Retention, Second, Store as _, Window,
+    escape,
 };
 
 use super::Context;
@@ -57,6 +58,9 @@ struct Body<'a> {
     first_seen: Option<String>,
     #[serde(rename = "orgLastSeen")]
     last_seen: Option<String>,
+    /// Ours, and only where the number is not exact: the contract has nothing of the kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<String>,
 }
 
 /// The contract's host is that of the call; a command line has none.
@@ -144,9 +148,9 @@ async fn ask(house: &House, asking: &Asking, asked: &[Asked]) -> Result<Vec<Answ
 }
 
 fn body(asked: &Asked, answer: Answer, legacy_prevalence: bool) -> Body<'_> {
-    let (prevalence, first, last) = match answer {
-        Answer::Seen(stats) => (stats.prevalence.get(), Some(stats.first), Some(stats.last)),
-        Answer::Quiet | Answer::Unknown => (0, None, None),
+    let (prevalence, first, last, bound) = match answer {
+        Answer::Seen(stats) => (stats.prevalence.get(), Some(stats.first), Some(stats.last), stats.bound),
+        Answer::Quiet | Answer::Unknown => (0, None, None, Bound::Exact),
     };
     Body {
         context: CONTEXT,
@@ -155,6 +159,7 @@ fn body(asked: &Asked, answer: Answer, legacy_prevalence: bool) -> Body<'_> {
         prevalence,
         first_seen: first.map(|second| second.to_string()),
         last_seen: last.map(|second| second.to_string()),
+        bound: bound.words().map(|words| words.replace(' ', "_")),
     }
 }
 
@@ -177,7 +182,8 @@ async fn tell(house: &House, asking: &Asking, asked: &Asked, answer: Answer) -> 
             return Ok(lines);
         }
     };
-    let devices = counted(stats.prevalence.get().into(), "device");
+    let bound = stats.bound.words().map(|words| format!("{words} ")).unwrap_or_default();
+    let devices = format!("{bound}{}", counted(stats.prevalence.get().into(), "device"));
     let mut lines = vec![format!("{address}: {devices} of '{name}' opened a connection to it {span}.")];
     for (what, second) in [("First", stats.first), ("Last ", stats.last)] {
         lines.push(format!("  {what}  {second}   ({} here)", clock::local(second)));
@@ -185,8 +191,25 @@ async fn tell(house: &House, asking: &Asking, asked: &Asked, answer: Answer) -> 
     if *first_seen == FirstSeen::InKept {
         lines.push("  First is of all kept data, not of that window (setting api.first_seen).".to_owned());
     }
+    lines.extend(tell_bound(stats.bound).map(str::to_owned));
     lines.extend(tell_clip(asking));
     Ok(lines)
+}
+
+/// Why the number is not exact.
+fn tell_bound(bound: Bound) -> Option<&'static str> {
+    match bound {
+        Bound::Exact => None,
+        Bound::AtMost => Some(
+            "  At most, because some are known by an address or MAC alone, which may be another one's: DHCP leases or a map \
+             of addresses tell (`ingest`).",
+        ),
+        Bound::AtLeast => Some("  At least, because one is a NAT gateway, behind which there may be more."),
+        Bound::About => Some(
+            "  About, because some are known by an address or MAC alone, which may be another one's, and one is a NAT \
+             gateway, behind which there may be more.",
+        ),
+    }
 }
 
 /// Whether there are data at all: what a zero is worth.
@@ -372,12 +395,16 @@ mod tests {
             prevalence: std::num::NonZeroU32::new(63_515).expect("not zero"),
             first: Second::new(1_501_421_766),
             last: Second::new(1_504_013_579),
+            bound: Bound::Exact,
         };
         let seen = serde_json::to_string(&body(&asked, Answer::Seen(stats), true)).expect("JSON");
         assert_eq!(
             seen,
             r#"{"@odata.context":"https://localhost/api/$metadata#microsoft.windowsDefenderATP.api.InOrgIPStats","ipAddress":"10.209.67.177","orgPrevalence":"63515","organizationPrevalence":63515,"orgFirstSeen":"2017-07-30T13:36:06Z","orgLastSeen":"2017-08-29T13:32:59Z"}"#
         );
+        let stats = sighting::Stats { bound: Bound::AtMost, ..stats };
+        let seen = serde_json::to_string(&body(&asked, Answer::Seen(stats), true)).expect("JSON");
+        assert!(seen.ends_with(r#""orgLastSeen":"2017-08-29T13:32:59Z","bound":"at_most"}"#), "{seen}");
         let quiet = serde_json::to_string(&body(&asked, Answer::Quiet, false)).expect("JSON");
         assert!(
             quiet.ends_with(r#""organizationPrevalence":0,"orgFirstSeen":null,"orgLastSeen":null}"#),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sighting::{
     Actor, Answer, ApplicationId, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey,
     Directory, DirectoryError, GrantPage, OrganisationId, Question, Questions, Receipt, RegistryChange,
-    Retained, Second, SourceName, Store, StoreError, Ticket, TicketKey,
+    RegistrySettings, Retained, Second, SourceName, Store, StoreError, Ticket, TicketKey,
 };
 
 use super::wire::{Reply, Request, WireError, WireFailure};
@@ -218,9 +218,10 @@ impl Store for Remote {
         &self,
         organisation: OrganisationId,
         key: Option<DeviceKey>,
+        at: Second,
     ) -> Result<Vec<DeviceEntry>, StoreError> {
-        let key = key.map(Into::into);
-        match self.request(&Request::Devices { organisation: organisation.into(), key })? {
+        let (organisation, key) = (organisation.into(), key.map(Into::into));
+        match self.request(&Request::Devices { organisation, key, at: at.unix() })? {
             Reply::Devices(devices) => devices
                 .into_iter()
                 .map(|it| DeviceEntry::try_from(it).map_err(|error| senseless(&error)))
@@ -232,6 +233,13 @@ impl Store for Remote {
     async fn teach(&self, organisation: OrganisationId, change: RegistryChange) -> Result<(), StoreError> {
         let request = Request::Teach { organisation: organisation.into(), change: change.into() };
         self.request(&request).map(drop)
+    }
+
+    async fn registry(&self, organisation: OrganisationId) -> Result<RegistrySettings, StoreError> {
+        match self.request(&Request::Registry { organisation: organisation.into() })? {
+            Reply::Registry(settings) => settings.try_into().map_err(|error| senseless(&error)),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn outside(

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sighting::{Actor, Directory, DirectoryError, RegistryChange, Store, StoreError};
+use sighting::{
+    Actor, Directory, DirectoryError, Label, NetworkKind, RegistryChange, Store, StoreError, TagChange,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{oneshot, watch};
@@ -288,9 +290,10 @@ async fn try_perform(request: Request, served: &Served, uid: u32) -> Result<Repl
                 blocking(async move { store.offset(organisation.into(), source, key).await }).await?,
             )
         }
-        Request::Devices { organisation, key } => {
+        Request::Devices { organisation, key, at } => {
+            let at = sighting::Second::new(at);
             let key = key.map(sighting::DeviceKey::try_from).transpose()?;
-            let devices = blocking(async move { store.devices(organisation.into(), key).await }).await?;
+            let devices = blocking(async move { store.devices(organisation.into(), key, at).await }).await?;
             Reply::Devices(devices.into_iter().map(Into::into).collect())
         }
         Request::Teach { organisation, change } => {
@@ -299,6 +302,10 @@ async fn try_perform(request: Request, served: &Served, uid: u32) -> Result<Repl
             blocking(async move { store.teach(organisation, change).await }).await?;
             tracing::info!(caller = uid, %organisation, change = what, "devices changed by the command line");
             Reply::Done
+        }
+        Request::Registry { organisation } => {
+            let settings = blocking(async move { store.registry(organisation.into()).await }).await?;
+            Reply::Registry((&settings).into())
         }
         Request::Outside { organisation, kept_since } => {
             let since = sighting::Second::new(kept_since);
@@ -344,6 +351,20 @@ async fn try_perform(request: Request, served: &Served, uid: u32) -> Result<Repl
 fn taught(change: &RegistryChange) -> String {
     match change {
         RegistryChange::Merge { from, into } => format!("merged '{from}' into '{into}'"),
+        RegistryChange::Split(identity) => format!("took back the merge of '{identity}'"),
+        RegistryChange::Rename { identity, name } => {
+            let name = name.as_ref().map_or("", Label::as_str);
+            format!("calls the device of '{identity}' '{}'", sighting::escape(name))
+        }
+        RegistryChange::Tag { identity, tag, change } => {
+            let word = if *change == TagChange::Add { "tagged" } else { "took a tag off" };
+            format!("{word} the device of '{identity}': '{}'", sighting::escape(tag.as_str()))
+        }
+        RegistryChange::Networks(kind, list) => {
+            let word = if *kind == NetworkKind::Nat { "NAT gateways" } else { "unique networks" };
+            let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+            format!("{word} are '{}'", list.join(","))
+        }
         RegistryChange::Domain(domain) => {
             format!("short names are of the domain '{}'", sighting::escape(domain.as_deref().unwrap_or("")))
         }

@@ -6,9 +6,10 @@ use std::num::NonZeroU32;
 use api::{Room, Standing};
 use serde::{Deserialize, Serialize};
 use sighting::{
-    Address, Answer, ApplicationId, Coverage, Day, DeviceEntry, DeviceKey, DirectoryError, FirstSeen,
-    Identity, IdentityKind, OrganisationId, Question, Questions, RegistryChange, Retained, Second,
-    SourceName, Stats, StoreError, Uuid, Window,
+    Address, Answer, ApplicationId, Bound, Coverage, Day, DeviceEntry, DeviceKey, DirectoryError, FirstSeen,
+    HeldLease, Identity, IdentityKind, Label, Network, NetworkKind, OrganisationId, Question, Questions,
+    RegistryChange, RegistrySettings, Retained, Second, SourceName, Stats, StoreError, TagChange, Uuid,
+    Window,
 };
 
 use super::wire_book::{WireAudit, WireBook, WireChange};
@@ -37,6 +38,10 @@ pub(super) enum Request {
     Devices {
         organisation: Wire128,
         key: Option<WireDeviceKey>,
+        at: u32,
+    },
+    Registry {
+        organisation: Wire128,
     },
     Teach {
         organisation: Wire128,
@@ -77,6 +82,7 @@ pub(super) enum Reply {
     Coverage(WireCoverage),
     Offset(Option<u64>),
     Devices(Vec<WireDevice>),
+    Registry(WireRegistrySettings),
     Retained { dropped: u64, kept: u64 },
     Book(WireBook),
     Audit(Vec<WireAudit>),
@@ -236,16 +242,47 @@ fn first_seen(in_kept: bool) -> FirstSeen {
 #[derive(Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum WireAnswer {
-    Seen { prevalence: NonZeroU32, first: u32, last: u32 },
+    Seen { prevalence: NonZeroU32, first: u32, last: u32, bound: WireBound },
     Quiet,
     Unknown,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WireBound {
+    Exact,
+    AtMost,
+    AtLeast,
+    About,
+}
+
+impl From<Bound> for WireBound {
+    fn from(bound: Bound) -> WireBound {
+        match bound {
+            Bound::Exact => WireBound::Exact,
+            Bound::AtMost => WireBound::AtMost,
+            Bound::AtLeast => WireBound::AtLeast,
+            Bound::About => WireBound::About,
+        }
+    }
+}
+
+impl From<WireBound> for Bound {
+    fn from(wire: WireBound) -> Bound {
+        match wire {
+            WireBound::Exact => Bound::Exact,
+            WireBound::AtMost => Bound::AtMost,
+            WireBound::AtLeast => Bound::AtLeast,
+            WireBound::About => Bound::About,
+        }
+    }
 }
 
 impl From<Answer> for WireAnswer {
     fn from(answer: Answer) -> WireAnswer {
         match answer {
-            Answer::Seen(Stats { prevalence, first, last }) => {
-                WireAnswer::Seen { prevalence, first: first.unix(), last: last.unix() }
+            Answer::Seen(Stats { prevalence, first, last, bound }) => {
+                WireAnswer::Seen { prevalence, first: first.unix(), last: last.unix(), bound: bound.into() }
             }
             Answer::Quiet => WireAnswer::Quiet,
             Answer::Unknown => WireAnswer::Unknown,
@@ -256,9 +293,12 @@ impl From<Answer> for WireAnswer {
 impl From<WireAnswer> for Answer {
     fn from(wire: WireAnswer) -> Answer {
         match wire {
-            WireAnswer::Seen { prevalence, first, last } => {
-                Answer::Seen(Stats { prevalence, first: Second::new(first), last: Second::new(last) })
-            }
+            WireAnswer::Seen { prevalence, first, last, bound } => Answer::Seen(Stats {
+                prevalence,
+                first: Second::new(first),
+                last: Second::new(last),
+                bound: bound.into(),
+            }),
             WireAnswer::Quiet => Answer::Quiet,
             WireAnswer::Unknown => Answer::Unknown,
         }
@@ -358,6 +398,46 @@ pub(super) struct WireDevice {
     identity: WireIdentity,
     others: Vec<WireIdentity>,
     last_reported: Option<u16>,
+    display_name: Option<String>,
+    tags: Vec<String>,
+    machine_group: Option<String>,
+    leases: Vec<WireLease>,
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+struct WireLease {
+    what: WireIdentity,
+    who: WireIdentity,
+    since: u32,
+    until: Option<u32>,
+}
+
+impl From<&HeldLease> for WireLease {
+    fn from(lease: &HeldLease) -> WireLease {
+        WireLease {
+            what: (&lease.what).into(),
+            who: (&lease.who).into(),
+            since: lease.since.unix(),
+            until: lease.until.map(Second::unix),
+        }
+    }
+}
+
+impl TryFrom<WireLease> for HeldLease {
+    type Error = WireError;
+
+    fn try_from(wire: WireLease) -> Result<HeldLease, WireError> {
+        Ok(HeldLease {
+            since: Second::new(wire.since),
+            until: wire.until.map(Second::new),
+            what: wire.what.try_into()?,
+            who: wire.who.try_into()?,
+        })
+    }
+}
+
+fn label(text: &str) -> Result<Label, WireError> {
+    Label::new(text).ok_or(WireError("label"))
 }
 
 impl From<DeviceEntry> for WireDevice {
@@ -367,6 +447,10 @@ impl From<DeviceEntry> for WireDevice {
             identity: (&entry.identity).into(),
             others: entry.others.iter().map(WireIdentity::from).collect(),
             last_reported: entry.last_reported.map(Day::number),
+            display_name: entry.display_name.map(|name| name.as_str().to_owned()),
+            tags: entry.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+            machine_group: entry.machine_group.map(|group| group.as_str().to_owned()),
+            leases: entry.leases.iter().map(WireLease::from).collect(),
         }
     }
 }
@@ -381,6 +465,10 @@ impl TryFrom<WireDevice> for DeviceEntry {
             identity: wire.identity.try_into()?,
             others: others.collect::<Result<_, WireError>>()?,
             last_reported: wire.last_reported.map(day).transpose()?,
+            display_name: wire.display_name.as_deref().map(label).transpose()?,
+            tags: wire.tags.iter().map(|tag| label(tag)).collect::<Result<_, _>>()?,
+            machine_group: wire.machine_group.as_deref().map(label).transpose()?,
+            leases: wire.leases.into_iter().map(HeldLease::try_from).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -389,7 +477,48 @@ impl TryFrom<WireDevice> for DeviceEntry {
 #[serde(rename_all = "snake_case")]
 pub(super) enum WireRegistryChange {
     Merge { from: WireIdentity, into: WireIdentity },
+    Split(WireIdentity),
+    Rename { identity: WireIdentity, name: Option<String> },
+    Tag { identity: WireIdentity, tag: String, is_added: bool },
     Domain(Option<String>),
+    Networks { are_nat: bool, list: Vec<String> },
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct WireRegistrySettings {
+    domain: Option<String>,
+    unique_networks: Vec<String>,
+    nat_gateways: Vec<String>,
+}
+
+impl From<&RegistrySettings> for WireRegistrySettings {
+    fn from(settings: &RegistrySettings) -> WireRegistrySettings {
+        WireRegistrySettings {
+            domain: settings.domain.clone(),
+            unique_networks: texts(&settings.unique_networks),
+            nat_gateways: texts(&settings.nat_gateways),
+        }
+    }
+}
+
+impl TryFrom<WireRegistrySettings> for RegistrySettings {
+    type Error = WireError;
+
+    fn try_from(wire: WireRegistrySettings) -> Result<RegistrySettings, WireError> {
+        Ok(RegistrySettings {
+            domain: wire.domain,
+            unique_networks: networks(&wire.unique_networks)?,
+            nat_gateways: networks(&wire.nat_gateways)?,
+        })
+    }
+}
+
+fn texts(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(Network::to_string).collect()
+}
+
+fn networks(texts: &[String]) -> Result<Vec<Network>, WireError> {
+    texts.iter().map(|text| Network::parse(text).map_err(|_| WireError("network"))).collect()
 }
 
 impl From<RegistryChange> for WireRegistryChange {
@@ -398,7 +527,20 @@ impl From<RegistryChange> for WireRegistryChange {
             RegistryChange::Merge { from, into } => {
                 WireRegistryChange::Merge { from: (&from).into(), into: (&into).into() }
             }
+            RegistryChange::Split(identity) => WireRegistryChange::Split((&identity).into()),
+            RegistryChange::Rename { identity, name } => WireRegistryChange::Rename {
+                identity: (&identity).into(),
+                name: name.map(|name| name.as_str().to_owned()),
+            },
+            RegistryChange::Tag { identity, tag, change } => WireRegistryChange::Tag {
+                identity: (&identity).into(),
+                tag: tag.as_str().to_owned(),
+                is_added: change == TagChange::Add,
+            },
             RegistryChange::Domain(domain) => WireRegistryChange::Domain(domain),
+            RegistryChange::Networks(kind, list) => {
+                WireRegistryChange::Networks { are_nat: kind == NetworkKind::Nat, list: texts(&list) }
+            }
         }
     }
 }
@@ -411,7 +553,21 @@ impl TryFrom<WireRegistryChange> for RegistryChange {
             WireRegistryChange::Merge { from, into } => {
                 RegistryChange::Merge { from: from.try_into()?, into: into.try_into()? }
             }
+            WireRegistryChange::Split(identity) => RegistryChange::Split(identity.try_into()?),
+            WireRegistryChange::Rename { identity, name } => RegistryChange::Rename {
+                identity: identity.try_into()?,
+                name: name.as_deref().map(label).transpose()?,
+            },
+            WireRegistryChange::Tag { identity, tag, is_added } => RegistryChange::Tag {
+                identity: identity.try_into()?,
+                tag: label(&tag)?,
+                change: if is_added { TagChange::Add } else { TagChange::Remove },
+            },
             WireRegistryChange::Domain(domain) => RegistryChange::Domain(domain),
+            WireRegistryChange::Networks { are_nat, list } => {
+                let kind = if are_nat { NetworkKind::Nat } else { NetworkKind::Unique };
+                RegistryChange::Networks(kind, networks(&list)?)
+            }
         })
     }
 }
@@ -473,6 +629,27 @@ mod tests {
     fn through_json<T: Serialize + for<'a> Deserialize<'a>>(value: &T) -> T {
         let json = serde_json::to_string(value).expect("JSON");
         serde_json::from_str(&json).expect("the same type")
+    }
+
+    #[test]
+    fn changes_of_the_registry_arrive() {
+        let identity = Identity::new(IdentityKind::HostName, "pc").expect("a name");
+        let tag = Label::new("red").expect("a label");
+        let list = vec![Network::parse("10.0.0.0/8").expect("a network")];
+        for change in [
+            RegistryChange::Split(identity.clone()),
+            RegistryChange::Rename { identity: identity.clone(), name: Some(tag.clone()) },
+            RegistryChange::Rename { identity: identity.clone(), name: None },
+            RegistryChange::Tag { identity, tag, change: TagChange::Remove },
+            RegistryChange::Networks(NetworkKind::Nat, list.clone()),
+            RegistryChange::Networks(NetworkKind::Unique, Vec::new()),
+        ] {
+            let wire = through_json(&WireRegistryChange::from(change.clone()));
+            assert_eq!(RegistryChange::try_from(wire).ok(), Some(change));
+        }
+        let settings = RegistrySettings { nat_gateways: list, ..RegistrySettings::default() };
+        let wire = through_json(&WireRegistrySettings::from(&settings));
+        assert_eq!(RegistrySettings::try_from(wire).ok(), Some(settings));
     }
 
     #[test]

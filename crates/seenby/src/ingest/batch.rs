@@ -5,9 +5,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use formats::{Ignored, Mentions, Opened, Passed, Refusal, Sink, Warning};
+use formats::{
+    DeviceFacts, Ignored, Leased, Lesson, Mentions, Opened, Passed, Refusal, Sink, Taught, Warning,
+};
 use sighting::{
-    Batch, Book, IdentityKind, Mention, Organisation, OrganisationId, Receipt, Retention, SECONDS_PER_HOUR,
+    Batch, Book, IdentityKind, Label, Mention, Network, Organisation, OrganisationId, Receipt, Retention,
+    SECONDS_PER_HOUR,
     Second, SourceName, Uuid,
 };
 
@@ -32,6 +35,8 @@ pub(crate) struct Rules {
     listed: Vec<Uuid>,
     /// How old a record of this source may be, where that is less than what is kept.
     back_dating_hours: Option<NonZeroU32>,
+    /// Where a local address is one machine at a time.
+    unique: Vec<Network>,
 }
 
 impl Rules {
@@ -47,12 +52,18 @@ impl Rules {
             foreign,
             listed: organisation.source_tenants.clone(),
             back_dating_hours: None,
+            unique: Vec::new(),
         }
     }
 
     /// The same for a source whose records may only be so old.
     pub(crate) fn bounded(self, back_dating_hours: Option<NonZeroU32>) -> Rules {
         Rules { back_dating_hours, ..self }
+    }
+
+    /// With networks in which a local address is one machine at a time.
+    pub(crate) fn with_unique_networks(self, unique: Vec<Network>) -> Rules {
+        Rules { unique, ..self }
     }
 
     /// The first seconds that are kept, and that this source may tell of.
@@ -205,6 +216,12 @@ impl Filler {
         self.tally.refuse(code, (reading.index, &reading.name), line, reason);
     }
 
+    fn refuse_ahead(&mut self, second: Second, line: u64) {
+        self.refuse("in_future", line, || {
+            format!("the time {second} is more than 5 minutes ahead of this machine's clock")
+        });
+    }
+
     fn refuse_foreign(&mut self, tenant: Option<&str>, line: u64) {
         self.refuse("foreign_tenant", line, || {
             let tenant = sighting::escape(tenant.unwrap_or_default()).into_owned();
@@ -219,15 +236,83 @@ impl Filler {
         batch.sighted(record.remote, strongest, record.second);
         batch.reported(strongest, record.second);
         if kind == IdentityKind::AgentId {
-            for mention in device_names(&record.device) {
-                let Some(index) = batch.mention(mention) else { continue };
-                // What is written as a name may be an address.
-                if is_name(batch.identities()[index as usize].kind()) {
-                    batch.carried(index, strongest, record.second);
-                }
-            }
+            carry_names(batch, &record.device, strongest, record.second);
+        }
+        let is_machine = kind == IdentityKind::AgentId || is_name(kind);
+        if is_machine && !self.rules.unique.is_empty() {
+            carry_addresses(batch, &record.device, strongest, (record.second, &self.rules.unique));
         }
         true
+    }
+
+    /// Adds a lease; `false` if it names nobody who can have one.
+    fn lease(&mut self, lease: &Leased<'_>) -> bool {
+        let Some(batch) = &mut self.batch else { return false };
+        let Some(what) = batch.mention(lease.what) else { return false };
+        let mut holders: Vec<u32> = Vec::new();
+        for mention in lease.holders.iter() {
+            let Some(index) = batch.mention(mention) else { continue };
+            // What is written as a name may be an address, which says nothing of who has this one.
+            if batch.identities()[index as usize].kind() != IdentityKind::Address {
+                holders.push(index);
+            }
+        }
+        let mut owned = what;
+        for holder in &holders {
+            batch.leased(owned, *holder, lease.since, lease.until);
+            owned = *holder;
+        }
+        if let Some(from) = lease.free_from {
+            batch.leased(what, what, from, None);
+        }
+        !holders.is_empty() || lease.free_from.is_some()
+    }
+
+    /// Adds what a product says of a device; `false` if it names none.
+    fn device(&mut self, facts: &DeviceFacts<'_>) -> bool {
+        let Some(batch) = &mut self.batch else { return false };
+        let Some((agent, IdentityKind::AgentId)) = strongest(batch, &facts.device) else { return false };
+        batch.reported(agent, facts.second);
+        carry_names(batch, &facts.device, agent, facts.second);
+        let id = |written| Mention { kind: IdentityKind::AgentId, written };
+        if let Some(into) = facts.merged_into.and_then(|written| batch.mention(id(written))) {
+            batch.merged(agent, into, facts.second);
+        }
+        for written in facts.merged_from() {
+            if let Some(from) = batch.mention(id(written)) {
+                batch.merged(from, agent, facts.second);
+            }
+        }
+        if let Some(group) = facts.group.and_then(Label::new) {
+            batch.grouped(agent, group, facts.second);
+        }
+        true
+    }
+}
+
+/// Notes that an agent carried the host names of its record.
+fn carry_names(batch: &mut Batch, device: &Mentions<'_>, agent: u32, second: Second) {
+    for mention in device_names(device) {
+        let Some(index) = batch.mention(mention) else { continue };
+        // What is written as a name may be an address.
+        if is_name(batch.identities()[index as usize].kind()) {
+            batch.carried(index, agent, second);
+        }
+    }
+}
+
+/// Notes that a machine carried those of its record's addresses that are one machine's at a time.
+fn carry_addresses(
+    batch: &mut Batch,
+    device: &Mentions<'_>,
+    machine: u32,
+    (second, unique): (Second, &[Network]),
+) {
+    for mention in device.iter().filter(|mention| mention.kind == IdentityKind::Address) {
+        let Some(index) = batch.mention(mention) else { continue };
+        if batch.identities()[index as usize].is_in(unique) {
+            batch.carried(index, machine, second);
+        }
     }
 }
 
@@ -265,9 +350,7 @@ impl Sink for Filler {
         if self.is_foreign(record.tenant) {
             self.refuse_foreign(record.tenant, record.line);
         } else if record.second > self.kept.1 {
-            self.refuse("in_future", record.line, || {
-                format!("the time {} is more than 5 minutes ahead of this machine's clock", record.second)
-            });
+            self.refuse_ahead(record.second, record.line);
         } else if record.second < self.kept.0 {
             self.tally.ignore("too_old");
         } else if record.second < self.told_since {
@@ -298,6 +381,33 @@ impl Sink for Filler {
             && let Some((identity, _)) = strongest(batch, &reporter.device)
         {
             batch.reported(identity, reporter.second);
+        }
+    }
+
+    fn taught(&mut self, record: &Taught<'_>) {
+        self.records += 1;
+        self.records_in_batch += 1;
+        if self.is_foreign(record.tenant) {
+            return self.refuse_foreign(record.tenant, record.line);
+        }
+        let second = match &record.lesson {
+            Lesson::Leased(lease) => lease.since,
+            Lesson::Device(facts) => facts.second,
+        };
+        if second > self.kept.1 {
+            return self.refuse_ahead(second, record.line);
+        }
+        // A lease that began before all that is kept may end another one, or last until now.
+        let is_taken = match &record.lesson {
+            Lesson::Leased(lease) => self.lease(lease),
+            Lesson::Device(facts) if facts.second < self.kept.0 => return self.tally.ignore("too_old"),
+            Lesson::Device(facts) => self.device(facts),
+        };
+        if is_taken {
+            self.tally.ignore(Ignored::Registry.code());
+        } else {
+            let refusal = Refusal::NoDevice;
+            self.refuse(refusal.code(), record.line, || refusal.to_string());
         }
     }
 
@@ -428,5 +538,65 @@ mod tests {
         assert_eq!(refused, [("foreign_tenant", 1), ("in_future", 1), ("no_device", 1)]);
         let lines: Vec<u64> = tally.refused_in[&0].first.iter().map(|record| record.line).collect();
         assert_eq!(lines, [2, 4, 5]);
+    }
+
+    #[test]
+    fn what_leases_and_products_teach() {
+        let ours = organisation(1, &[]);
+        let rules = rules(&ours, &[organisation(2, &[])]);
+        let mut filler = Filler::new(&rules);
+        assert_eq!(filler.change_source(&SourceName::new("test").expect("a name")), None);
+        filler.begin(&reading(), None);
+        let now = clock::now();
+        let mention = |kind, written| Mention { kind, written };
+        let mut holders = Mentions::one(mention(IdentityKind::Mac, "000D3A13E369"));
+        holders.push(mention(IdentityKind::HostName, "PC-1"));
+        let what = mention(IdentityKind::Address, "10.0.0.5");
+        // One of before all that is kept may last until now.
+        let (since, until) = (now.minus(800 * 3_600), Some(now.minus(790 * 3_600)));
+        let lease = Leased { what, holders, since, until, free_from: until };
+        let nobody = Leased { holders: Mentions::new(), free_from: None, ..lease };
+        let unnamed =
+            Leased { holders: Mentions::one(mention(IdentityKind::HostName, "10.0.0.6")), ..nobody };
+        let facts = DeviceFacts {
+            second: now,
+            device: Mentions::one(mention(IdentityKind::AgentId, "A1")),
+            merged_into: Some("A2"),
+            merged: Some("[\"A3\"]"),
+            group: Some("Desks"),
+        };
+        let lessons = [
+            Lesson::Leased(lease),
+            Lesson::Leased(nobody),
+            Lesson::Leased(unnamed),
+            Lesson::Leased(Leased { since: now.plus(1_000), until: None, ..lease }),
+            Lesson::Device(facts),
+            Lesson::Device(DeviceFacts { second: since, ..facts }),
+        ];
+        let foreign = Uuid::from_u128(2).to_string();
+        for (line, lesson) in (1..).zip(lessons) {
+            filler.taught(&Taught { lesson, tenant: None, line });
+        }
+        filler.taught(&Taught { lesson: Lesson::Leased(lease), tenant: Some(&foreign), line: 7 });
+        let batch = filler.batch.take().expect("a batch");
+        let tally = filler.into_tally();
+        let name = |index: u32| batch.identities()[index as usize].name();
+        let leases: Vec<_> =
+            batch.leases().iter().map(|it| (name(it.what), name(it.who), it.since)).collect();
+        let mac = "00:0d:3a:13:e3:69";
+        assert_eq!(
+            leases,
+            [
+                ("10.0.0.5", mac, since),
+                (mac, "pc-1", since),
+                ("10.0.0.5", "10.0.0.5", now.minus(790 * 3_600))
+            ]
+        );
+        let merges: Vec<_> = batch.merges().iter().map(|it| (name(it.from), name(it.into))).collect();
+        assert_eq!(merges, [("a1", "a2"), ("a3", "a1")]);
+        assert_eq!(batch.groups().len(), 1);
+        assert_eq!(tally.ignored.iter().collect::<Vec<_>>(), [(&"registry", &2), (&"too_old", &1)]);
+        let refused: Vec<(&str, u64)> = tally.refused.iter().map(|(code, count)| (*code, *count)).collect();
+        assert_eq!(refused, [("foreign_tenant", 1), ("in_future", 1), ("no_device", 2)]);
     }
 }

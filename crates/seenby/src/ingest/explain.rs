@@ -3,7 +3,9 @@
 
 use std::io;
 
-use formats::{Format, Framer, Ignored, Mentions, Opened, Passed, Refusal, Settings, Sink, Warning};
+use formats::{
+    Format, Framer, Ignored, Lesson, Mentions, Opened, Passed, Refusal, Settings, Sink, Taught, Warning,
+};
 use sighting::{Identity, Mention, Second};
 
 use super::framing::{Head, read_head};
@@ -145,6 +147,25 @@ impl Sink for Found<'_> {
             remote: None,
             second: reporter.map(|reporter| reporter.second),
             device: reporter.map(|reporter| names(&reporter.device)).unwrap_or_default(),
+        });
+    }
+
+    fn taught(&mut self, record: &Taught<'_>) {
+        let (second, mut device) = match &record.lesson {
+            Lesson::Leased(lease) => (lease.since, lease.holders),
+            Lesson::Device(facts) => (facts.second, facts.device),
+        };
+        if let Lesson::Leased(lease) = &record.lesson {
+            device.push(lease.what);
+        }
+        self.add(Explanation {
+            line: record.line,
+            became: Became::Ignored(Ignored::Registry),
+            reason: Ignored::Registry.to_string(),
+            field: None,
+            remote: None,
+            second: Some(second),
+            device: names(&device),
         });
     }
 

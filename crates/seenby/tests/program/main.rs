@@ -14,6 +14,8 @@ mod keys;
 mod limits;
 mod people;
 mod receive;
+mod registry;
+mod right_number;
 mod roles;
 mod samples;
 mod served;
