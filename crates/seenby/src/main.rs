@@ -21,6 +21,7 @@ mod password;
 mod random;
 mod sealing;
 mod settings;
+mod sources;
 mod store;
 
 /// See docs/decisions/0013-allocator.md.

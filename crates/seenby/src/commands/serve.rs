@@ -30,6 +30,7 @@ use crate::pair::{self, Pair};
 use crate::random;
 use crate::sealing;
 use crate::settings::{LogFormat, OperatorListen, Settings, USUAL_LISTEN, USUAL_OPERATOR_LISTEN};
+use crate::sources::{Source, Sources};
 use crate::store::{AnyDirectory, AnyStore};
 
 /// How often sightings outside retention are freed. No answer depends on it.
@@ -185,6 +186,7 @@ pub(crate) struct Server {
     listeners: api::Listeners,
     settings: api::Settings,
     issuers: Arc<[Issuer]>,
+    sources: Vec<Source>,
     address: SocketAddr,
     state: api::State<AnyStore, AnyDirectory>,
 }
@@ -193,7 +195,7 @@ impl Server {
     /// Prepares a server on its listeners.
     pub(crate) fn new(
         listeners: api::Listeners,
-        settings: &Settings,
+        meant: &Settings,
         sealing: Option<api::SealingKey>,
     ) -> Result<Server, Failure> {
         let address = listeners.main.local_addr().context("the listening address is not known")?;
@@ -202,12 +204,13 @@ impl Server {
             steady: Arc::new(|| api::Millis(clock::steady_millis())),
             steady_id: clock::boot().map_or_else(random_uuid, Ok)?,
             entropy: Arc::new(random::fill_often),
-            fetch: outgoing::fetch(settings.allowed_networks.clone()),
+            fetch: outgoing::fetch(meant.allowed_networks.clone()),
         };
-        let issuers = Arc::from(settings.issuers.clone());
-        let settings = api::Settings { sealing_key: sealing, ..api_settings(settings)? };
+        let issuers = Arc::from(meant.issuers.clone());
+        let settings = api::Settings { sealing_key: sealing, ..api_settings(meant)? };
         let state = api::State::starting(settings.clone(), machine);
-        Ok(Server { listeners, settings, issuers, address, state })
+        let sources = meant.sources.clone();
+        Ok(Server { listeners, settings, issuers, sources, address, state })
     }
 
     /// `http://127.0.0.1:8787`; with TLS it begins with `https`.
@@ -243,7 +246,7 @@ impl Server {
         mut stop: Stop,
         ready: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Server { listeners, settings, issuers, address, state } = self;
+        let Server { listeners, settings, issuers, sources, address, state } = self;
         // From the start on: the data folder may take longer than they do.
         let believing = [
             tokio::spawn(fetch_keys(state.clone())),
@@ -252,7 +255,7 @@ impl Server {
         let (stopping, stopped) = watch::channel(false);
         let mut serving = tokio::spawn(api::serve(listeners, state.clone(), is_told(stopped.clone())));
         let open = tokio::select! {
-            house = opening => Some(Open::new(house?, &state, settings.sealing_key.as_ref(), stopped).await?),
+            house = opening => Some(Open::new(house?, &state, settings.sealing_key.as_ref(), &sources, stopped).await?),
             signal = stop.signalled() => {
                 tracing::info!(signal, "stopping before the data folder was open");
                 None
@@ -295,6 +298,7 @@ impl Server {
 struct Open {
     house: House,
     state: api::State<AnyStore, AnyDirectory>,
+    sources: Sources,
     controlled: JoinHandle<()>,
     retaining: JoinHandle<()>,
     keeping: JoinHandle<()>,
@@ -306,6 +310,7 @@ impl Open {
         house: House,
         state: &api::State<AnyStore, AnyDirectory>,
         sealing: Option<&api::SealingKey>,
+        sources: &[Source],
         stopped: watch::Receiver<bool>,
     ) -> Result<Open, Failure> {
         sealing::check(&*house.book().await?, sealing)?;
@@ -330,7 +335,8 @@ impl Open {
         let retaining = tokio::spawn(retain(house.store.clone(), house.directory.clone()));
         let keeping = tokio::spawn(keep_grants(state.clone()));
         let tending = tokio::spawn(tend(state.clone(), house.directory.clone()));
-        Ok(Open { house, state: state.clone(), controlled, retaining, keeping, tending })
+        let sources = Sources::start(sources, &house.store, &house.directory, &house.path)?;
+        Ok(Open { house, state: state.clone(), sources, controlled, retaining, keeping, tending })
     }
 
     /// Once the HTTP side has ended. The control socket has been told by the same signal.
@@ -338,6 +344,8 @@ impl Open {
         self.retaining.abort();
         self.keeping.abort();
         self.tending.abort();
+        let sources = self.sources;
+        tokio::task::spawn_blocking(move || sources.stop()).await.context("the sources failed")?;
         self.controlled.await.context("the control socket failed")?;
         // No call is granted any more.
         if let Err(error) = keep_grants_once(&self.state).await {

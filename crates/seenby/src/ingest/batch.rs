@@ -1,13 +1,14 @@
 //! From decoded records to batches: what is too old, in the future or another tenant's is decided here, where the
 //! line number is known, and every record is counted once. Refuses to hold: bytes, and how a batch becomes durable.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use formats::{Ignored, Mentions, Opened, Passed, Refusal, Sink, Warning};
 use sighting::{
-    Batch, Book, IdentityKind, Mention, Organisation, OrganisationId, Receipt, Retention, Second, SourceName,
-    Uuid,
+    Batch, Book, IdentityKind, Mention, Offset, Organisation, OrganisationId, Receipt, Retention, Second,
+    SourceName, Uuid,
 };
 
 use super::Reading;
@@ -60,8 +61,8 @@ impl Rules {
 }
 
 /// Fills batches from records, on one thread.
-pub(super) struct Filler<'a> {
-    rules: &'a Rules,
+pub(crate) struct Filler {
+    rules: Arc<Rules>,
     tally: Tally,
     batch: Option<Batch>,
     /// The one before, which knows many names.
@@ -79,8 +80,9 @@ pub(super) struct Filler<'a> {
     tenant: (String, bool),
 }
 
-impl<'a> Filler<'a> {
-    pub(super) fn new(rules: &'a Rules) -> Filler<'a> {
+impl Filler {
+    pub(crate) fn new(rules: Arc<Rules>) -> Filler {
+        let no_tenant = (String::new(), rules.is_foreign(""));
         Filler {
             rules,
             tally: Tally::default(),
@@ -93,12 +95,21 @@ impl<'a> Filler<'a> {
             refused: 0,
             other_events: 0,
             kept: (Second::MIN, Second::MAX),
-            tenant: (String::new(), rules.is_foreign("")),
+            tenant: no_tenant,
         }
     }
 
+    /// The rules of the batches from now on; only between two of them.
+    pub(crate) fn change_rules(&mut self, rules: Arc<Rules>) {
+        debug_assert!(self.batch.is_none(), "a batch is filled by the rules that it began with");
+        // What is kept of a batch is its organisation's.
+        self.before = self.before.take().filter(|before| before.organisation() == rules.organisation);
+        self.tenant = (String::new(), rules.is_foreign(""));
+        self.rules = rules;
+    }
+
     /// The batch so far, if what comes next is another source's.
-    pub(super) fn change_source(&mut self, source: &SourceName) -> Option<Batch> {
+    pub(crate) fn change_source(&mut self, source: &SourceName) -> Option<Batch> {
         let full = if self.batch.as_ref().is_some_and(|batch| batch.source() != source) {
             self.take()
         } else {
@@ -113,7 +124,7 @@ impl<'a> Filler<'a> {
     }
 
     /// A chunk of an input begins.
-    pub(super) fn begin(&mut self, reading: &Arc<Reading>, damage: Option<&'static str>) {
+    pub(crate) fn begin(&mut self, reading: &Arc<Reading>, damage: Option<&'static str>) {
         // Standard input may be read for days: each chunk is measured against the clock of its time.
         let now = clock::now();
         self.kept = (self.rules.retention.since(now), now.plus(AHEAD_SECONDS_MAX));
@@ -123,33 +134,56 @@ impl<'a> Filler<'a> {
     }
 
     /// The chunk has ended.
-    pub(super) fn end(&mut self, reading: &Reading) {
+    pub(crate) fn end(&mut self, reading: &Reading) {
         reading.records.fetch_add(self.records, Ordering::Relaxed);
         reading.refused.fetch_add(self.refused, Ordering::Relaxed);
         reading.other_events.fetch_add(self.other_events, Ordering::Relaxed);
     }
 
+    /// Notes how far a part of the source has been read with what is in the batch, once that has begun.
+    pub(crate) fn set_offset(&mut self, offset: Offset) {
+        if let Some(batch) = &mut self.batch {
+            batch.set_offset(offset);
+        }
+    }
+
+    /// Whether a batch that was begun should be appended before more comes in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records_in_batch >= BATCH_RECORDS_MAX
+    }
+
     /// The batch, if it is full.
-    pub(super) fn take_full(&mut self) -> Option<Batch> {
-        if self.records_in_batch >= BATCH_RECORDS_MAX { self.take() } else { None }
+    pub(crate) fn take_full(&mut self) -> Option<Batch> {
+        if self.is_full() { self.take() } else { None }
     }
 
     /// The batch, if it holds anything.
-    pub(super) fn take(&mut self) -> Option<Batch> {
+    pub(crate) fn take(&mut self) -> Option<Batch> {
         self.records_in_batch = 0;
         self.batch.take().filter(|batch| !batch.is_empty())
     }
 
     /// A batch is in the store.
-    pub(super) fn receipt(&mut self, batch: Batch, receipt: Receipt) {
+    pub(crate) fn receipt(&mut self, batch: Batch, receipt: Receipt) {
         self.tally.sighted += receipt.sightings;
         // Its names are for the next one. Where that has begun, because it is another source's, they would be kept twice.
         self.before = self.batch.is_none().then_some(batch);
     }
 
+    /// The counts since they were last taken.
+    pub(crate) fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
     /// The counts.
-    pub(super) fn into_tally(self) -> Tally {
+    pub(crate) fn into_tally(self) -> Tally {
         self.tally
+    }
+
+    /// The input that was begun ends in damage, which counts as a record that was refused.
+    pub(crate) fn damaged(&mut self, code: &'static str, error: &io::Error) {
+        self.records += 1;
+        self.refuse(code, 1, || format!("{} ({error})", super::framing::damage_reason(code)));
     }
 
     fn is_foreign(&mut self, tenant: Option<&str>) -> bool {
@@ -219,7 +253,7 @@ fn strongest(batch: &mut Batch, device: &Mentions<'_>) -> Option<(u32, IdentityK
     strongest
 }
 
-impl Sink for Filler<'_> {
+impl Sink for Filler {
     fn opened(&mut self, record: &Opened<'_>) {
         self.records += 1;
         self.records_in_batch += 1;
@@ -302,8 +336,7 @@ mod tests {
     }
 
     fn reading() -> Arc<Reading> {
-        let input = crate::ingest::Input::file(std::path::Path::new("a.log"));
-        Arc::new(Reading::new(0, &input, Vec::new()))
+        Arc::new(Reading::new(0, "a.log".to_owned(), Vec::new()))
     }
 
     #[test]
@@ -321,7 +354,7 @@ mod tests {
     /// Gives records to a filler and says what became of them.
     fn fill(records: &[(Second, &[Mention<'_>], Option<&str>)]) -> (Batch, Tally) {
         let rules = rules(&organisation(1, &[]), &[organisation(2, &[])]);
-        let mut filler = Filler::new(&rules);
+        let mut filler = Filler::new(Arc::new(rules));
         let reading = reading();
         assert_eq!(filler.change_source(&SourceName::new("test").expect("a name")), None);
         filler.begin(&reading, None);

@@ -12,12 +12,14 @@ mod framing;
 mod progress;
 mod source;
 mod tally;
+mod words;
 
-pub(crate) use batch::Rules;
+pub(crate) use batch::{Filler, Rules};
 pub(crate) use explain::{Explained, Explanation, explain};
 pub(crate) use progress::Progress;
-pub(crate) use source::{Found, Input, bytes, inputs};
+pub(crate) use source::{Compression, Found, Input, bytes, decompressed, inputs};
 pub(crate) use tally::{Tally, WarnedIn};
+pub(crate) use words::{columns, format, format_names, set_column, source_name, time_zone};
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -30,7 +32,6 @@ use sighting::{SourceName, Store as _, StoreError};
 
 use crate::exit::Failure;
 use crate::store::AnyStore;
-use batch::Filler;
 
 /// Chunks (about 1 MiB each) that wait for each decoder: enough that none is ever idle while the reader fills more.
 const CHUNKS_WAITING_PER_THREAD: usize = 2;
@@ -84,10 +85,11 @@ struct Damage {
 }
 
 impl Reading {
-    fn new(index: usize, input: &Input, missing_columns: Vec<String>) -> Reading {
+    /// Nothing of it was read yet.
+    pub(crate) fn new(index: usize, name: String, missing_columns: Vec<String>) -> Reading {
         Reading {
             index,
-            name: input.name.clone(),
+            name,
             format: OnceLock::new(),
             missing_columns,
             records: AtomicU64::new(0),
@@ -96,6 +98,11 @@ impl Reading {
             damage: OnceLock::new(),
             cut_is_told: AtomicBool::new(false),
         }
+    }
+
+    /// Records so far that a sighting could have come from, and how many of them were refused.
+    pub(crate) fn records(&self) -> (u64, u64) {
+        (self.records.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
     /// A record told the format.
@@ -191,6 +198,7 @@ pub(crate) fn run(
         index::give_way();
     }
     let runtime = tokio::runtime::Handle::current();
+    let rules = &Arc::new(rules.clone());
     let (sender, receiver) = bounded(CHUNKS_WAITING_PER_THREAD * plan.threads);
     let failed = AtomicBool::new(false);
     let decoders = Decoders { store, rules, plan, runtime: &runtime, receiver: &receiver, failed: &failed };
@@ -240,7 +248,7 @@ enum Next {
 /// What every decoder works with.
 struct Decoders<'a> {
     store: &'a AnyStore,
-    rules: &'a Rules,
+    rules: &'a Arc<Rules>,
     plan: &'a Plan,
     runtime: &'a tokio::runtime::Handle,
     receiver: &'a Receiver<Work>,
@@ -250,13 +258,13 @@ struct Decoders<'a> {
 impl Decoders<'_> {
     /// Decodes chunks until there are no more, or the store fails: the counts up to there, and how it failed.
     fn decode(&self) -> (Tally, Option<StoreError>) {
-        let mut filler = Filler::new(self.rules);
+        let mut filler = Filler::new(Arc::clone(self.rules));
         let failed = self.decode_all(&mut filler).err();
         (filler.into_tally(), failed)
     }
 
     /// Decodes chunks into a batch of its own and appends it whenever it is full.
-    fn decode_all(&self, filler: &mut Filler<'_>) -> Result<(), StoreError> {
+    fn decode_all(&self, filler: &mut Filler) -> Result<(), StoreError> {
         loop {
             let work = match self.next() {
                 Next::Work(work) => work,
@@ -291,7 +299,7 @@ impl Decoders<'_> {
     }
 
     /// Only what has a receipt is counted as sighted.
-    fn append(&self, batch: Option<sighting::Batch>, filler: &mut Filler<'_>) -> Result<(), StoreError> {
+    fn append(&self, batch: Option<sighting::Batch>, filler: &mut Filler) -> Result<(), StoreError> {
         let Some(batch) = batch else { return Ok(()) };
         match self.runtime.block_on(self.store.append(&batch)) {
             Ok(receipt) => {
