@@ -85,7 +85,7 @@ pub(super) enum Turn {
 
 /// How beginning with a file ended.
 enum Begun {
-    Reader(Reader),
+    Reader(Box<Reader>),
     /// There is nothing to read yet, or nothing new.
     Nothing(Turn),
     Compressed(Compression),
@@ -137,12 +137,13 @@ impl Followed {
                 }
             },
         };
-        match self.turn_with(&file, reader, feed, buffer, now)? {
+        match self.turn_with(&file, reader, feed, buffer, now) {
             Ok((turn, reader)) => {
                 self.stream = Some(Stream { file, reader });
                 Ok(turn)
             }
-            Err(error) => {
+            Err(Broken::Stopped) => Err(Stopped),
+            Err(Broken::Io(error)) => {
                 // It is opened and gone on with anew.
                 self.say(feed, &format!("it cannot be read ({error})"));
                 Ok(Turn::Again(REFUSED_WAITS))
@@ -157,91 +158,73 @@ impl Followed {
         feed: &mut Feed,
         buffer: &mut [u8],
         now: Instant,
-    ) -> Result<io::Result<(Turn, Option<Reader>)>, Stopped> {
-        let look = match look_at(file) {
-            Ok(look) => look,
-            Err(error) => return Ok(Err(error)),
-        };
+    ) -> Result<(Turn, Option<Reader>), Broken> {
+        let look = look_at(file)?;
         if look != self.look {
             (self.look, self.changed_at) = (look, now);
         }
         if self.is_paused && look.bytes >= self.kept.position {
-            return Ok(Ok((Turn::Done, reader)));
+            return Ok((Turn::Done, reader));
         }
         self.is_paused = false;
         let begun = match reader {
-            Some(reader) => Begun::Reader(reader),
-            None => match self.begin(file, feed, now)? {
-                Ok(begun) => begun,
-                Err(error) => return Ok(Err(error)),
-            },
+            Some(reader) => Begun::Reader(Box::new(reader)),
+            None => self.begin(file, feed, now)?,
         };
         match begun {
-            Begun::Reader(reader) => self.read_on(file, reader, feed, buffer),
-            Begun::Nothing(turn) => Ok(Ok((turn, None))),
+            Begun::Reader(reader) => self.read_on(file, *reader, feed, buffer),
+            Begun::Nothing(turn) => Ok((turn, None)),
             Begun::Compressed(compression) => {
-                Ok(self.compressed(file, compression, feed, buffer, now)?.map(|turn| (turn, None)))
+                Ok((self.compressed(file, compression, feed, buffer, now)?, None))
             }
         }
     }
 
     /// Finds out where to begin, and with what.
-    fn begin(&mut self, file: &File, feed: &mut Feed, now: Instant) -> Result<io::Result<Begun>, Stopped> {
+    fn begin(&mut self, file: &File, feed: &mut Feed, now: Instant) -> Result<Begun, Broken> {
         if !std::mem::replace(&mut self.is_looked_up, true) {
             self.kept = look_up(feed, &Key::File(self.id))?.unwrap_or_default();
         }
         let bytes = self.look.bytes;
-        let mut before = match before(file, self.kept) {
-            Ok(before) => before,
-            Err(error) => return Ok(Err(error)),
-        };
+        let mut before = before(file, self.kept)?;
         let is_same = self.kept.position <= bytes && self.kept.is_marked_by(&before);
         if self.kept.position > 0 && is_same && self.kept.place().is_none() && self.kept.position == bytes {
-            return Ok(Ok(Begun::Nothing(Turn::Done)));
+            return Ok(Begun::Nothing(Turn::Done));
         }
         if !is_same || self.kept.place().is_none() {
             (self.kept, before) = (Kept::default(), Vec::new());
         }
-        let start = match first_byte(file) {
-            Ok(start) => start,
-            Err(error) => return Ok(Err(error)),
-        };
-        let head = match read_at(file, start, HEAD_BYTES) {
-            Ok(head) => head,
-            Err(error) => return Ok(Err(error)),
-        };
+        let start = first_byte(file)?;
+        let head = read_at(file, start, HEAD_BYTES)?;
         if head.is_empty() {
-            return Ok(Ok(Begun::Nothing(Turn::Done)));
+            return Ok(Begun::Nothing(Turn::Done));
         }
         if let Some(compression) = Compression::of(&head) {
-            return Ok(Ok(Begun::Compressed(compression)));
+            return Ok(Begun::Compressed(compression));
         }
         if head.len() < Compression::MAGIC_BYTES && self.is_young(now, DETECT_WAITS) {
-            return Ok(Ok(Begun::Nothing(Turn::Again(DETECT_WAITS))));
+            return Ok(Begun::Nothing(Turn::Again(DETECT_WAITS)));
         }
         if self.kept.position == 0 && head.len() >= MARK_BYTES {
             let copied = look_up(feed, &Key::Content(mark(&head[..MARK_BYTES])))?;
-            let copied = copied.filter(|kept| kept.position <= bytes);
-            if let Some(copied) = copied {
-                match self::before(file, copied) {
-                    Ok(bytes) if copied.is_marked_by(&bytes) => (self.kept, before) = (copied, bytes),
-                    Ok(_) => {}
-                    Err(error) => return Ok(Err(error)),
+            if let Some(copied) = copied.filter(|kept| kept.position <= bytes) {
+                let copied_before = self::before(file, copied)?;
+                if copied.is_marked_by(&copied_before) {
+                    (self.kept, before) = (copied, copied_before);
                 }
             }
         }
         if self.only_if_known && self.kept.position == 0 {
-            return Ok(Ok(Begun::Nothing(Turn::Unknown)));
+            return Ok(Begun::Nothing(Turn::Unknown));
         }
         let opening = match self.opening(&head, feed, now) {
             Ok(opening) => opening,
-            Err(waits) => return Ok(Ok(Begun::Nothing(Turn::Again(waits)))),
+            Err(waits) => return Ok(Begun::Nothing(Turn::Again(waits))),
         };
         self.only_if_known = false;
         let first = head.get(..MARK_BYTES).unwrap_or(&head).to_vec();
-        Ok(self
-            .reader(file, opening, (start, &head), before, feed)
-            .map(|(framer, recent)| Begun::Reader(Reader { framer, recent, first })))
+        let (framer, recent) = self.reader(file, opening, (start, &head), before, feed)?;
+        Ok(Begun::Reader(Box::new(Reader { framer, recent, first })))
     }
 
     /// Goes on at the place that is kept, or begins at the start.
@@ -296,21 +279,19 @@ impl Followed {
         mut reader: Reader,
         feed: &mut Feed,
         buffer: &mut [u8],
-    ) -> Result<io::Result<(Turn, Option<Reader>)>, Stopped> {
+    ) -> Result<(Turn, Option<Reader>), Broken> {
         let mut turn = 0;
         let ended = loop {
             let at = reader.recent.end();
             let came = match file.read_at(buffer, at) {
                 Ok(came) => came,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Ok(Err(error)),
+                Err(error) => return Err(error.into()),
             };
             // Looked at after the read: what came is the same file's only if this is.
             let tail = reader.recent.tail();
-            match read_at(file, at - tail.len() as u64, tail.len()) {
-                Ok(now) if now == tail => {}
-                Ok(_) => return Ok(Ok((self.begin_anew(reader, feed)?, None))),
-                Err(error) => return Ok(Err(error)),
+            if read_at(file, at - tail.len() as u64, tail.len())? != tail {
+                return Ok((self.begin_anew(reader, feed)?, None));
             }
             if came == 0 {
                 break Turn::Done;
@@ -330,10 +311,10 @@ impl Followed {
             }
         };
         if ended == Turn::Done && look_at(file).is_ok_and(|look| look.bytes < reader.recent.end()) {
-            return Ok(Ok((self.begin_anew(reader, feed)?, None)));
+            return Ok((self.begin_anew(reader, feed)?, None));
         }
         self.settle(&mut reader, feed, Flush::Whole)?;
-        Ok(Ok((ended, Some(reader))))
+        Ok((ended, Some(reader)))
     }
 
     /// The file is not what it was. The whole lines that were read of it are taken: nobody can read them again.
@@ -401,40 +382,38 @@ impl Followed {
         feed: &mut Feed,
         buffer: &mut [u8],
         now: Instant,
-    ) -> Result<io::Result<Turn>, Stopped> {
+    ) -> Result<Turn, Broken> {
         if self.is_young(now, COMPRESSED_WAITS) {
-            return Ok(Ok(Turn::Again(COMPRESSED_WAITS)));
+            return Ok(Turn::Again(COMPRESSED_WAITS));
         }
         let mut copied = true;
         let ended = loop {
             match self.unpack(file, compression, feed, buffer, copied)? {
-                Ok(Unpacked::NotACopy) => copied = false,
+                Unpacked::NotACopy => copied = false,
                 ended => break ended,
             }
         };
         match ended {
-            Ok(Unpacked::Unknown) => return Ok(Ok(Turn::Unknown)),
-            Ok(Unpacked::Whole | Unpacked::NotACopy) => {}
+            Unpacked::Unknown => return Ok(Turn::Unknown),
+            Unpacked::Whole | Unpacked::NotACopy => {}
             // It may still be written.
-            Err(_) if self.is_young(now, CUT_WAITS) => {
-                return Ok(Ok(Turn::Again(CUT_WAITS)));
+            Unpacked::Cut(error) if self.is_young(now, CUT_WAITS) => {
+                tracing::debug!(source = %name(&feed.source.name), file = %shown(&self.path), %error, "a compressed file has no end yet");
+                return Ok(Turn::Again(CUT_WAITS));
             }
-            Err(error) => feed.damaged(&self.reading, compression.damage(&error), &error)?,
+            Unpacked::Cut(error) => feed.damaged(&self.reading, compression.damage(&error), &error)?,
         }
         let (records, refused) = self.reading.records();
         if feed.source.refused_max.is_exceeded(records, refused) {
             self.pause(feed, records, refused);
-            return Ok(Ok(Turn::Done));
+            return Ok(Turn::Done);
         }
         // What the decompressor saw is marked, and a change since then is noticed by its length or its end.
         let bytes = self.look.bytes;
-        let tail = match read_at(file, bytes.saturating_sub(MARK_BYTES as u64), MARK_BYTES) {
-            Ok(tail) => tail,
-            Err(error) => return Ok(Err(error)),
-        };
+        let tail = read_at(file, bytes.saturating_sub(MARK_BYTES as u64), MARK_BYTES)?;
         self.kept = Kept::all(bytes, &tail);
         feed.set_offsets(self.kept.offsets(&Key::File(self.id)))?;
-        Ok(Ok(Turn::Done))
+        Ok(Turn::Done)
     }
 
     /// Reads what is in a compressed file; of a copy of what was read already, what is new in it.
@@ -445,18 +424,15 @@ impl Followed {
         feed: &mut Feed,
         buffer: &mut [u8],
         may_be_copy: bool,
-    ) -> Result<io::Result<Unpacked>, Stopped> {
+    ) -> Result<Unpacked, Broken> {
         self.reading = reading(&self.path);
         let raw = Counted { file, at: 0 };
-        let mut stream = match decompressed(compression, raw) {
-            Ok(stream) => stream,
-            Err(error) => return Ok(Err(error)),
-        };
+        let mut stream = decompressed(compression, raw)?;
         let mut head = Vec::new();
         let mut ended = stream.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head).map(|_| ());
-        let at_end = head.len() < HEAD_BYTES;
+        let mut is_all = head.len() < HEAD_BYTES;
         let (wanted, columns) = (feed.source.wanted, feed.source.formats.columns.clone());
-        let opening = match formats::detect(&head, at_end, wanted, &columns) {
+        let opening = match formats::detect(&head, is_all, wanted, &columns) {
             Detection::Known(opening) | Detection::Unknown(opening) => opening,
             Detection::NeedMore => Opening::UNRECOGNISED,
         };
@@ -466,7 +442,7 @@ impl Followed {
             None
         };
         if self.only_if_known && copied.is_none() {
-            return Ok(Ok(Unpacked::Unknown));
+            return Ok(Unpacked::Unknown);
         }
         let resumed = copied.and_then(|kept| {
             let framer = Framer::resume(opening, &columns, kept.place()?, &head, Some(b'\n'))?;
@@ -486,7 +462,7 @@ impl Followed {
                 new = &new[known..];
                 if reader.recent.end() == kept.position {
                     if !kept.is_marked_by(reader.recent.tail()) {
-                        return Ok(Ok(Unpacked::NotACopy));
+                        return Ok(Unpacked::NotACopy);
                     }
                     skip = None;
                 }
@@ -499,9 +475,10 @@ impl Followed {
                 feed.commit()?;
             }
             if feed.stop().is_told() {
-                return Err(Stopped);
+                return Err(Broken::Stopped);
             }
-            if ended.is_err() {
+            // A decompressor is not asked again behind its end.
+            if ended.is_err() || std::mem::take(&mut is_all) {
                 break;
             }
             match stream.read(buffer) {
@@ -516,7 +493,7 @@ impl Followed {
         }
         if skip.is_some() && ended.is_ok() {
             // It ends before what was read of what it looked like a copy of.
-            return Ok(Ok(Unpacked::NotACopy));
+            return Ok(Unpacked::NotACopy);
         }
         let mut chunks = Vec::new();
         match &ended {
@@ -526,7 +503,7 @@ impl Followed {
         take(&mut reader.framer, chunks, feed, &self.reading)?;
         feed.read(self.look.bytes);
         self.only_if_known = false;
-        Ok(ended.map(|()| Unpacked::Whole))
+        Ok(ended.map_or_else(Unpacked::Cut, |()| Unpacked::Whole))
     }
 
     fn say(&mut self, feed: &Feed, why: &str) {
@@ -546,9 +523,29 @@ enum Flush {
     Whole,
 }
 
-/// What came of a compressed file that is no damaged one.
+/// Why nothing more is read now.
+enum Broken {
+    Stopped,
+    Io(io::Error),
+}
+
+impl From<Stopped> for Broken {
+    fn from(_: Stopped) -> Broken {
+        Broken::Stopped
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Broken {
+        Broken::Io(error)
+    }
+}
+
+/// What came of a compressed file.
 enum Unpacked {
     Whole,
+    /// It ends before its end, or is damaged.
+    Cut(io::Error),
     /// It begins like something that was read, and goes on otherwise.
     NotACopy,
     Unknown,

@@ -2,6 +2,7 @@
 //! they are renamed, let go when they are gone. Refuses to hold: how one file is read (`file`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -125,13 +126,8 @@ impl Folder<'_> {
 
     /// Looks through the folder; gives the time until the next look.
     fn look(&mut self) -> Duration {
-        let listed = Root::open(&self.settings.root).and_then(|root| {
-            let depth = if matches!(self.settings.which, Which::Named(_)) { 0 } else { usize::MAX };
-            let (id, listed) = (root.id()?, root.list(self.but, depth)?);
-            Ok((root, id, listed))
-        });
-        let (root, id, listed) = match listed {
-            Ok(found) => found,
+        let listed = match self.list() {
+            Ok(listed) => listed,
             Err(error) => {
                 self.feed.trouble(&format!(
                     "the folder {} cannot be read ({error}); it is tried again: make it, or correct its [[sources]]",
@@ -141,13 +137,23 @@ impl Folder<'_> {
                 return POLL_EVERY;
             }
         };
-        if self.root_id != Some(id) {
-            self.watch = self.watch_root(&root);
-        }
-        (self.root, self.root_id) = (Some(root), Some(id));
         self.feed.is_well();
         self.note(listed);
         self.settings.poll.unwrap_or(if self.watch.is_some() { LOOK_EVERY } else { POLL_EVERY })
+    }
+
+    /// Opens the folder anew, which another may have taken the place of, and lists what is in it.
+    fn list(&mut self) -> io::Result<Listed> {
+        let root = Root::open(&self.settings.root)?;
+        let id = root.id()?;
+        if self.root_id != Some(id) {
+            // Before it is listed: what comes after the list is told of.
+            self.watch = self.watch_root(&root);
+        }
+        let depth = if matches!(self.settings.which, Which::Named(_)) { 0 } else { usize::MAX };
+        let listed = root.list(self.but, depth)?;
+        (self.root, self.root_id) = (Some(root), Some(id));
+        Ok(listed)
     }
 
     /// Has the system tell of changes, where it can.
@@ -182,13 +188,15 @@ impl Folder<'_> {
     fn note(&mut self, listed: Listed) {
         let now = Instant::now();
         for (path, why) in listed.skipped {
-            self.skip(path, &why);
+            self.skip(&path, &why);
         }
         let mut there = BTreeSet::new();
         for met in listed.files {
             let Some(wanted) = self.wanted(&met.path) else { continue };
-            there.insert(met.id);
-            self.meet(met, wanted, now);
+            // A file may have several names, of which one says that it is followed.
+            if there.insert(met.id) || wanted == Wanted::Always {
+                self.meet(met, wanted, now);
+            }
         }
         self.unknown.retain(|id| there.contains(id));
         for (id, entry) in &mut self.files {
@@ -202,12 +210,12 @@ impl Folder<'_> {
         }
     }
 
-    fn skip(&mut self, path: PathBuf, why: &str) {
-        if self.wanted(&path) == Some(Wanted::Always)
+    fn skip(&mut self, path: &Path, why: &str) {
+        if self.wanted(path) == Some(Wanted::Always)
             && self.said.len() < SAID_MAX
-            && self.said.insert(path.clone())
+            && self.said.insert(path.to_owned())
         {
-            tracing::warn!(source = %name(&self.feed.source.name), file = %shown(&path), why, "a file is left alone");
+            tracing::warn!(source = %name(&self.feed.source.name), file = %shown(path), why, "a file is left alone");
         }
     }
 
@@ -223,7 +231,9 @@ impl Folder<'_> {
             gone_at: None,
         });
         entry.file.path = path;
-        if entry.file.look != look {
+        let is_wanted_now = entry.file.only_if_known && !is_if_known;
+        entry.file.only_if_known &= is_if_known;
+        if is_wanted_now || entry.file.look != look {
             entry.due = Some(now);
         }
     }

@@ -93,6 +93,10 @@ fn taken(server: &Server) -> u64 {
 
 const HEADER: &str = "time,device,ip\n";
 
+fn record(device: &str, address: &str) -> String {
+    format!("{{\"time\":\"{}\",\"device\":\"{device}\",\"ip\":\"{address}\"}}", now())
+}
+
 #[test]
 fn lines_are_seen_as_they_are_appended() {
     for more in ["", "poll = 1"] {
@@ -150,6 +154,30 @@ fn rotation_by_rename_and_by_copy() {
     assert_eq!(server.stop(), 0);
 }
 
+/// Who does not append goes on where it was after a truncation, behind a hole: the first record behind it is whole.
+#[test]
+fn a_hole_after_a_truncation() {
+    let followed = Followed::new("");
+    let mut writer = File::create(followed.path("a.json")).expect("a file");
+    for number in 0..50 {
+        writeln!(writer, "{}", record(&format!("pc-{number}"), "198.51.100.1")).expect("written");
+    }
+    let server = followed.serve();
+    followed.comes("198.51.100.1", 50);
+    OpenOptions::new().write(true).truncate(true).open(followed.path("a.json")).expect("truncated");
+    writeln!(writer, "{}", record("pc-50", "198.51.100.2")).expect("written");
+    followed.comes("198.51.100.2", 1);
+    writeln!(writer, "{}", record("pc-51", "198.51.100.2")).expect("written");
+    followed.comes("198.51.100.2", 2);
+    assert_eq!(server.stop(), 0);
+    assert!(followed.said().contains("refused=0"), "{}", followed.said());
+    let server = followed.serve();
+    writeln!(writer, "{}", record("pc-52", "198.51.100.2")).expect("written");
+    followed.comes("198.51.100.2", 3);
+    assert_eq!(taken(&server), 1);
+    assert_eq!(server.stop(), 0);
+}
+
 #[test]
 fn compressed_files_are_read_once() {
     let followed = Followed::new("exclude = ['*.tmp']");
@@ -186,9 +214,6 @@ fn compressed_files_are_read_once() {
 #[test]
 fn documents_and_lines_without_an_end() {
     let followed = Followed::new("");
-    let record = |device: &str, address: &str| {
-        format!("{{\"time\":\"{}\",\"device\":\"{device}\",\"ip\":\"{address}\"}}", now())
-    };
     // Written in place, as Azure writes flow logs: the end is overwritten by more.
     let document = |devices: u64| {
         let records: Vec<String> = (0..devices).map(|n| record(&format!("pc-{n}"), "198.51.100.1")).collect();
