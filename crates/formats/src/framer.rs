@@ -161,7 +161,10 @@ impl Framer {
         let mut header_end = place.header;
         match &mut framer.frames {
             Frames::JsonDocument(_) | Frames::Unknown(_) => return None,
-            Frames::XmlEvents { at_line_start, .. } => *at_line_start = before == Some(b'\n'),
+            Frames::XmlEvents { at_line_start, .. } => {
+                let is_behind_bom = place.position == BOM.len() as u64 && header.starts_with(BOM);
+                *at_line_start = before == Some(b'\n') || is_behind_bom;
+            }
             Frames::Zeek(known) => {
                 for line in
                     header.split_inclusive(|byte| *byte == b'\n').take_while(|line| is_header_line(line))

@@ -250,8 +250,12 @@ impl Followed {
         // A hole at the start (who writes on after a truncation leaves one) is no part of the first record.
         let place = Place { position: start, line: 1, header: start };
         let resumed = Framer::resume(opening, columns, place, head, Some(b'\n')).filter(|_| start > 0);
-        let at = if resumed.is_some() { start } else { 0 };
-        Ok((resumed.unwrap_or_else(|| Framer::new(opening, columns)), Recent::until(at, Vec::new())))
+        let Some(framer) = resumed else {
+            return Ok((Framer::new(opening, columns), Recent::default()));
+        };
+        // The hole is a part of what the place is known by.
+        let hole = vec![0; usize::try_from(start).unwrap_or(MARK_BYTES).min(MARK_BYTES)];
+        Ok((framer, Recent::until(start, hole)))
     }
 
     /// What the file is; or after how long to look again, where its first bytes may yet tell more.
