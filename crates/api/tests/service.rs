@@ -16,7 +16,8 @@ use serde_json::json;
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
     Answer, Batch, Coverage, DeviceEntry, DeviceKey, OrganisationId, Permission, Question, Questions,
-    Receipt, RegistryChange, Retained, RolePermission, Second, SourceName, Store, StoreError,
+    Receipt, RegistryChange, RegistrySettings, Retained, RolePermission, Second, SourceName, Store,
+    StoreError,
 };
 use tower::ServiceExt;
 
@@ -245,7 +246,15 @@ impl Store for Broken {
     async fn offset(&self, _: OrganisationId, _: SourceName, _: String) -> Result<Option<u64>, StoreError> {
         unreachable!()
     }
-    async fn devices(&self, _: OrganisationId, _: Option<DeviceKey>) -> Result<Vec<DeviceEntry>, StoreError> {
+    async fn devices(
+        &self,
+        _: OrganisationId,
+        _: Option<DeviceKey>,
+        _: Second,
+    ) -> Result<Vec<DeviceEntry>, StoreError> {
+        unreachable!()
+    }
+    async fn registry(&self, _: OrganisationId) -> Result<RegistrySettings, StoreError> {
         unreachable!()
     }
     async fn teach(&self, _: OrganisationId, _: RegistryChange) -> Result<(), StoreError> {

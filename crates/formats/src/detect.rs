@@ -228,7 +228,7 @@ impl<'a> Head<'a> {
 }
 
 /// Whether a line is a JSON text.
-fn is_sound(line: &[u8]) -> bool {
+pub(crate) fn is_sound(line: &[u8]) -> bool {
     str::from_utf8(line).is_ok_and(|line| Traits::of(line).is_ok())
 }
 

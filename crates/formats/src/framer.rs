@@ -11,7 +11,7 @@ use memchr::{memchr, memchr_iter, memmem, memrchr};
 
 use crate::chunk::{CHUNK_BYTES, Chunk, Content, CsvLayout, LINE_BYTES_MAX};
 use crate::csv::{RowEnd, row_end, separator_line};
-use crate::detect::{Opening, Search, Shape};
+use crate::detect::{Opening, Search, Shape, is_sound};
 use crate::document::{Document, Found};
 use crate::format::Format;
 use crate::record::Refusal;
@@ -36,7 +36,26 @@ pub struct Framer {
     is_skipping: bool,
     /// The first bytes have been seen and a byte order mark, if any, is gone.
     is_past_bom: bool,
+    /// Bytes of the input up to the end of `pending`.
+    pushed: u64,
+    /// Bytes of the line that is too long, as far as they were dropped.
+    skipped: u64,
+    /// The last record was given out before its line end came.
+    owes_line_end: bool,
+    header: HeaderAt,
     spares: Vec<Vec<u8>>,
+}
+
+/// Where in an input a record begins, and all that must be known of what lies before it. From there the rest can be read
+/// ([`Framer::resume`]) as if the whole had been.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The byte of the (decompressed) input at which the record begins.
+    pub position: u64,
+    /// The line on which it begins; 1 is the first.
+    pub line: u64,
+    /// The byte at which the header of the rows begins, where there is one.
+    pub header: u64,
 }
 
 /// How records lie in the bytes.
@@ -95,6 +114,31 @@ impl Frames {
     }
 }
 
+/// Where the lines are that tell how the rows of a Zeek log are to be read.
+struct HeaderAt {
+    /// None, where they do not stand together.
+    start: Option<u64>,
+    /// Behind the last of them.
+    end: u64,
+}
+
+impl HeaderAt {
+    /// A header line was read. One that only adds to a header before, or ends the log, is none that rows could be read by.
+    fn note(&mut self, at: u64, line: &[u8]) {
+        let text = line.strip_prefix(BOM).unwrap_or(line);
+        if text.starts_with(b"#close") {
+            self.start = None;
+        } else if text.starts_with(b"#separator") {
+            self.start = Some(at);
+        } else if at <= BOM.len() as u64 {
+            self.start = Some(0);
+        } else if at != self.end {
+            self.start = None;
+        }
+        self.end = at + line.len() as u64 + 1;
+    }
+}
+
 impl Framer {
     /// For an input that was detected so; it starts with the very first byte, which detection has only looked at. The
     /// columns serve to search on where detection found no format.
@@ -106,8 +150,84 @@ impl Framer {
             next_cut: CHUNK_BYTES,
             is_skipping: false,
             is_past_bom: false,
+            pushed: 0,
+            skipped: 0,
+            owes_line_end: false,
+            header: HeaderAt { start: Some(0), end: 0 },
             spares: Vec::new(),
         }
+    }
+
+    /// For the rest of an input, from a place that another framer of it told. `header` is what stands at [`Place::header`], as
+    /// much of it as is at hand; `before` the byte before the place. None, where it has to be read from its start.
+    pub fn resume(
+        opening: Opening,
+        columns: &ColumnMap,
+        place: Place,
+        header: &[u8],
+        before: Option<u8>,
+    ) -> Option<Framer> {
+        let mut framer = Framer::new(opening, columns);
+        if place.position == 0 {
+            return Some(framer);
+        }
+        let mut header_end = place.header;
+        match &mut framer.frames {
+            Frames::JsonDocument(_) | Frames::Unknown(_) => return None,
+            Frames::XmlEvents { at_line_start, .. } => {
+                let is_behind_bom = place.position == BOM.len() as u64 && header.starts_with(BOM);
+                *at_line_start = before == Some(b'\n') || is_behind_bom;
+            }
+            Frames::Zeek(known) => {
+                for line in
+                    header.split_inclusive(|byte| *byte == b'\n').take_while(|line| is_header_line(line))
+                {
+                    known.read(line.strip_suffix(b"\n")?);
+                    header_end += line.len() as u64;
+                }
+            }
+            Frames::Csv { .. } => {
+                framer.pending = header.strip_prefix(BOM).unwrap_or(header).to_vec();
+                framer.csv_layout(&mut |_| {})?;
+                framer.pending.clear();
+            }
+            Frames::JsonLines(_) | Frames::Lines(_) | Frames::Blocks(_) => {}
+        }
+        let Place { position, line, header } = place;
+        let header = HeaderAt { start: Some(header), end: header_end };
+        Some(Framer { line, is_past_bom: true, pushed: position, header, ..framer })
+    }
+
+    /// Where the first record begins that was not given out. None, while only the start of the input will do: in a document, while
+    /// no format is known, before a header, under one that is not all in one piece.
+    pub fn place(&self) -> Option<Place> {
+        let is_told = match &self.frames {
+            Frames::JsonDocument(_) | Frames::Unknown(_) => false,
+            Frames::Csv { layout, .. } => layout.is_some(),
+            _ => true,
+        };
+        let position = self.pushed - self.pending.len() as u64 - self.skipped;
+        let header = self.header.start.filter(|_| is_told)?;
+        Some(Place { position, line: self.line, header })
+    }
+
+    /// How many bytes of the input were pushed.
+    pub const fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Gives out the whole records so far like [`Framer::flush`], and with them a JSON text without a line end, if it is whole:
+    /// whoever writes documents of one line may never write that end. One that goes on after all goes on as a line of its own.
+    pub fn flush_whole(&mut self, out: &mut impl FnMut(Chunk)) {
+        self.flush(out);
+        let is_whole = matches!(self.frames, Frames::JsonLines(_)) && is_whole_json(&self.pending);
+        if !is_whole || self.is_skipping {
+            return;
+        }
+        let mut line = std::mem::take(&mut self.pending);
+        line.push(b'\n');
+        self.emit_lines(line, false, out);
+        self.owes_line_end = true;
     }
 
     /// Takes more bytes; chunks come out as they fill.
@@ -191,11 +311,17 @@ impl Framer {
     }
 
     fn push_piece(&mut self, mut piece: &[u8], out: &mut impl FnMut(Chunk)) {
+        self.pushed += piece.len() as u64;
+        piece = self.without_owed_line_end(piece);
         if self.is_skipping {
-            let Some(end) = memchr(b'\n', piece) else { return };
+            let Some(end) = memchr(b'\n', piece) else {
+                self.skipped += piece.len() as u64;
+                return;
+            };
             self.refuse(Refusal::LineTooLong, out);
             self.line += 1;
             self.is_skipping = false;
+            self.skipped = 0;
             piece = piece.get(end + 1..).unwrap_or_default();
         }
         if let Frames::JsonDocument(elements) = &mut self.frames
@@ -210,6 +336,16 @@ impl Framer {
         if self.pending.len() >= self.next_cut {
             self.cut(out);
         }
+    }
+
+    /// Drops the line end of a record that was given out without it.
+    fn without_owed_line_end<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
+        if !self.owes_line_end {
+            return piece;
+        }
+        let piece = piece.strip_prefix(b"\r").unwrap_or(piece);
+        self.owes_line_end = piece.is_empty();
+        piece.strip_prefix(b"\n").unwrap_or(piece)
     }
 
     /// Drops a byte order mark; `true`, because it is behind us then.
@@ -291,6 +427,7 @@ impl Framer {
     /// Stops collecting a line that will be refused anyway.
     fn give_up_on_long_line(&mut self) {
         if self.pending.len() > LINE_BYTES_MAX && memchr(b'\n', &self.pending).is_none() {
+            self.skipped = self.pending.len() as u64;
             self.pending = Vec::new();
             self.is_skipping = true;
         }
@@ -346,12 +483,16 @@ impl Framer {
 
     /// Learns the header lines from `at` on; where they end.
     fn read_zeek_header(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        // At the end a line end may have been added, which the input does not have.
+        let before = self.pushed.saturating_sub((self.pending.len() + bytes.len()) as u64);
         let Frames::Zeek(header) = &mut self.frames else { return bytes.len() };
         while let Some(rest) = bytes.get(at..)
             && is_header_line(rest)
         {
             let length = memchr(b'\n', rest).unwrap_or(rest.len());
-            header.read(rest.get(..length).unwrap_or_default());
+            let line = rest.get(..length).unwrap_or_default();
+            header.read(line);
+            self.header.note(before + at as u64, line);
             at = (at + length + 1).min(bytes.len());
         }
         at
@@ -467,12 +608,24 @@ fn header_start(bytes: &[u8], line_start: usize) -> Option<usize> {
     if is_header_line(rest) {
         return Some(line_start);
     }
-    let found = memmem::find(rest, b"\n#").map(|at| at + 1)?;
+    let Some(found) = memmem::find(rest, b"\n#").map(|at| at + 1) else {
+        // Of a header that begins with the last of these lines there is no next one yet.
+        let before = rest.strip_suffix(b"\n").unwrap_or(rest);
+        let last = memrchr(b'\n', before)? + 1;
+        return rest.get(last..).is_some_and(is_header_line).then_some(line_start + last);
+    };
     // A mark before the first line of a file that was strung on hides that line; the next one leads to it.
     let before = rest.get(..found - 1).unwrap_or_default();
     let previous = memrchr(b'\n', before).map_or(0, |at| at + 1);
     let is_marked = rest.get(previous..).is_some_and(is_header_line);
     Some(line_start + if is_marked { previous } else { found })
+}
+
+/// Whether some bytes are one JSON object or array, which no byte less of it would be.
+fn is_whole_json(bytes: &[u8]) -> bool {
+    let text = bytes.trim_ascii();
+    let ends = (text.first(), text.last());
+    matches!(ends, (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']'))) && is_sound(text)
 }
 
 fn is_header_line(line: &[u8]) -> bool {

@@ -65,9 +65,10 @@ pub use chunk::{CHUNK_BYTES, Chunk, LINE_BYTES_MAX};
 pub use decode::decode;
 pub use detect::{Detection, HEAD_BYTES, Opening, detect, missing_columns};
 pub use format::{About, Family, Format, Wanted};
-pub use framer::Framer;
+pub use framer::{Framer, Place};
 pub use record::{
     DeviceFacts, Ignored, Leased, Lesson, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink,
     Taught, Warning,
 };
 pub use settings::{ColumnMap, Settings};
+pub use syslog::message as behind_syslog_header;

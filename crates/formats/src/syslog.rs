@@ -16,7 +16,7 @@ use crate::time::{iso, month};
 const HEADERS_MAX: usize = 2;
 
 /// The message on a line, without headers.
-pub(crate) fn message(line: &str) -> &str {
+pub fn message(line: &str) -> &str {
     let mut rest = line.trim_start();
     for _ in 0..HEADERS_MAX {
         match behind_header(rest) {

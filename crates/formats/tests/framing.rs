@@ -76,6 +76,18 @@ proptest! {
     }
 
     #[test]
+    fn what_is_gone_on_with_is_what_would_have_come(
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
+    ) {
+        for log in logs() {
+            let bytes = fs::read(&log).expect("the log can be read");
+            for opening in openings(&bytes) {
+                check_resumed(&bytes, opening, &cuts, &log)?;
+            }
+        }
+    }
+
+    #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         for opening in openings(&bytes) {
             let _ = read_pieces(opening, &Settings::default(), [bytes.as_slice()]);
@@ -106,6 +118,96 @@ proptest! {
             bytes.truncate(cut.index(bytes.len() + 1));
             let _ = read(&bytes, &Settings::default());
         }
+    }
+}
+
+/// Stops wherever a place is told, and goes on from there as somebody else.
+fn check_resumed(
+    bytes: &[u8],
+    opening: Opening,
+    cuts: &[prop::sample::Index],
+    log: &Path,
+) -> Result<(), TestCaseError> {
+    let settings = Settings::default();
+    let whole = read_pieces(opening, &settings, [bytes]);
+    let mut recorder = Recorder::default();
+    let mut framer = Framer::new(opening, &settings.columns);
+    for piece in pieces(bytes, cuts) {
+        framer.push(piece, &mut |chunk| decode(&chunk, &settings, &mut recorder));
+        framer.flush(&mut |chunk| decode(&chunk, &settings, &mut recorder));
+        let Some(place) = framer.place() else { continue };
+        let position = usize::try_from(place.position).expect("short");
+        let pushed = usize::try_from(framer.pushed()).expect("short");
+        let header = &bytes[usize::try_from(place.header).expect("short")..];
+        let before = position.checked_sub(1).map(|at| bytes[at]);
+        if let Some(other) = Framer::resume(opening, &settings.columns, place, header, before) {
+            framer = other;
+            framer.push(&bytes[position..pushed], &mut |chunk| decode(&chunk, &settings, &mut recorder));
+        }
+    }
+    framer.finish(&mut |chunk| decode(&chunk, &settings, &mut recorder));
+    prop_assert_eq!(whole, recorder.calls, "{} as {:?}", log.display(), opening);
+    Ok(())
+}
+
+/// Most inputs can be gone on with from most places: the property above would hold as well if none could.
+#[test]
+fn places_are_told() {
+    let zeek = "#separator \\x09\n#path\tconn\n#fields\tts\tid.orig_h\tid.resp_h\tconn_state\n1930557662.0\t10.0.0.1\t198.51.100.20\tSF\n";
+    let csv = "time,device,ip\n1930557662,pc,198.51.100.20\n1930557662,pc,198.51";
+    let open_quote = "time,device,ip\n1930557662,pc,198.51.100.20\n1930557662,\"pc\n";
+    let twice = format!("{zeek}{zeek}");
+    for (format, log, expected) in [
+        (Format::Mde, format!("{MDE}\n{MDE}"), Some((MDE.len() + 1, 2, 0))),
+        (Format::Csv, csv.to_owned(), Some((43, 3, 0))),
+        (Format::Csv, open_quote.to_owned(), Some((43, 3, 0))),
+        (Format::ZeekTsv, zeek.to_owned(), Some((zeek.len(), 5, 0))),
+        (Format::ZeekTsv, twice.clone(), Some((twice.len(), 9, zeek.len()))),
+        (Format::ZeekTsv, format!("{zeek}#close\n"), None),
+        (Format::ZeekTsv, format!("{zeek}#fields\tts\n"), None),
+        (Format::Mde, format!("[{MDE},\n"), None),
+        (
+            Format::Mde,
+            format!("{MDE}\n{}", "x".repeat(LINE_BYTES_MAX + 2 * CHUNK_BYTES)),
+            Some((MDE.len() + 1, 2, 0)),
+        ),
+    ] {
+        for pieces in [log.len(), 7_001, 5] {
+            let settings = Settings::default();
+            let opening = open(log.as_bytes(), Wanted::Exactly(format), &settings.columns);
+            let mut framer = Framer::new(opening, &settings.columns);
+            for piece in log.as_bytes().chunks(pieces.max(log.len() / 50)) {
+                framer.push(piece, &mut |_| {});
+                framer.flush(&mut |_| {});
+            }
+            let place = framer.place().map(|it| (it.position, it.line, it.header));
+            let expected = expected.map(|(at, line, header)| (at as u64, line, header as u64));
+            assert_eq!(place, expected, "{format:?} {}", log.get(..200).unwrap_or(&log));
+            assert_eq!(framer.pushed(), log.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_whole_json_text_needs_no_line_end() {
+    let settings = Settings::default();
+    for (cut, end) in [(0, ""), (0, "\n"), (0, "\r\n"), (1, ""), (17, "\n")] {
+        let mut recorder = Recorder::default();
+        let opening = open(MDE.as_bytes(), Wanted::Exactly(Format::Mde), &settings.columns);
+        let mut framer = Framer::new(opening, &settings.columns);
+        let (first, second) = MDE.split_at(MDE.len() - cut);
+        let mut take = |framer: &mut Framer, text: &str| {
+            framer.push(text.as_bytes(), &mut |chunk| decode(&chunk, &settings, &mut recorder));
+            framer.flush_whole(&mut |chunk| decode(&chunk, &settings, &mut recorder));
+            recorder.calls.len()
+        };
+        assert_eq!(take(&mut framer, first), usize::from(cut == 0));
+        assert_eq!(take(&mut framer, second), 1);
+        let pushed = MDE.len() as u64;
+        assert_eq!(framer.place().map(|place| place.position), Some(pushed));
+        assert_eq!(take(&mut framer, end), 1, "{end:?} ends the record that was taken");
+        assert_eq!(take(&mut framer, &format!("{MDE}\n")), 2);
+        framer.finish(&mut |_| panic!("nothing is left"));
     }
 }
 

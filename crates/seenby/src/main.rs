@@ -22,6 +22,7 @@ mod random;
 mod receive;
 mod sealing;
 mod settings;
+mod sources;
 mod store;
 mod told;
 

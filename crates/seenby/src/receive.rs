@@ -11,8 +11,7 @@ use sighting::{
 };
 
 use crate::clock;
-use crate::commands::ingest::{parse_columns, parse_time_zone};
-use crate::ingest::{Filler, Reading, Rules, Tally};
+use crate::ingest::{Filler, Reading, Rules, Tally, words};
 use crate::store::AnyStore;
 use crate::told::{Teller, Told};
 
@@ -54,14 +53,18 @@ impl Receiver {
     /// How records of a source are read. Its words were looked at when it was made.
     fn settings_of(&self, source: &Source) -> formats::Settings {
         let read_as = &source.read_as;
-        let columns = read_as.columns.as_deref().and_then(|columns| parse_columns(columns).ok());
-        let zone = read_as.time_zone.as_deref().and_then(|zone| parse_time_zone(zone).ok());
+        let columns = read_as.columns.as_deref().and_then(|columns| words::columns(columns).ok());
+        let zone = read_as.time_zone.as_deref().and_then(|zone| words::time_zone(zone).ok());
         let local = read_as.local_networks.clone().map(LocalNetworks::Listed);
+        // What the store cannot say now it will say when it is asked to append.
+        let registry = self.runtime.block_on(self.store.registry(source.organisation)).unwrap_or_default();
+        let unique = self.usual.unique_networks.iter().copied().chain(registry.unique_networks).collect();
         formats::Settings {
             local_networks: local.unwrap_or_else(|| self.usual.local_networks.clone()),
             columns: columns.unwrap_or_else(|| self.usual.columns.clone()),
             time_zone: zone.or_else(|| self.usual.time_zone.clone()),
             keep_special_remotes: self.usual.keep_special_remotes,
+            unique_networks: unique,
         }
     }
 
@@ -169,18 +172,19 @@ struct Push {
 impl Push {
     fn new(receiver: Arc<Receiver>, upload: Upload) -> Push {
         let Upload { organisation, source, book, format } = upload;
+        let settings = receiver.settings_of(&source);
         let rules = Rules::new(&organisation, &book)
             .bounded(source.bounds.back_dating_hours)
-            .with_unique_networks(receiver.usual.unique_networks.clone());
+            .with_unique_networks(settings.unique_networks.clone());
         let mut filler = Filler::new(Arc::new(rules));
         if let Some(batch) = receiver.batch(organisation.id) {
             filler.remember(batch);
         }
         Push {
-            settings: receiver.settings_of(&source),
+            settings,
             wanted: wanted(source.read_as.format.as_deref().or(format)),
             stage: Stage::Head(Vec::new()),
-            reading: Arc::new(Reading::called(source.name.as_str())),
+            reading: Arc::new(Reading::new(0, source.name.as_str().to_owned(), Vec::new())),
             filler,
             bytes: 0,
             source,

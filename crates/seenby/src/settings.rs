@@ -19,6 +19,7 @@ use crate::exit::{Exit, ExitWith as _, Failure};
 use crate::house::shown;
 use crate::issuers::{self, Issuer, IssuerConfig};
 use crate::pair::Pair;
+use crate::sources::{self, Source, SourceConfig};
 
 /// The most threads that decode: each holds buffers of megabytes, and one thread reads for all of them.
 const INGEST_THREADS_MAX: usize = 256;
@@ -58,6 +59,8 @@ struct Config {
     outgoing: OutgoingConfig,
     /// `[ingest]`
     ingest: IngestConfig,
+    /// `[[sources]]`
+    sources: Vec<SourceConfig>,
     /// `[log]`
     log: LogConfig,
     /// `[[endpoints]]`
@@ -306,6 +309,8 @@ pub(crate) struct Settings {
     pub(crate) keep_special_remotes: bool,
     /// Threads that decode, at least 1.
     pub(crate) ingest_threads: usize,
+    /// What a server reads by itself.
+    pub(crate) sources: Vec<Source>,
     /// How a line of the log looks.
     pub(crate) log_format: LogFormat,
     /// What is logged, if the file says so.
@@ -380,6 +385,11 @@ impl Settings {
             None => LocalNetworks::Unstated,
             Some(texts) => LocalNetworks::Listed(networks("ingest.local_networks", texts)?),
         };
+        let usual = sources::Usual {
+            local_networks,
+            keep_special_remotes: config.ingest.keep_special_remotes,
+            unique_networks: networks("ingest.unique_networks", &config.ingest.unique_networks)?,
+        };
         let threads = config.ingest.threads.unwrap_or_else(|| processors().min(INGEST_THREADS_MAX));
         anyhow::ensure!(
             (1..=INGEST_THREADS_MAX).contains(&threads),
@@ -412,9 +422,10 @@ impl Settings {
             api: Api::from_config(config.api, config.endpoints)?,
             issuers: issuers::meant(config.issuers)?,
             allowed_networks: networks("outgoing.allowed_networks", &config.outgoing.allowed_networks)?,
-            local_networks,
-            unique_networks: networks("ingest.unique_networks", &config.ingest.unique_networks)?,
-            keep_special_remotes: config.ingest.keep_special_remotes,
+            sources: sources::meant(config.sources, &usual)?,
+            local_networks: usual.local_networks,
+            unique_networks: usual.unique_networks,
+            keep_special_remotes: usual.keep_special_remotes,
             ingest_threads: threads,
             log_format: config.log.format,
             log_filter: config.log.level.map(log_filter).transpose()?,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use api::SourceReport;
 use prometheus_client::collector::Collector;
@@ -16,10 +16,15 @@ use sighting::{OrganisationId, Second, SourceName, escape};
 
 use crate::clock;
 use crate::ingest::Tally;
+use crate::sources::Status;
 
 /// The counts of all sources; a clone is the same counts.
 #[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<BTreeMap<(OrganisationId, SourceName), SourceReport>>>);
+pub(crate) struct Told {
+    pushed: Arc<Mutex<BTreeMap<(OrganisationId, SourceName), SourceReport>>>,
+    /// Those that this server reads by itself; they count themselves.
+    pulled: Arc<OnceLock<Vec<Arc<Status>>>>,
+}
 
 /// Which source, how its records come, and what they are read as, where that is said.
 #[derive(Clone, Debug)]
@@ -55,8 +60,22 @@ impl Told {
 
     /// The sources of an organisation that have told anything, sorted by name.
     pub(crate) fn reports(&self, organisation: OrganisationId) -> Vec<SourceReport> {
-        let all = self.all();
-        all.iter().filter(|((of, _), _)| *of == organisation).map(|(_, report)| report.clone()).collect()
+        let of_organisation = |(of, report)| (of == organisation).then_some(report);
+        self.every().into_iter().filter_map(of_organisation).collect()
+    }
+
+    /// Those that this server reads by itself. The first call counts.
+    pub(crate) fn follow(&self, pulled: &[Arc<Status>]) {
+        let _ = self.pulled.set(pulled.to_vec());
+    }
+
+    /// Every source, sorted by organisation and name.
+    fn every(&self) -> Vec<(OrganisationId, SourceReport)> {
+        let pushed = self.all().iter().map(|((of, _), report)| (*of, report.clone())).collect::<Vec<_>>();
+        let pulled = self.pulled.get().into_iter().flatten().filter_map(|status| status.report());
+        let mut every: Vec<_> = pushed.into_iter().chain(pulled).collect();
+        every.sort_by(|(of, a), (other, b)| (of, &a.name).cmp(&(other, &b.name)));
+        every
     }
 
     fn change(&self, teller: &Teller, change: impl FnOnce(&mut SourceReport)) {
@@ -77,7 +96,7 @@ impl Told {
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<(OrganisationId, SourceName), SourceReport>> {
         // Counts are sound whatever panicked beside them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pushed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows them beside the server's own metrics.
@@ -98,15 +117,19 @@ type Figure = (&'static str, &'static str, Option<Unit>, fn(&SourceReport) -> Op
 /// The labels are an operator's words: the name of a source, never anything that it sent.
 impl Collector for Told {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let all = self.all().clone();
-        let labels = |(organisation, name): &(OrganisationId, SourceName)| {
-            [("organisation", organisation.to_string()), ("source", escape(name.as_str()).into_owned())]
+        let all = self.every();
+        let labels = |organisation: &OrganisationId, report: &SourceReport| {
+            [
+                ("organisation", organisation.to_string()),
+                ("source", escape(&report.name).into_owned()),
+                ("kind", report.kind.to_owned()),
+            ]
         };
         let what = "Records of a source since the start, by what became of them and why";
         let mut records =
             encoder.encode_descriptor("seenby_source_records", what, None, MetricType::Counter)?;
         for (key, report) in &all {
-            let [organisation, source] = labels(key);
+            let [organisation, source, kind] = labels(key, report);
             let of =
                 |result, counts: &BTreeMap<&'static str, u64>| -> Vec<(&'static str, &'static str, u64)> {
                     counts.iter().map(|(reason, count)| (result, *reason, *count)).collect()
@@ -120,6 +143,7 @@ impl Collector for Told {
                 let labels = [
                     organisation.clone(),
                     source.clone(),
+                    kind.clone(),
                     ("result", result.to_owned()),
                     ("reason", reason.to_owned()),
                 ];
@@ -150,7 +174,8 @@ impl Collector for Told {
             let mut metric = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
             for (key, report) in &all {
                 if let Some(second) = figure(report) {
-                    ConstGauge::new(u64::from(second.unix())).encode(metric.encode_family(&labels(key))?)?;
+                    ConstGauge::new(u64::from(second.unix()))
+                        .encode(metric.encode_family(&labels(key, report))?)?;
                 }
             }
         }
@@ -158,7 +183,7 @@ impl Collector for Told {
         let mut bytes =
             encoder.encode_descriptor("seenby_source", what, Some(&Unit::Bytes), MetricType::Counter)?;
         for (key, report) in &all {
-            ConstCounter::new(report.bytes).encode(bytes.encode_family(&labels(key))?)?;
+            ConstCounter::new(report.bytes).encode(bytes.encode_family(&labels(key, report))?)?;
         }
         Ok(())
     }

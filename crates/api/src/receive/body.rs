@@ -303,7 +303,9 @@ async fn receive_all<E: Envelope>(
         book: Arc::clone(&pusher.book),
         format,
     };
-    let taking = pusher.intake.begin(upload);
+    let intake = Arc::clone(&pusher.intake);
+    let taking =
+        tokio::task::spawn_blocking(move || intake.begin(upload)).await.map_err(|error| broken(&error))?;
     let outlet = Outlet { envelope, taking, bytes: 0, bytes_max, stop: None };
     let mut receiving = Receiving { unpack: Unpack::new(said, outlet), _slot: slot };
     let mut reading = Reading::new(shared, pusher, body);
@@ -313,17 +315,20 @@ async fn receive_all<E: Envelope>(
             for part in &piece {
                 receiving.unpack.give(part)?;
             }
-            Ok(if is_last { Work::Done(receiving.unpack.finish()?) } else { Work::More(receiving) })
+            let done = if is_last { Work::Done(receiving.unpack.finish()?) } else { Work::More(receiving) };
+            Ok::<_, Stop>(done)
         };
         let worked = tokio::task::spawn_blocking(working).await;
-        let worked = worked.unwrap_or_else(|error| {
-            Err(Stop::NotTaken(TakeError::Unavailable(format!("an upload failed: {error}"))))
-        });
-        match worked? {
+        match worked.map_err(|error| broken(&error))?? {
             Work::More(on) => receiving = on,
             Work::Done(received) => return Ok(received),
         }
     }
+}
+
+/// The work on an upload panicked; that is the log's to tell.
+fn broken(error: &tokio::task::JoinError) -> Stop {
+    Stop::NotTaken(TakeError::Unavailable(format!("an upload failed: {error}")))
 }
 
 enum Work<E: Envelope> {

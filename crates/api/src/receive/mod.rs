@@ -34,7 +34,7 @@ pub trait Intake: Send + Sync {
     /// The name of a format as it is told, if there is one of that name.
     fn format(&self, name: &str) -> Option<&'static str>;
 
-    /// Begins to take an upload.
+    /// Begins to take an upload. It may wait for the store.
     fn begin(&self, upload: Upload) -> Box<dyn Taking>;
 
     /// An upload of a source was not taken in, and why.

@@ -124,7 +124,8 @@ pub(crate) async fn run(args: DemoArgs, mut context: Context) -> Outcome {
     start_logging(&context.settings, if args.exit { "warn" } else { "info" })?;
     let stop = Stop::on_signals()?;
     let listener = listen(([127, 0, 0, 1], 0).into()).await?;
-    // It asks itself, without a proxy, and knows nobody's tokens but its own.
+    // It asks itself, without a proxy, knows nobody's tokens but its own, and holds nobody's sightings but the fleet's.
+    context.settings.sources.clear();
     context.settings.proxy_protocol = false;
     context.settings.issuers.clear();
     let sealing = sealing::key(&context.settings, &folder)?;

@@ -10,9 +10,7 @@ use clap::Args;
 use formats::{ColumnMap, Format, Wanted};
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use sighting::{
-    IdentityKind, LocalNetworks, Network, Organisation, Retention, SourceName, Store as _, escape,
-};
+use sighting::{LocalNetworks, Network, Organisation, Retention, SourceName, Store as _, escape};
 
 use super::Context;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
@@ -37,10 +35,10 @@ pub(crate) struct IngestArgs {
     #[arg(required = true, value_name = "FILE|FOLDER|-")]
     paths: Vec<PathBuf>,
     /// What they are [default: told by the first bytes]
-    #[arg(long, value_name = "FORMAT", value_parser = parse_format, long_help = format!("What they are, one of: auto, zeek, {}", format_names()))]
+    #[arg(long, value_name = "FORMAT", value_parser = ingest::format, long_help = format!("What they are, one of: auto, zeek, {}", ingest::format_names()))]
     format: Option<Wanted>,
     /// Under whose name to keep it [default: the format's name]
-    #[arg(long, value_name = "NAME", value_parser = parse_source)]
+    #[arg(long, value_name = "NAME", value_parser = ingest::source_name)]
     source: Option<SourceName>,
     /// The networks whose addresses are ours, for sensors that see both directions
     #[arg(long, value_name = "CIDR,CIDR", value_delimiter = ',', value_parser = parse_network)]
@@ -53,10 +51,10 @@ pub(crate) struct IngestArgs {
     #[arg(long)]
     keep_special_remotes: bool,
     /// Which keys or columns of the formats csv and ndjson mean what
-    #[arg(long, value_name = "KEY=COLUMN,…", value_parser = parse_columns, long_help = COLUMNS_HELP)]
+    #[arg(long, value_name = "KEY=COLUMN,…", value_parser = ingest::columns, long_help = COLUMNS_HELP)]
     columns: Option<ColumnMap>,
     /// Where its clocks are, for times without a zone: a name such as Europe/Zurich, or UTC
-    #[arg(long, value_name = "ZONE", value_parser = parse_time_zone)]
+    #[arg(long, value_name = "ZONE", value_parser = ingest::time_zone)]
     time_zone: Option<TimeZone>,
     /// Take nothing in: show what becomes of the first records of each input, and why
     ///
@@ -392,84 +390,6 @@ fn report_too_old(tally: &Tally, organisation: &Organisation) {
     ));
 }
 
-pub(crate) fn format_names() -> String {
-    Format::ALL.map(Format::name).join(", ")
-}
-
-pub(crate) fn parse_format(text: &str) -> Result<Wanted, String> {
-    Format::from_name(text).ok_or_else(|| format!("type one of: auto, zeek, {}", format_names()))
-}
-
-pub(crate) fn parse_source(text: &str) -> Result<SourceName, String> {
-    SourceName::new(text).ok_or_else(|| "a name has 1 to 255 bytes and no control characters".to_owned())
-}
-
-pub(crate) fn parse_time_zone(text: &str) -> Result<TimeZone, String> {
-    TimeZone::get(text).map_err(|_| "is no time zone; type a name such as Europe/Zurich, or UTC".to_owned())
-}
-
 pub(crate) fn parse_network(text: &str) -> Result<Network, String> {
     Network::parse(text).map_err(|_| "type networks such as 10.0.0.0/8,fd00::/8".to_owned())
-}
-
-/// `time=ts,device=host,ip=dst`.
-pub(crate) fn parse_columns(text: &str) -> Result<ColumnMap, String> {
-    let mut columns = ColumnMap::default();
-    for pair in text.split(',') {
-        let (key, column) = pair
-            .split_once('=')
-            .map(|(key, column)| (key.trim(), column.trim()))
-            .filter(|(_, column)| !column.is_empty())
-            .ok_or_else(|| {
-                format!("'{}' is not KEY=COLUMN; type time=ts,device=host,ip=dst", escape(pair))
-            })?;
-        match key {
-            "time" => columns.time = column.to_owned(),
-            "device" => columns.device = column.to_owned(),
-            "ip" => columns.ip = column.to_owned(),
-            "agent_id" => columns.agent_id = column.to_owned(),
-            "action" => columns.action = column.to_owned(),
-            "opened" => columns.opened_actions = column.split('|').map(str::to_owned).collect(),
-            "device_kind" => {
-                let kind = IdentityKind::from_word(column);
-                let words = IdentityKind::ALL.map(IdentityKind::word).join(", ");
-                columns.device_kind = Some(kind.ok_or_else(|| format!("device_kind is one of: {words}"))?);
-            }
-            _ => {
-                return Err(format!(
-                    "'{}' is no key; the keys are time, device, ip, agent_id, action, opened and device_kind",
-                    escape(key)
-                ));
-            }
-        }
-    }
-    Ok(columns)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_as_typed() {
-        let columns =
-            parse_columns("time=ts, device=host,ip=dst,opened=allow|permit,device_kind=mac").expect("sound");
-        assert_eq!(
-            (columns.time.as_str(), columns.device.as_str(), columns.ip.as_str()),
-            ("ts", "host", "dst")
-        );
-        assert_eq!(columns.opened_actions, ["allow", "permit"]);
-        assert_eq!(columns.device_kind, Some(IdentityKind::Mac));
-        for (text, says) in [
-            ("ts", "KEY=COLUMN"),
-            ("time=", "KEY=COLUMN"),
-            ("when=ts", "the keys are time"),
-            ("device_kind=pc", "agent_id, fqdn"),
-            ("\u{1b}[31mred", "'\\u{1b}[31mred'"),
-            ("\u{202e}=x", "'\\u{202e}' is no key"),
-        ] {
-            let error = parse_columns(text).expect_err(text);
-            assert!(error.contains(says), "{error:?} lacks {says:?}");
-        }
-    }
 }

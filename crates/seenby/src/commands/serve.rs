@@ -31,6 +31,7 @@ use crate::random;
 use crate::receive::Receiver;
 use crate::sealing;
 use crate::settings::{LogFormat, OperatorListen, Settings, USUAL_LISTEN, USUAL_OPERATOR_LISTEN};
+use crate::sources::{Source, Sources};
 use crate::store::{AnyDirectory, AnyStore};
 use crate::told::Told;
 
@@ -187,6 +188,7 @@ pub(crate) struct Server {
     listeners: api::Listeners,
     settings: api::Settings,
     issuers: Arc<[Issuer]>,
+    sources: Vec<Source>,
     /// How records are read where their source does not say.
     usual: formats::Settings,
     address: SocketAddr,
@@ -197,7 +199,7 @@ impl Server {
     /// Prepares a server on its listeners.
     pub(crate) fn new(
         listeners: api::Listeners,
-        settings: &Settings,
+        meant: &Settings,
         sealing: Option<api::SealingKey>,
     ) -> Result<Server, Failure> {
         let address = listeners.main.local_addr().context("the listening address is not known")?;
@@ -206,17 +208,19 @@ impl Server {
             steady: Arc::new(|| api::Millis(clock::steady_millis())),
             steady_id: clock::boot().map_or_else(random_uuid, Ok)?,
             entropy: Arc::new(random::fill_often),
-            fetch: outgoing::fetch(settings.allowed_networks.clone()),
+            fetch: outgoing::fetch(meant.allowed_networks.clone()),
         };
-        let issuers = Arc::from(settings.issuers.clone());
+        let issuers = Arc::from(meant.issuers.clone());
         let usual = formats::Settings {
-            local_networks: settings.local_networks.clone(),
-            keep_special_remotes: settings.keep_special_remotes,
+            local_networks: meant.local_networks.clone(),
+            keep_special_remotes: meant.keep_special_remotes,
+            unique_networks: meant.unique_networks.clone(),
             ..formats::Settings::default()
         };
-        let settings = api::Settings { sealing_key: sealing, ..api_settings(settings)? };
+        let settings = api::Settings { sealing_key: sealing, ..api_settings(meant)? };
         let state = api::State::starting(settings.clone(), machine);
-        Ok(Server { listeners, settings, issuers, usual, address, state })
+        let sources = meant.sources.clone();
+        Ok(Server { listeners, settings, issuers, sources, usual, address, state })
     }
 
     /// `http://127.0.0.1:8787`; with TLS it begins with `https`.
@@ -252,7 +256,7 @@ impl Server {
         mut stop: Stop,
         ready: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Server { listeners, settings, issuers, usual, address, state } = self;
+        let Server { listeners, settings, issuers, sources, usual, address, state } = self;
         // From the start on: the data folder may take longer than they do.
         let believing = [
             tokio::spawn(fetch_keys(state.clone())),
@@ -261,7 +265,7 @@ impl Server {
         let (stopping, stopped) = watch::channel(false);
         let mut serving = tokio::spawn(api::serve(listeners, state.clone(), is_told(stopped.clone())));
         let open = tokio::select! {
-            house = opening => Some(Open::new(house?, &state, settings.sealing_key.as_ref(), usual, stopped).await?),
+            house = opening => Some(Open::new(house?, &state, settings.sealing_key.as_ref(), (&sources, usual), stopped).await?),
             signal = stop.signalled() => {
                 tracing::info!(signal, "stopping before the data folder was open");
                 None
@@ -304,6 +308,7 @@ impl Server {
 struct Open {
     house: House,
     state: api::State<AnyStore, AnyDirectory>,
+    sources: Sources,
     controlled: JoinHandle<()>,
     retaining: JoinHandle<()>,
     keeping: JoinHandle<()>,
@@ -315,7 +320,7 @@ impl Open {
         house: House,
         state: &api::State<AnyStore, AnyDirectory>,
         sealing: Option<&api::SealingKey>,
-        usual: formats::Settings,
+        (sources, usual): (&[Source], formats::Settings),
         stopped: watch::Receiver<bool>,
     ) -> Result<Open, Failure> {
         sealing::check(&*house.book().await?, sealing)?;
@@ -329,7 +334,7 @@ impl Open {
         state.recall_grants(&house.directory).await?;
         let told = Told::default();
         told.register(state.metrics());
-        state.set_intake(Receiver::new(house.store.clone(), usual, told));
+        state.set_intake(Receiver::new(house.store.clone(), usual, told.clone()));
         state.set_ready(Arc::new(house.store.clone()), Arc::new(house.directory.clone()));
         let controlled = tokio::spawn({
             let served = control::Served {
@@ -343,7 +348,9 @@ impl Open {
         let retaining = tokio::spawn(retain(house.store.clone(), house.directory.clone()));
         let keeping = tokio::spawn(keep_grants(state.clone()));
         let tending = tokio::spawn(tend(state.clone(), house.directory.clone()));
-        Ok(Open { house, state: state.clone(), controlled, retaining, keeping, tending })
+        let sources = Sources::start(sources, &house.store, &house.directory, &house.path)?;
+        told.follow(sources.statuses());
+        Ok(Open { house, state: state.clone(), sources, controlled, retaining, keeping, tending })
     }
 
     /// Once the HTTP side has ended. The control socket has been told by the same signal.
@@ -351,6 +358,8 @@ impl Open {
         self.retaining.abort();
         self.keeping.abort();
         self.tending.abort();
+        let sources = self.sources;
+        tokio::task::spawn_blocking(move || sources.stop()).await.context("the sources failed")?;
         self.controlled.await.context("the control socket failed")?;
         // No call is granted any more.
         if let Err(error) = keep_grants_once(&self.state).await {

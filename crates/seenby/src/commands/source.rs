@@ -11,15 +11,14 @@ use sighting::{
     escape,
 };
 
-use super::ingest::{
-    COLUMNS_HELP, format_names, parse_columns, parse_format, parse_network, parse_source, parse_time_zone,
-};
+use super::ingest::{COLUMNS_HELP, parse_network};
 use super::source_shown::{Added, list, show_added, show_one};
 use super::{Context, confirm};
 use crate::clock;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hint::{self, quote};
 use crate::house::{House, random_uuid};
+use crate::ingest::words::{self, format_names};
 use crate::output::counted;
 use crate::receive::name_of;
 
@@ -75,7 +74,7 @@ pub(crate) enum SourceCommand {
 #[derive(Args, Debug)]
 pub(crate) struct AddArgs {
     /// Its name, under which its sightings are kept; unique in its organisation
-    #[arg(value_parser = parse_source)]
+    #[arg(value_parser = words::source_name)]
     name: SourceName,
     #[command(flatten)]
     said: Said,
@@ -98,7 +97,7 @@ pub(crate) struct ChangeArgs {
 #[derive(Args, Debug)]
 struct Said {
     /// What it sends; auto: the first bytes of each upload tell [default: auto]
-    #[arg(long, value_name = "FORMAT", value_parser = parse_format, long_help = format!("What it sends, one of: auto, zeek, mde, sysmon, {}", format_names()))]
+    #[arg(long, value_name = "FORMAT", value_parser = words::format, long_help = format!("What it sends, one of: auto, zeek, mde, sysmon, {}", format_names()))]
     format: Option<Wanted>,
     /// Where its clocks are, for times without a zone: a name such as Europe/Zurich, UTC, or none
     #[arg(long, value_name = "ZONE|none", value_parser = parse_zone)]
@@ -280,14 +279,14 @@ fn parse_zone(text: &str) -> Result<Choice<String>, String> {
     if text == "none" {
         return Ok(Choice(None));
     }
-    parse_time_zone(text).map(|_| Choice(Some(text.to_owned())))
+    words::time_zone(text).map(|_| Choice(Some(text.to_owned())))
 }
 
 fn parse_column_text(text: &str) -> Result<Choice<String>, String> {
     if text == "none" {
         return Ok(Choice(None));
     }
-    parse_columns(text).map(|_| Choice(Some(text.to_owned())))
+    words::columns(text).map(|_| Choice(Some(text.to_owned())))
 }
 
 fn parse_networks(text: &str) -> Result<Choice<Networks>, String> {

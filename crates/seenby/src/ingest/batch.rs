@@ -1,6 +1,7 @@
 //! From decoded records to batches: what is too old, in the future or another tenant's is decided here, where the
 //! line number is known, and every record is counted once. Refuses to hold: bytes, and how a batch becomes durable.
 
+use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,9 +10,8 @@ use formats::{
     DeviceFacts, Ignored, Leased, Lesson, Mentions, Opened, Passed, Refusal, Sink, Taught, Warning,
 };
 use sighting::{
-    Batch, Book, IdentityKind, Label, Mention, Network, Organisation, OrganisationId, Receipt, Retention,
-    SECONDS_PER_HOUR,
-    Second, SourceName, Uuid,
+    Batch, Book, IdentityKind, Label, Mention, Network, Offset, Organisation, OrganisationId, Receipt,
+    Retention, SECONDS_PER_HOUR, Second, SourceName, Uuid,
 };
 
 use super::Reading;
@@ -112,6 +112,7 @@ pub(crate) struct Filler {
 
 impl Filler {
     pub(crate) fn new(rules: Arc<Rules>) -> Filler {
+        let no_tenant = (String::new(), rules.is_foreign(""));
         Filler {
             tally: Tally::default(),
             batch: None,
@@ -125,9 +126,18 @@ impl Filler {
             kept: (Second::MIN, Second::MAX),
             told_since: Second::MIN,
             newest: None,
-            tenant: (String::new(), rules.is_foreign("")),
+            tenant: no_tenant,
             rules,
         }
+    }
+
+    /// The rules of the batches from now on; only between two of them.
+    pub(crate) fn change_rules(&mut self, rules: Arc<Rules>) {
+        debug_assert!(self.batch.is_none(), "a batch is filled by the rules that it began with");
+        // What is kept of a batch is its organisation's.
+        self.before = self.before.take().filter(|before| before.organisation() == rules.organisation);
+        self.tenant = (String::new(), rules.is_foreign(""));
+        self.rules = rules;
     }
 
     /// The batch so far, if what comes next is another source's.
@@ -164,9 +174,21 @@ impl Filler {
         reading.other_events.fetch_add(self.other_events, Ordering::Relaxed);
     }
 
+    /// Notes how far a part of the source has been read with what is in the batch, once that has begun.
+    pub(crate) fn set_offset(&mut self, offset: Offset) {
+        if let Some(batch) = &mut self.batch {
+            batch.set_offset(offset);
+        }
+    }
+
+    /// Whether a batch that was begun should be appended before more comes in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records_in_batch >= BATCH_RECORDS_MAX
+    }
+
     /// The batch, if it is full.
     pub(crate) fn take_full(&mut self) -> Option<Batch> {
-        if self.records_in_batch >= BATCH_RECORDS_MAX { self.take() } else { None }
+        if self.is_full() { self.take() } else { None }
     }
 
     /// The batch, if it holds anything.
@@ -180,6 +202,11 @@ impl Filler {
         self.tally.sighted += receipt.sightings;
         // Its names are for the next one. Where that has begun, because it is another source's, they would be kept twice.
         self.before = self.batch.is_none().then_some(batch);
+    }
+
+    /// The counts since they were last taken.
+    pub(crate) fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// The counts.
@@ -200,6 +227,12 @@ impl Filler {
     /// The same for somebody else, at the end.
     pub(crate) fn remembered(&mut self) -> Option<Batch> {
         self.before.take()
+    }
+
+    /// The input that was begun ends in damage, which counts as a record that was refused.
+    pub(crate) fn damaged(&mut self, code: &'static str, error: &io::Error) {
+        self.records += 1;
+        self.refuse(code, 1, || format!("{} ({error})", super::framing::damage_reason(code)));
     }
 
     fn is_foreign(&mut self, tenant: Option<&str>) -> bool {
@@ -455,8 +488,7 @@ mod tests {
     }
 
     fn reading() -> Arc<Reading> {
-        let input = crate::ingest::Input::file(std::path::Path::new("a.log"));
-        Arc::new(Reading::new(0, &input, Vec::new()))
+        Arc::new(Reading::new(0, "a.log".to_owned(), Vec::new()))
     }
 
     #[test]
@@ -544,7 +576,7 @@ mod tests {
     fn what_leases_and_products_teach() {
         let ours = organisation(1, &[]);
         let rules = rules(&ours, &[organisation(2, &[])]);
-        let mut filler = Filler::new(&rules);
+        let mut filler = Filler::new(Arc::new(rules));
         assert_eq!(filler.change_source(&SourceName::new("test").expect("a name")), None);
         filler.begin(&reading(), None);
         let now = clock::now();

@@ -70,14 +70,14 @@ fn read(
     let (mut stream, head) = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            let reading = Reading::new(index, input, Vec::new());
+            let reading = Reading::new(index, input.name.clone(), Vec::new());
             if !stopped() {
                 reading.damage(UNREADABLE, 1, error.to_string());
             }
             return Arc::new(reading);
         }
     };
-    let reading = Arc::new(Reading::new(index, input, missing_columns(&head, plan)));
+    let reading = Arc::new(Reading::new(index, input.name.clone(), missing_columns(&head, plan)));
     let mut framer = Framer::new(head.opening, &plan.formats.columns);
     // A record that tells the format may come late; what was refused before it is of no source.
     let mut format = head.opening.format();

@@ -12,12 +12,14 @@ mod framing;
 mod progress;
 mod source;
 mod tally;
+pub(crate) mod words;
 
 pub(crate) use batch::{Filler, Rules};
 pub(crate) use explain::{Explained, Explanation, explain};
 pub(crate) use progress::Progress;
-pub(crate) use source::{Found, Input, bytes, inputs};
+pub(crate) use source::{Compression, Found, Input, bytes, decompressed, inputs};
 pub(crate) use tally::{Tally, WarnedIn};
+pub(crate) use words::{columns, format, format_names, set_column, source_name, time_zone};
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -83,23 +85,24 @@ struct Damage {
 }
 
 impl Reading {
-    fn new(index: usize, input: &Input, missing_columns: Vec<String>) -> Reading {
-        Reading { index, missing_columns, ..Reading::called(&input.name) }
-    }
-
-    /// Of something that is no input of a command.
-    pub(crate) fn called(name: &str) -> Reading {
+    /// Nothing of it was read yet.
+    pub(crate) fn new(index: usize, name: String, missing_columns: Vec<String>) -> Reading {
         Reading {
-            index: 0,
-            name: name.to_owned(),
+            index,
+            name,
             format: OnceLock::new(),
-            missing_columns: Vec::new(),
+            missing_columns,
             records: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             other_events: AtomicU64::new(0),
             damage: OnceLock::new(),
             cut_is_told: AtomicBool::new(false),
         }
+    }
+
+    /// Records so far that a sighting could have come from, and how many of them were refused.
+    pub(crate) fn records(&self) -> (u64, u64) {
+        (self.records.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
     /// A record told the format.
@@ -195,6 +198,7 @@ pub(crate) fn run(
         index::give_way();
     }
     let runtime = tokio::runtime::Handle::current();
+    let rules = &Arc::new(rules.clone());
     let (sender, receiver) = bounded(CHUNKS_WAITING_PER_THREAD * plan.threads);
     let failed = AtomicBool::new(false);
     let decoders = Decoders { store, rules, plan, runtime: &runtime, receiver: &receiver, failed: &failed };

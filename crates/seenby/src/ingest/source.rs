@@ -154,25 +154,27 @@ impl Walk<'_> {
 
 /// How an input is compressed, told by its first bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Compression {
+pub(crate) enum Compression {
     Gzip,
     Zstd,
 }
 
 impl Compression {
-    const MAGIC_BYTES: usize = 4;
+    /// The first bytes that tell it.
+    pub(crate) const MAGIC_BYTES: usize = 4;
 
-    fn of(head: &[u8]) -> Option<Compression> {
+    /// What the first bytes say.
+    pub(crate) fn of(head: &[u8]) -> Option<Compression> {
         match head {
             [0x1f, 0x8b, ..] => Some(Compression::Gzip),
             // A frame, or a skippable frame that comes before one.
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Compression::Zstd),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
             _ => None,
         }
     }
 
     /// The code of a refused record where such an input ends early or is not what it says.
-    pub(super) fn damage(self, error: &io::Error) -> &'static str {
+    pub(crate) fn damage(self, error: &io::Error) -> &'static str {
         let is_cut = error.kind() == io::ErrorKind::UnexpectedEof;
         match (self, is_cut) {
             (Compression::Gzip, true) => "truncated_gzip",
@@ -229,13 +231,21 @@ pub(super) fn open<'a>(
     let whole = io::Cursor::new(head).chain(raw);
     let reader: Box<dyn Read + 'a> = match compression {
         None => Box::new(whole),
-        Some(Compression::Gzip) => {
-            Box::new(Gunzip::new(io::BufReader::with_capacity(COMPRESSED_BYTES_READ, whole)))
-        }
-        Some(Compression::Zstd) => Box::new(zstd::stream::read::Decoder::new(whole)?),
+        Some(compression) => decompressed(compression, whole)?,
     };
     let pausing = pausing.filter(|_| compression.is_none());
     Ok(Stream { reader, compression, pausing })
+}
+
+/// The bytes of a compressed stream that begins with its first byte.
+pub(crate) fn decompressed<'a>(
+    compression: Compression,
+    raw: impl Read + 'a,
+) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match compression {
+        Compression::Gzip => Box::new(Gunzip::new(io::BufReader::with_capacity(COMPRESSED_BYTES_READ, raw))),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(raw)?),
+    })
 }
 
 /// Opens a file. A pipe that nobody writes to yet must not hold up an interrupt.

@@ -1,0 +1,437 @@
+//! `[[sources]]` of the settings file: as it is written, and as it is meant. Refuses to hold: sources that push with a token (the
+//! directory has those), and the reading.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use formats::{ColumnMap, Wanted};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+use sighting::{LocalNetworks, Network, SourceName, escape};
+
+use crate::ingest;
+use crate::pair::Pair;
+
+/// How often a folder is looked through where nothing tells of changes and nobody said another time.
+const POLL_EVERY: Duration = Duration::from_secs(2);
+/// The longest time between two looks.
+const POLL_SECONDS_MAX: u64 = 3_600;
+/// The share of refused records from which on a file is left where it is, in percent.
+const REFUSED_PERCENT_MAX: u8 = 95;
+
+/// One `[[sources]]` as written. Which keys go together is checked afterwards, so that it can be said.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceConfig {
+    /// Under whose name its sightings are kept.
+    name: String,
+    /// Whose they are, by name or GUID; may be left out where there is one organisation.
+    organisation: Option<String>,
+    /// A folder whose files, and those below it, are followed.
+    folder: Option<PathBuf>,
+    /// A file that is followed.
+    file: Option<PathBuf>,
+    /// Where syslog is listened for: `udp://127.0.0.1:5514`, `tcp://…` or `tls://…`.
+    syslog: Option<String>,
+    /// The certificate chain of a `tls://` listener (PEM).
+    certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    key: Option<PathBuf>,
+    /// What it is, as for `seenby ingest --format`.
+    format: Option<String>,
+    /// Globs of the paths below the folder that are read; unset, all are.
+    include: Option<Vec<String>>,
+    /// Globs of those that are not.
+    #[serde(default)]
+    exclude: Vec<String>,
+    /// Where its clocks are.
+    time_zone: Option<String>,
+    /// The networks whose addresses are ours; unset, those of `[ingest]`.
+    local_networks: Option<Vec<String>>,
+    /// Count special remotes too; unset, as `[ingest]` says.
+    keep_special_remotes: Option<bool>,
+    /// Which keys or columns mean what.
+    #[serde(default)]
+    columns: BTreeMap<String, String>,
+    /// Look again and again instead of being told: `true`, or after how many seconds.
+    poll: Option<PollConfig>,
+    /// From which share (`"95%"`) or number of refused records on a file is left where it is; `"off"` never.
+    refused_max: Option<RefusedMaxConfig>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(untagged)]
+enum PollConfig {
+    Switch(bool),
+    Seconds(u64),
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(untagged)]
+enum RefusedMaxConfig {
+    Records(u64),
+    Word(String),
+}
+
+/// A source as meant.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) name: SourceName,
+    /// By name or GUID; none is the only one.
+    pub(crate) organisation: Option<String>,
+    pub(crate) from: From,
+    pub(crate) wanted: Wanted,
+    pub(crate) formats: formats::Settings,
+    pub(crate) refused_max: RefusedMax,
+}
+
+/// Where a source's records come from.
+#[derive(Clone, Debug)]
+pub(crate) enum From {
+    Files(Files),
+    Syslog(Syslog),
+}
+
+/// Files that are followed.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    /// The folder that nothing leads out of.
+    pub(crate) root: PathBuf,
+    pub(crate) which: Which,
+    /// How often it is looked through, if that is to be the only way to notice anything.
+    pub(crate) poll: Option<Duration>,
+}
+
+/// Which files of a folder.
+#[derive(Clone, Debug)]
+pub(crate) enum Which {
+    /// One, by its name; and what became of it when it was rotated.
+    Named(String),
+    /// Those that match.
+    Matching { include: Option<GlobSet>, exclude: GlobSet },
+}
+
+/// A syslog listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Syslog {
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+}
+
+/// What syslog comes over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Transport {
+    Udp,
+    Tcp,
+    Tls(Pair),
+}
+
+/// How much of a file may be refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RefusedMax {
+    /// Not more than so many percent of its records, once there are enough to tell.
+    Percent(u8),
+    /// Not more than so many records.
+    Records(u64),
+    /// Anything.
+    Off,
+}
+
+/// Records of a file before a share of them says anything.
+pub(crate) const RECORDS_JUDGED_MIN: u64 = 100;
+
+impl RefusedMax {
+    /// Whether a file of so many records, of which so many were refused, is to be left where it is.
+    pub(crate) fn is_exceeded(self, records: u64, refused: u64) -> bool {
+        match self {
+            RefusedMax::Off => false,
+            RefusedMax::Records(most) => refused > most,
+            RefusedMax::Percent(most) => {
+                records >= RECORDS_JUDGED_MIN
+                    && u128::from(refused) * 100 > u128::from(records) * u128::from(most)
+            }
+        }
+    }
+}
+
+/// What holds for a source that says nothing of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Usual {
+    pub(crate) local_networks: LocalNetworks,
+    pub(crate) keep_special_remotes: bool,
+    pub(crate) unique_networks: Vec<Network>,
+}
+
+/// All sources of a settings file.
+pub(crate) fn meant(written: Vec<SourceConfig>, usual: &Usual) -> anyhow::Result<Vec<Source>> {
+    let mut names = BTreeSet::new();
+    let mut sources = Vec::new();
+    for (number, config) in (1..).zip(written) {
+        let named = escape(&config.name).into_owned();
+        let source = Source::from_config(config, usual)
+            .with_context(|| format!("[[sources]] number {number} ('{named}')"))?;
+        ensure!(
+            names.insert(source.name.clone()),
+            "[[sources]] number {number} has the name of another one, '{named}'; give it one of its own"
+        );
+        sources.push(source);
+    }
+    Ok(sources)
+}
+
+impl Source {
+    fn from_config(config: SourceConfig, usual: &Usual) -> anyhow::Result<Source> {
+        let from = from(&config)?;
+        let told = |key: &'static str| move |error: String| anyhow!("{key}: {error}");
+        let mut columns = ColumnMap::default();
+        for (key, column) in &config.columns {
+            ensure!(!column.is_empty(), "columns.{} is empty; write the name of a column", escape(key));
+            ingest::set_column(&mut columns, key, column).map_err(told("columns"))?;
+        }
+        let local_networks = match &config.local_networks {
+            None => usual.local_networks.clone(),
+            Some(texts) => LocalNetworks::Listed(networks(texts)?),
+        };
+        let wanted = config.format.as_deref().map(ingest::format).transpose().map_err(told("format"))?;
+        let zone = |zone: &str| {
+            ingest::time_zone(zone).map_err(|error| anyhow!("time_zone '{}' {error}", escape(zone)))
+        };
+        Ok(Source {
+            name: ingest::source_name(&config.name).map_err(told("name"))?,
+            organisation: config.organisation,
+            from,
+            wanted: wanted.unwrap_or_default(),
+            formats: formats::Settings {
+                local_networks,
+                keep_special_remotes: config.keep_special_remotes.unwrap_or(usual.keep_special_remotes),
+                unique_networks: usual.unique_networks.clone(),
+                columns,
+                time_zone: config.time_zone.as_deref().map(zone).transpose()?,
+            },
+            refused_max: refused_max(config.refused_max)?,
+        })
+    }
+}
+
+fn from(config: &SourceConfig) -> anyhow::Result<From> {
+    let is_syslog = config.syslog.is_some();
+    let of_files = [
+        ("include", config.include.is_some()),
+        ("exclude", !config.exclude.is_empty()),
+        ("poll", config.poll.is_some()),
+    ];
+    for (key, is_there) in of_files {
+        ensure!(!(is_syslog && is_there), "has syslog and {key}, which is for folders; leave {key} out");
+    }
+    let of_tls = config.certificate.is_some() || config.key.is_some();
+    ensure!(is_syslog || !of_tls, "has a certificate or a key, which are for syslog = \"tls://…\"");
+    match (&config.folder, &config.file, &config.syslog) {
+        (Some(folder), None, None) => {
+            let include = config.include.as_deref().map(|globs| glob_set("include", globs)).transpose()?;
+            let which = Which::Matching { include, exclude: glob_set("exclude", &config.exclude)? };
+            Ok(From::Files(Files { root: whole("folder", folder)?, which, poll: poll(config)? }))
+        }
+        (None, Some(file), None) => {
+            let globs = config.include.is_some() || !config.exclude.is_empty();
+            ensure!(!globs, "has file and include or exclude, which are for folders; leave them out");
+            let file = whole("file", file)?;
+            let parts = file.parent().zip(file.file_name().and_then(|name| name.to_str()));
+            let (root, name) = parts.context("file names no file; write its whole path")?;
+            let which = Which::Named(name.to_owned());
+            Ok(From::Files(Files { root: root.to_owned(), which, poll: poll(config)? }))
+        }
+        (None, None, Some(url)) => Ok(From::Syslog(syslog(url, config)?)),
+        _ => bail!("needs exactly one of folder, file and syslog"),
+    }
+}
+
+/// A path that does not depend on where the server was started.
+fn whole(key: &str, path: &Path) -> anyhow::Result<PathBuf> {
+    ensure!(
+        path.is_absolute(),
+        "{key} is '{}'; write the whole path, such as /var/log/zeek",
+        escape(&path.display().to_string())
+    );
+    Ok(path.to_owned())
+}
+
+fn poll(config: &SourceConfig) -> anyhow::Result<Option<Duration>> {
+    match config.poll {
+        None | Some(PollConfig::Switch(false)) => Ok(None),
+        Some(PollConfig::Switch(true)) => Ok(Some(POLL_EVERY)),
+        Some(PollConfig::Seconds(seconds)) => {
+            ensure!(
+                (1..=POLL_SECONDS_MAX).contains(&seconds),
+                "poll is {seconds}; write true, or seconds from 1 to {POLL_SECONDS_MAX}"
+            );
+            Ok(Some(Duration::from_secs(seconds)))
+        }
+    }
+}
+
+fn refused_max(written: Option<RefusedMaxConfig>) -> anyhow::Result<RefusedMax> {
+    let word = match written {
+        None => return Ok(RefusedMax::Percent(REFUSED_PERCENT_MAX)),
+        Some(RefusedMaxConfig::Records(records)) => return Ok(RefusedMax::Records(records)),
+        Some(RefusedMaxConfig::Word(word)) => word,
+    };
+    let percent = word.strip_suffix('%').and_then(|percent| percent.trim_end().parse().ok());
+    match percent {
+        _ if word == "off" => Ok(RefusedMax::Off),
+        Some(percent @ 0..=100) => Ok(RefusedMax::Percent(percent)),
+        _ => bail!(
+            "refused_max is '{}'; write a share such as \"50%\", a number of records, or \"off\"",
+            escape(&word)
+        ),
+    }
+}
+
+/// Globs of paths: `*` stays in one folder, `**` goes through any.
+fn glob_set(key: &str, globs: &[String]) -> anyhow::Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        let parsed = GlobBuilder::new(glob).literal_separator(true).build();
+        set.add(parsed.with_context(|| {
+            format!("{key} has '{}'; write globs such as *.log or **/conn*.log.gz", escape(glob))
+        })?);
+    }
+    set.build().with_context(|| format!("{key} is too much"))
+}
+
+fn networks(texts: &[String]) -> anyhow::Result<Vec<Network>> {
+    let parse = |text: &String| {
+        Network::parse(text).with_context(|| {
+            format!("local_networks has '{}'; write networks as 10.0.0.0/8 or fd00::/8", escape(text))
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn syslog(url: &str, config: &SourceConfig) -> anyhow::Result<Syslog> {
+    let told = || {
+        format!(
+            "syslog is '{}'; write udp://, tcp:// or tls://, an address and a port, such as udp://127.0.0.1:5514",
+            escape(url)
+        )
+    };
+    let (scheme, address) = url.split_once("://").with_context(told)?;
+    let address = address.parse().ok().with_context(told)?;
+    let pair = match (&config.certificate, &config.key) {
+        (Some(certificate), Some(key)) => {
+            Some(Pair { certificate: whole("certificate", certificate)?, key: whole("key", key)? })
+        }
+        (None, None) => None,
+        _ => bail!("has one of certificate and key; write both"),
+    };
+    let transport = match (scheme, pair) {
+        ("udp", None) => Transport::Udp,
+        ("tcp", None) => Transport::Tcp,
+        ("tls", Some(pair)) => Transport::Tls(pair),
+        ("tls", None) => bail!("listens with tls:// and has no certificate; write certificate and key"),
+        ("udp" | "tcp", Some(_)) => bail!("has a certificate, and {scheme}:// does not use it; write tls://"),
+        _ => bail!(told()),
+    };
+    Ok(Syslog { address, transport })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> anyhow::Result<Vec<Source>> {
+        #[derive(Deserialize)]
+        struct Written {
+            sources: Vec<SourceConfig>,
+        }
+        let written: Written = toml::from_str(text)?;
+        let usual = Usual {
+            local_networks: LocalNetworks::Unstated,
+            keep_special_remotes: false,
+            unique_networks: Vec::new(),
+        };
+        meant(written.sources, &usual)
+    }
+
+    #[test]
+    fn what_is_written_is_meant() {
+        let sources = parse(
+            "[[sources]]\nname = 'zeek'\nfolder = '/var/log/zeek'\ninclude = ['**/conn*.log*']\nexclude = ['**/*.tmp']\npoll = 5\n\
+             [[sources]]\nname = 'pan'\norganisation = 'Contoso'\nsyslog = 'udp://127.0.0.1:5514'\nformat = 'pan-os'\ntime_zone = 'UTC'\n\
+             [[sources]]\nname = 'own'\nfile = '/srv/own.csv'\nrefused_max = 10\ncolumns = { time = 'ts', device = 'host', ip = 'dst' }\n",
+        )
+        .expect("sound");
+        let From::Files(zeek) = &sources[0].from else { panic!("files") };
+        assert_eq!(
+            (zeek.root.as_path(), zeek.poll),
+            (Path::new("/var/log/zeek"), Some(Duration::from_secs(5)))
+        );
+        let Which::Matching { include: Some(include), exclude } = &zeek.which else { panic!("matching") };
+        for (path, included) in [
+            ("conn.log", true),
+            ("2031-03-04/conn.10.log.gz", true),
+            ("dns.log", false),
+            ("conn.log.d/x", false),
+        ] {
+            assert_eq!(include.is_match(path), included, "{path}");
+        }
+        assert!(exclude.is_match("a/conn.log.tmp"));
+        assert_eq!(sources[0].refused_max, RefusedMax::Percent(95));
+        let From::Syslog(pan) = &sources[1].from else { panic!("syslog") };
+        assert_eq!((pan.address.port(), &pan.transport), (5514, &Transport::Udp));
+        assert_eq!(sources[1].organisation.as_deref(), Some("Contoso"));
+        assert_eq!(sources[2].refused_max, RefusedMax::Records(10));
+        assert_eq!(sources[2].formats.columns.time, "ts");
+        assert!(
+            matches!(&sources[2].from, From::Files(Files { which: Which::Named(name), .. }) if name == "own.csv")
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_hint() {
+        for (text, says) in [
+            ("folder = '/a'\nfile = '/b'", "exactly one of folder, file and syslog"),
+            ("", "exactly one of folder"),
+            ("folder = 'logs'", "the whole path"),
+            ("folder = '/a'\ninclude = ['[']", "include has '['"),
+            ("folder = '/a'\npoll = 0", "poll is 0"),
+            ("folder = '/a'\nrefused_max = '101%'", "refused_max is '101%'"),
+            ("folder = '/a'\nrefused_max = 'some'", "write a share such as"),
+            ("folder = '/a'\nformat = 'evtx'", "format: type one of"),
+            ("folder = '/a'\ntime_zone = 'Zurich'", "time_zone 'Zurich' is no time zone"),
+            ("folder = '/a'\nlocal_networks = ['10/8']", "local_networks has '10/8'"),
+            ("folder = '/a'\ncolumns = { when = 'ts' }", "'when' is no key"),
+            ("folder = '/a'\ncertificate = '/c'", "tls://"),
+            ("file = '/a/b'\ninclude = ['*']", "are for folders"),
+            ("syslog = '127.0.0.1:514'", "write udp://"),
+            ("syslog = 'udp://localhost:514'", "write udp://"),
+            ("syslog = 'tls://127.0.0.1:6514'", "has no certificate"),
+            ("syslog = 'tcp://127.0.0.1:514'\npoll = true", "has syslog and poll"),
+            ("folder = '/a'\nfoldr = '/b'", "unknown field `foldr`"),
+        ] {
+            let error =
+                format!("{:#}", parse(&format!("[[sources]]\nname = 'x'\n{text}\n")).expect_err(text));
+            assert!(error.contains(says), "{error:?} lacks {says:?}");
+        }
+        let one = "[[sources]]\nname = 'x'\nfolder = '/a'\n";
+        let error = format!("{:#}", parse(&one.repeat(2)).expect_err("twice"));
+        assert!(error.contains("name of another one, 'x'"), "{error}");
+    }
+
+    #[test]
+    fn when_too_much_is_refused() {
+        for (most, records, refused, expected) in [
+            (RefusedMax::Percent(95), 99, 99, false),
+            (RefusedMax::Percent(95), 100, 95, false),
+            (RefusedMax::Percent(95), 100, 96, true),
+            (RefusedMax::Percent(100), 1_000, 1_000, false),
+            (RefusedMax::Records(3), 3, 3, false),
+            (RefusedMax::Records(3), 4, 4, true),
+            (RefusedMax::Off, 1_000, 1_000, false),
+        ] {
+            assert_eq!(most.is_exceeded(records, refused), expected, "{most:?} {records} {refused}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Syslog as it comes over UDP, TCP and TLS: a message is a record. Nobody is told that a message arrived, so what is on its way
+//! into the store when the process is killed is lost: the batch of a moment. Refuses to hold: where a message ends in a stream
+//! (`messages`), and what its header says (`formats`).
+//!
+//! ```text
+//! listener ── connection (task) ──┐
+//!          ── connection (task) ──┴─ channel ── one thread: framing, decode, batch, append
+//! ```
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use formats::{Chunk, Detection, Framer, Opening};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+
+use super::feed::{Feed, Stopped, name};
+use super::messages::{Framed, Messages};
+use super::settings::{Syslog, Transport};
+use crate::ingest::Reading;
+use crate::pair::Pair;
+
+/// Connections of one listener.
+const CONNECTIONS_MAX: usize = 1_024;
+/// Senders over UDP that are told apart: each may send another format.
+const SENDERS_MAX: usize = 4_096;
+/// Pieces that wait for the thread: of 64 KiB each at most.
+const WAITING_MAX: usize = 256;
+const BYTES_READ: usize = 64 << 10;
+/// What the system keeps of datagrams while nobody reads; it gives as much as its limit (net.core.rmem_max) allows.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+/// How long a message waits for others before it is appended.
+const BATCH_WAITS: Duration = Duration::from_millis(200);
+/// How long a handshake may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// How long before an address that was taken is tried again.
+const BIND_WAITS: Duration = Duration::from_secs(2);
+
+/// Who sends: a connection, or an address of UDP.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Sender {
+    Connection(u64, IpAddr),
+    Address(IpAddr),
+}
+
+/// What came.
+enum Came {
+    /// Of a stream.
+    Bytes(Sender, Vec<u8>),
+    /// All of a datagram.
+    Datagram(Sender, Vec<u8>),
+    Ended(Sender),
+}
+
+/// Listens until the server stops.
+pub(super) fn listen(mut feed: Feed, settings: &Syslog) {
+    // A server that stops is the only end.
+    let Stopped = run(&mut feed, settings);
+    let _ = feed.commit();
+}
+
+fn run(feed: &mut Feed, settings: &Syslog) -> Stopped {
+    loop {
+        match feed.runtime().block_on(Listener::bind(settings)) {
+            Ok(listener) => {
+                feed.is_well();
+                let address = listener.address;
+                tracing::info!(source = %name(&feed.source.name), %address, "syslog is listened for");
+                return match receive(feed, listener) {
+                    Ok(never) => match never {},
+                    Err(stopped) => stopped,
+                };
+            }
+            Err(error) => {
+                let address = settings.address;
+                feed.trouble(&format!(
+                    "{address} cannot be listened on ({error:#}); it is tried again: free it, or correct its [[sources]]"
+                ));
+            }
+        }
+        if let Err(stopped) = feed.stop().wait(BIND_WAITS) {
+            return stopped;
+        }
+    }
+}
+
+/// A bound socket, whose pieces come out of a channel.
+struct Listener {
+    address: SocketAddr,
+    came: mpsc::Receiver<Came>,
+    task: tokio::task::JoinHandle<()>,
+    is_udp: bool,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Listener {
+    async fn bind(settings: &Syslog) -> anyhow::Result<Listener> {
+        let (sender, came) = mpsc::channel(WAITING_MAX);
+        let is_udp = settings.transport == Transport::Udp;
+        let (address, task) = match &settings.transport {
+            Transport::Udp => {
+                let socket = UdpSocket::bind(settings.address).await?;
+                // Less room loses more, and is counted.
+                let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES);
+                (socket.local_addr()?, tokio::spawn(datagrams(socket, sender)))
+            }
+            Transport::Tcp => {
+                let listener = TcpListener::bind(settings.address).await?;
+                (listener.local_addr()?, tokio::spawn(connections(listener, None, sender)))
+            }
+            Transport::Tls(pair) => {
+                let acceptor = acceptor(pair)?;
+                let listener = TcpListener::bind(settings.address).await?;
+                (listener.local_addr()?, tokio::spawn(connections(listener, Some(acceptor), sender)))
+            }
+        };
+        Ok(Listener { address, came, task, is_udp })
+    }
+}
+
+fn acceptor(pair: &Pair) -> anyhow::Result<TlsAcceptor> {
+    let shown = crate::house::shown;
+    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&pair.certificate)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("{} is no certificate", shown(&pair.certificate)))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&pair.key).with_context(|| format!("{} is no key", shown(&pair.key)))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .context("the certificate and its key cannot be used")?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn datagrams(socket: UdpSocket, sender: mpsc::Sender<Came>) {
+    let mut buffer = vec![0; BYTES_READ];
+    loop {
+        let Ok((length, peer)) = socket.recv_from(&mut buffer).await else { continue };
+        let bytes = buffer.get(..length).unwrap_or_default().to_vec();
+        // While this waits, the system keeps what comes, and counts what it has no room for.
+        if sender.send(Came::Datagram(Sender::Address(peer.ip()), bytes)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn connections(listener: TcpListener, acceptor: Option<TlsAcceptor>, sender: mpsc::Sender<Came>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0.. {
+        // Those that there is no room for wait to be accepted.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        while tasks.try_join_next().is_some() {}
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, "a connection of syslog was not accepted");
+                tokio::time::sleep(BATCH_WAITS).await;
+                continue;
+            }
+        };
+        let from = Sender::Connection(number, peer.ip());
+        let (acceptor, sender) = (acceptor.clone(), sender.clone());
+        tasks.spawn(async move {
+            let _permit = permit;
+            match acceptor {
+                None => carry(stream, from, &sender).await,
+                Some(acceptor) => match within(acceptor.accept(stream)).await {
+                    Ok(stream) => carry(stream, from, &sender).await,
+                    Err(error) => tracing::debug!(%peer, %error, "a sender of syslog does not speak TLS"),
+                },
+            }
+        });
+    }
+}
+
+async fn within<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let ended = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await;
+    ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Passes on what comes; a sender that is faster than the store waits.
+async fn carry(mut stream: impl AsyncRead + Unpin, from: Sender, sender: &mpsc::Sender<Came>) {
+    let mut buffer = vec![0; BYTES_READ];
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(length) => {
+                let bytes = buffer.get(..length).unwrap_or_default().to_vec();
+                if sender.send(Came::Bytes(from, bytes)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+    // Nobody is left who could be told.
+    let _ = sender.send(Came::Ended(from)).await;
+}
+
+/// What is known of a sender.
+struct Known {
+    messages: Messages,
+    /// None before the first message.
+    framer: Option<Framer>,
+    reading: Arc<Reading>,
+}
+
+/// No value: what gives one goes on for ever.
+enum Forever {}
+
+fn receive(feed: &mut Feed, mut listener: Listener) -> Result<Forever, Stopped> {
+    let runtime = feed.runtime().clone();
+    let mut known: HashMap<Sender, Known> = HashMap::new();
+    let mut looked_at = Instant::now();
+    loop {
+        if feed.stop().is_told() {
+            // What has come is taken still.
+            while let Ok(came) = listener.came.try_recv() {
+                take(feed, &mut known, came)?;
+            }
+            return Err(Stopped);
+        }
+        match next(&runtime, &mut listener) {
+            Some(came) => take(feed, &mut known, came)?,
+            None => feed.commit()?,
+        }
+        if feed.is_full() || looked_at.elapsed() >= BATCH_WAITS {
+            looked_at = Instant::now();
+            feed.commit()?;
+            let open = known.len() as u64;
+            let dropped = if listener.is_udp { dropped(listener.address) } else { 0 };
+            feed.status.change(|status| (status.open, status.dropped) = (open, dropped));
+        }
+    }
+}
+
+fn next(runtime: &Handle, listener: &mut Listener) -> Option<Came> {
+    if let Ok(came) = listener.came.try_recv() {
+        return Some(came);
+    }
+    let came = async { tokio::time::timeout(BATCH_WAITS, listener.came.recv()).await };
+    runtime.block_on(came).ok().flatten()
+}
+
+fn take(feed: &mut Feed, known: &mut HashMap<Sender, Known>, came: Came) -> Result<(), Stopped> {
+    let (from, bytes, is_whole) = match came {
+        Came::Bytes(from, bytes) => (from, bytes, false),
+        Came::Datagram(from, bytes) => (from, bytes, true),
+        Came::Ended(from) => {
+            let Some(mut sender) = known.remove(&from) else { return Ok(()) };
+            let mut lines = Lines::default();
+            sender.messages.finish(&mut |framed| lines.add(framed));
+            return sender.take(feed, &lines);
+        }
+    };
+    feed.read(bytes.len() as u64);
+    if !known.contains_key(&from) && known.len() >= SENDERS_MAX {
+        // Whoever makes up senders makes others forgotten; a sender that comes again is known again by its next message.
+        known.clear();
+    }
+    let sender = known.entry(from).or_insert_with(|| Known::new(from));
+    let mut lines = Lines::default();
+    sender.messages.push(&bytes, &mut |framed| lines.add(framed));
+    if is_whole {
+        sender.messages.finish(&mut |framed| lines.add(framed));
+    }
+    sender.take(feed, &lines)
+}
+
+/// Messages as lines of a log.
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    too_long: u64,
+}
+
+impl Lines {
+    fn add(&mut self, framed: Framed<'_>) {
+        match framed {
+            Framed::TooLong => self.too_long += 1,
+            Framed::Message(message) => {
+                let message = message.trim_ascii_end();
+                // Records of these formats do not know of headers before them.
+                let text =
+                    std::str::from_utf8(message).map(formats::behind_syslog_header).unwrap_or_default();
+                let is_bare = ["{", "[", "<Event"].iter().any(|start| text.starts_with(start));
+                let line = if is_bare { text.as_bytes() } else { message };
+                // A line end within a counted message is white space in it.
+                self.bytes.extend(line.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+                self.bytes.push(b'\n');
+            }
+        }
+    }
+}
+
+impl Known {
+    fn new(from: Sender) -> Known {
+        let (Sender::Connection(_, address) | Sender::Address(address)) = from;
+        Known {
+            messages: Messages::default(),
+            framer: None,
+            reading: Arc::new(Reading::new(0, format!("syslog of {address}"), Vec::new())),
+        }
+    }
+
+    fn take(&mut self, feed: &mut Feed, lines: &Lines) -> Result<(), Stopped> {
+        for _ in 0..lines.too_long {
+            feed.damaged(&self.reading, "line_too_long", &io::Error::other("a message is too long"))?;
+        }
+        if lines.bytes.is_empty() {
+            return Ok(());
+        }
+        let columns = &feed.source.formats.columns;
+        let framer = self.framer.get_or_insert_with(|| {
+            let opening = match formats::detect(&lines.bytes, true, feed.source.wanted, columns) {
+                Detection::Known(opening) | Detection::Unknown(opening) => opening,
+                Detection::NeedMore => Opening::UNRECOGNISED,
+            };
+            Framer::new(opening, columns)
+        });
+        let mut chunks: Vec<Chunk> = Vec::new();
+        framer.push(&lines.bytes, &mut |chunk| chunks.push(chunk));
+        framer.flush(&mut |chunk| chunks.push(chunk));
+        for chunk in chunks {
+            feed.take(&self.reading, &chunk)?;
+        }
+        Ok(())
+    }
+}
+
+/// Datagrams for a port that the system had no room for, as far as it tells (Linux, in the last column of these tables).
+fn dropped(address: SocketAddr) -> u64 {
+    let table = if address.is_ipv4() { "/proc/net/udp" } else { "/proc/net/udp6" };
+    let Ok(text) = std::fs::read_to_string(table) else { return 0 };
+    let port = format!(":{:04X}", address.port());
+    let of_line = |line: &str| {
+        let mut words = line.split_whitespace();
+        let is_ours = words.nth(1)?.ends_with(&port);
+        words.next_back().filter(|_| is_ours)?.parse::<u64>().ok()
+    };
+    text.lines().filter_map(of_line).sum()
+}

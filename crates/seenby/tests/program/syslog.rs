@@ -1,0 +1,184 @@
+//! Syslog that comes to a server: over UDP, TCP and TLS, in both framings, with either header. Messages that were sent before the
+//! server is stopped are in the answers. Nothing is waited for by a fixed time.
+
+use std::io::Write as _;
+use std::net::{TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use crate::support::{Place, Server, now};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[track_caller]
+fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let begun_at = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(begun_at.elapsed() < DEADLINE, "{what} did not come");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// A server with one listener.
+struct Listening {
+    place: Place,
+    server: Server,
+    /// Of the listener.
+    address: String,
+}
+
+impl Listening {
+    fn new(place: Place, settings: &str) -> Listening {
+        let settings = place.write("seenby.toml", format!("[[sources]]\nname = 'own'\n{settings}\n"));
+        let log = place.root.path().join("server.log");
+        let mut command = place.command([
+            "serve",
+            "--no-tls",
+            "--listen",
+            "127.0.0.1:0",
+            "--operator-listen",
+            "127.0.0.1:0",
+        ]);
+        let server = Server::start_logged(command.arg("--settings").arg(settings), &log);
+        let address = until("the listener", || {
+            let said = std::fs::read_to_string(&log).expect("text");
+            let line = said.lines().find(|line| line.contains("syslog is listened for"))?;
+            Some(line.split_once("address=")?.1.split_whitespace().next()?.to_owned())
+        });
+        Listening { place, server, address }
+    }
+
+    #[track_caller]
+    fn comes(&self, address: &str, devices: u64) {
+        until(&format!("{devices} devices of {address}"), || {
+            let body = self.place.run(["stats", "--json", address]).json();
+            (body["organizationPrevalence"].as_u64() == Some(devices)).then_some(())
+        });
+    }
+}
+
+fn record(device: &str, address: &str) -> String {
+    format!("{{\"time\":\"{}\",\"device\":\"{device}\",\"ip\":\"{address}\"}}", now())
+}
+
+fn rfc5424(message: &str) -> String {
+    format!("<134>1 2031-03-04T10:01:02.345Z fw-1.example.org app 77 - [origin ip=\"192.0.2.1\"] {message}")
+}
+
+fn rfc3164(message: &str) -> String {
+    format!("<134>Mar  4 10:01:02 fw-1 app[77]: {message}")
+}
+
+#[test]
+fn datagrams() {
+    let listening = Listening::new(Place::new(), "syslog = 'udp://127.0.0.1:0'");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for message in [
+        rfc5424(&record("pc-1", "198.51.100.1")),
+        rfc3164(&record("pc-2", "198.51.100.1")) + "\n",
+        record("pc-3", "198.51.100.1"),
+    ] {
+        socket.send_to(message.as_bytes(), &listening.address).expect("sent");
+    }
+    listening.comes("198.51.100.1", 3);
+    assert_eq!(listening.server.stop(), 0);
+}
+
+#[test]
+fn streams_in_both_framings() {
+    let listening = Listening::new(Place::new(), "syslog = 'tcp://127.0.0.1:0'");
+    let mut lines = TcpStream::connect(&listening.address).expect("it listens");
+    let mut counted = TcpStream::connect(&listening.address).expect("it listens");
+    for number in 0..500 {
+        let message = rfc3164(&record(&format!("pc-{number}"), "198.51.100.1"));
+        lines.write_all(format!("{message}\n").as_bytes()).expect("it reads");
+        let message = rfc5424(&record(&format!("pc-{number}"), "198.51.100.2"));
+        counted.write_all(format!("{} {message}", message.len()).as_bytes()).expect("it reads");
+    }
+    // The last line has no end, and a line of nothing known stops nobody.
+    lines
+        .write_all(format!("<134>what is this\n{}", record("pc-last", "198.51.100.3")).as_bytes())
+        .expect("it reads");
+    drop(lines);
+    listening.comes("198.51.100.1", 500);
+    listening.comes("198.51.100.2", 500);
+    listening.comes("198.51.100.3", 1);
+    let message = rfc5424(&record("pc-1", "198.51.100.4"));
+    counted.write_all(format!("{} {message}", message.len()).as_bytes()).expect("it reads");
+    listening.comes("198.51.100.4", 1);
+    assert_eq!(listening.server.stop(), 0);
+}
+
+#[test]
+fn over_tls() {
+    let place = Place::new();
+    place.run(["init"]).ends(0);
+    place.run(["tls", "init"]).ends(0);
+    let tls = place.data.join("tls");
+    let settings = format!(
+        "syslog = 'tls://127.0.0.1:0'\ncertificate = '{}'\nkey = '{}'",
+        tls.join("server.pem").display(),
+        tls.join("server.key").display()
+    );
+    let listening = Listening::new(place, &settings);
+    let mut trusted = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(tls.join("ca.pem")).expect("PEM") {
+        trusted.add(certificate.expect("PEM")).expect("a certificate");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = rustls::ClientConnection::new(Arc::new(config), name).expect("a connection");
+    let socket = TcpStream::connect(&listening.address).expect("it listens");
+    let mut stream = rustls::StreamOwned::new(connection, socket);
+    let message = rfc5424(&record("pc-1", "198.51.100.1"));
+    stream.write_all(format!("{} {message}", message.len()).as_bytes()).expect("it reads");
+    stream.flush().expect("it reads");
+    listening.comes("198.51.100.1", 1);
+    // Who speaks no TLS is closed, and disturbs nobody.
+    let mut plain = TcpStream::connect(&listening.address).expect("it listens");
+    plain.write_all(format!("{}\n", record("pc-2", "198.51.100.2")).as_bytes()).expect("it reads");
+    stream.write_all(format!("{}\n", record("pc-3", "198.51.100.1")).as_bytes()).expect("it reads");
+    stream.flush().expect("it reads");
+    listening.comes("198.51.100.1", 2);
+    listening.place.run(["stats", "198.51.100.2"]).ends(1);
+    assert_eq!(listening.server.stop(), 0);
+}
+
+#[test]
+fn what_has_arrived_is_taken_in_before_the_server_stops() {
+    let Listening { place, server, address } = Listening::new(Place::new(), "syslog = 'tcp://127.0.0.1:0'");
+    let mut stream = TcpStream::connect(&address).expect("it listens");
+    stream.write_all(format!("{}\n", record("pc-1", "198.51.100.1")).as_bytes()).expect("it reads");
+    let asked = |address| place.run(["stats", "--json", address]).json()["organizationPrevalence"].as_u64();
+    until("the first", || (asked("198.51.100.1") == Some(1)).then_some(()));
+    assert_eq!(server.stop(), 0);
+    assert_eq!(asked("198.51.100.1"), Some(1));
+}
+
+#[test]
+fn an_address_that_is_taken_is_said_and_tried_again() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = socket.local_addr().expect("an address");
+    let place = Place::new();
+    let settings =
+        place.write("seenby.toml", format!("[[sources]]\nname = 'own'\nsyslog = 'udp://{address}'\n"));
+    let log = place.root.path().join("server.log");
+    let mut command = place.command(["serve", "--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"]);
+    let server = Server::start_logged(command.arg("--settings").arg(settings), &log);
+    let said = |what: &str| std::fs::read_to_string(&log).expect("text").contains(what).then_some(());
+    until("a word", || said("cannot be listened on"));
+    drop(socket);
+    until("the listener", || said("syslog is listened for"));
+    assert_eq!(server.stop(), 0);
+}
