@@ -44,6 +44,10 @@ impl Intake for Recorder {
         ["zeek-json", "suricata", "ndjson"].into_iter().find(|known| *known == name)
     }
 
+    fn work(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
+
     fn begin(&self, upload: Upload) -> Box<dyn Taking> {
         let text = format!("{} {}: ", upload.source.name.as_str(), upload.format.unwrap_or("auto"));
         let error = self.error.lock().expect("whole").clone();
@@ -65,9 +69,12 @@ impl Taking for Recording {
         Ok(())
     }
 
-    fn turn(&mut self, format: &'static str) -> Result<(), TakeError> {
-        self.text.push_str(&format!("<{format}>"));
-        Ok(())
+    fn document(&mut self, bytes: &[u8], format: Option<&'static str>) -> Result<(), TakeError> {
+        if let Some(format) = format {
+            self.text.push_str(&format!("<{format}>"));
+        }
+        self.take(bytes)?;
+        self.take(b"\n")
     }
 
     fn end(self: Box<Self>) -> Result<UploadTaken, TakeError> {
@@ -505,7 +512,10 @@ async fn sourcetypes_tell_the_format() {
     assert_eq!(receiving.splunk("/services/collector/raw?sourcetype=suricata", "x\ny").await.status, 200);
     assert_eq!(
         receiving.given(),
-        ["edge auto: <zeek-json>{\"a\":1}\n{\"b\":2}\n<suricata>{\"c\":3}\n{}\n", "edge suricata: x\ny"]
+        [
+            "edge auto: <zeek-json>{\"a\":1}\n<zeek-json>{\"b\":2}\n<suricata>{\"c\":3}\n{}\n",
+            "edge suricata: x\ny"
+        ]
     );
 }
 
@@ -585,10 +595,48 @@ async fn otlp_logs_in_both_spellings() {
     assert_eq!(receiving.own("/v1/logs", &[("content-type", "text/plain")], "x").await.status, 415);
     let reply = receiving.send("POST", "/v1/logs", &json_kind, "{}").await;
     assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (401, &json!(16)));
+    // A name is no address; a list may leave its values out.
+    let pairs = [("destination.address", "example.org"), ("network.peer.address", "198.51.100.20")];
+    assert_eq!(
+        receiving.own("/v1/logs", &json_kind, otlp(&pairs, Some(json!({ "arrayValue": {} })))).await.status,
+        200
+    );
+    assert!(receiving.given()[0].contains("\"destination\":{\"ip\":\"198.51.100.20\"}"));
     let refusing = Recorder { refused: true, ..Recorder::default() };
     let receiving = Receiving::with(Settings::default(), refusing).await;
     let reply = receiving.own("/v1/logs", &json_kind, otlp(&[], None)).await;
     assert_eq!(reply.json()["partialSuccess"]["rejectedLogRecords"], json!("1"));
+}
+
+/// What is small and says much takes no more memory than one record may.
+#[tokio::test]
+async fn otlp_bodies_that_say_much() {
+    let receiving = Receiving::new().await;
+    let kind = [("content-type", "application/x-protobuf")];
+    let field = |tag: u8, bytes: &[u8]| {
+        let mut field = vec![tag << 3 | 2];
+        prost_length(bytes.len(), &mut field);
+        field.extend_from_slice(bytes);
+        field
+    };
+    let records = field(1, &field(2, &b"\x12\0".repeat(500_000)));
+    assert_eq!(receiving.own("/v1/logs", &kind, gzip(&records)).await.status, 200);
+    assert_eq!(receiving.given()[0].lines().count(), 500_000);
+    let attributes = field(1, &field(1, &b"\x0a\0".repeat(2_000_000)));
+    assert_eq!(receiving.own("/v1/logs", &kind, gzip(&attributes)).await.status, 413);
+    let one_record = field(1, &field(2, &field(2, &b"\x32\0".repeat(2_000_000))));
+    assert_eq!(receiving.own("/v1/logs", &kind, gzip(&one_record)).await.status, 413);
+    for cut in [&records[..records.len() - 1], &[0x0b], &[0x08]] {
+        assert_eq!(receiving.own("/v1/logs", &kind, cut.to_vec()).await.status, 400);
+    }
+}
+
+fn prost_length(mut length: usize, out: &mut Vec<u8>) {
+    while length > 127 {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
 }
 
 /// Nobody else learns of a source what an administrator does.

@@ -462,16 +462,20 @@ impl IndexStore {
         upkeep::spill(&self.shared)
     }
 
-    /// How many of the devices that a batch tells of nobody has told of before. Cost: a look-up for each of them.
-    pub fn new_devices_in(&self, batch: &Batch) -> usize {
-        let mut told: Vec<u32> = batch.reporters().iter().map(|(identity, _)| *identity).collect();
-        told.extend(batch.sightings().iter().map(|sighting| sighting.identity));
-        told.sort_unstable();
-        told.dedup();
-        let Some(view) = self.organisation(batch.organisation()) else { return told.len() };
-        let names = view.names();
-        let is_new = |identity: &&u32| names.number(&batch.identities()[**identity as usize]).is_none();
-        told.iter().filter(is_new).count()
+    /// Of the devices that a batch tells of, and of all the names in it, how many nobody has told of before. Cost: a look-up for each.
+    pub fn newcomers_in(&self, batch: &Batch) -> (usize, usize) {
+        let mut devices = vec![false; batch.identities().len()];
+        for identity in batch.reporters().iter().map(|(identity, _)| *identity) {
+            devices[identity as usize] = true;
+        }
+        for sighting in batch.sightings() {
+            devices[sighting.identity as usize] = true;
+        }
+        let view = self.organisation(batch.organisation());
+        let names = view.as_ref().map(|view| view.names());
+        let is_new = |identity| names.as_ref().is_none_or(|names| names.number(identity).is_none());
+        let new = (0..).zip(batch.identities()).filter(|(at, it)| batch.is_used(*at) && is_new(it));
+        new.fold((0, 0), |(told, all), (at, _)| (told + usize::from(devices[at as usize]), all + 1))
     }
 
     /// Organisations of which anything is held.

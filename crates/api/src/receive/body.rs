@@ -1,19 +1,20 @@
 //! The road of a body: read within bounds of time and size, at the source's pace, and given through decompression and the
 //! protocol's envelope to whoever takes it in. Refuses to hold: protocols, and what a refusal looks like in each.
 //!
-//! The reading waits on the runtime; the work (decompression, decoding, the store's disk) is done on threads for that, one piece
-//! after another, so that slow senders hold no thread.
+//! The reading waits on the runtime; the work (decompression, decoding, the store's disk) is done on the intake's threads, one
+//! piece after another, so that slow senders hold no thread.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
-use sighting::{SourceId, escape};
+use sighting::{OrganisationId, SourceId, escape};
 use tokio::time::Instant;
 
 use super::pusher::Pusher;
@@ -29,19 +30,23 @@ const BYTES_PER_SECOND_MIN: u64 = 1_024;
 /// That while.
 const SLOW_WHILE: Duration = Duration::from_secs(60);
 
+/// Of a body that is not wanted so much is read, and for so long.
+const DISCARDED_BYTES_MAX: usize = 1 << 20;
+const DISCARDED_WHILE: Duration = Duration::from_secs(2);
+
 /// When a sender that was turned away may come again.
 pub(crate) const RETRY_AFTER_S: u64 = 2;
 
-/// Places for uploads: as many are taken in at once. No source has more than half of them.
+/// Places for uploads: as many are taken in at once. No organisation has more than half of them.
 pub(crate) struct Slots {
     uploads_max: usize,
-    taken: Arc<Mutex<HashMap<SourceId, usize>>>,
+    taken: Arc<Mutex<HashMap<OrganisationId, usize>>>,
 }
 
-/// A place of a source, until it is dropped.
+/// A place of an organisation, until it is dropped.
 struct Slot {
-    source: SourceId,
-    taken: Arc<Mutex<HashMap<SourceId, usize>>>,
+    organisation: OrganisationId,
+    taken: Arc<Mutex<HashMap<OrganisationId, usize>>>,
 }
 
 impl Slots {
@@ -49,23 +54,23 @@ impl Slots {
         Slots { uploads_max, taken: Arc::default() }
     }
 
-    fn take(&self, source: SourceId) -> Result<Slot, Stop> {
+    fn take(&self, organisation: OrganisationId) -> Result<Slot, Stop> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = taken.get(&source).copied().unwrap_or_default();
+        let own = taken.get(&organisation).copied().unwrap_or_default();
         if taken.values().sum::<usize>() >= self.uploads_max || own >= self.uploads_max.div_ceil(2) {
             return Err(Stop::Busy);
         }
-        taken.insert(source, own + 1);
-        Ok(Slot { source, taken: Arc::clone(&self.taken) })
+        taken.insert(organisation, own + 1);
+        Ok(Slot { organisation, taken: Arc::clone(&self.taken) })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        match taken.get_mut(&self.source) {
+        match taken.get_mut(&self.organisation) {
             Some(own) if *own > 1 => *own -= 1,
-            _ => drop(taken.remove(&self.source)),
+            _ => drop(taken.remove(&self.organisation)),
         }
     }
 }
@@ -138,6 +143,7 @@ impl Stop {
             Stop::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Stop::Slow => StatusCode::REQUEST_TIMEOUT,
             Stop::NotTaken(TakeError::NewDevices { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Stop::NotTaken(TakeError::Gone) => StatusCode::FORBIDDEN,
             Stop::Damaged(_) | Stop::Cut | Stop::Malformed { .. } => StatusCode::BAD_REQUEST,
         }
     }
@@ -170,6 +176,9 @@ impl Stop {
             Stop::NotTaken(TakeError::Unavailable(_)) => {
                 "The store cannot take anything now. Send it again after Retry-After.".to_owned()
             }
+            Stop::NotTaken(TakeError::Gone) => {
+                "The source, its token or its organization was removed meanwhile.".to_owned()
+            }
             Stop::NotTaken(TakeError::NewDevices { per_hour, .. }) => format!(
                 "The source would bring more than {per_hour} new devices in an hour, which is its limit. Send it again after \
                  Retry-After, or raise the limit with `seenby source change --new-devices-per-hour`."
@@ -188,24 +197,44 @@ impl Stop {
 
 /// The end of decompression: counts, and gives on.
 struct Outlet<E> {
-    envelope: E,
-    taking: Box<dyn Taking>,
+    /// None once it takes no more: a decoder writes what it holds back also when it is dropped, wherever that is.
+    open: Option<(E, Box<dyn Taking>)>,
     bytes: u64,
     bytes_max: u64,
     /// Why it takes no more: an error of input and output could not carry it.
     stop: Option<Stop>,
 }
 
+impl<E: Envelope> Outlet<E> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        // Out of its place while it works: a panic in there leaves nothing behind that could be worked with.
+        let (mut envelope, mut taking) = self.open.take().ok_or(Stop::Cut)?;
+        self.bytes += bytes.len() as u64;
+        if self.bytes > self.bytes_max {
+            return Err(Stop::TooLarge { bytes_max: self.bytes_max });
+        }
+        match envelope.push(bytes, &mut *taking) {
+            Ok(()) => {
+                self.open = Some((envelope, taking));
+                Ok(())
+            }
+            Err(stop) => Err(given_up(taking, stop)),
+        }
+    }
+}
+
+/// What came before something that makes no sense is sound, and is taken; its sender may not send it again.
+fn given_up(taking: Box<dyn Taking>, stop: Stop) -> Stop {
+    match stop {
+        Stop::Malformed { .. } => taking.end().map_or_else(Stop::from, |_| stop),
+        stop => stop,
+    }
+}
+
 impl<E: Envelope> Write for Outlet<E> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes += bytes.len() as u64;
-        let taken = if self.bytes > self.bytes_max {
-            Err(Stop::TooLarge { bytes_max: self.bytes_max })
-        } else {
-            self.envelope.push(bytes, &mut *self.taking)
-        };
-        taken.map(|()| bytes.len()).map_err(|stop| {
-            self.stop = Some(stop);
+        self.take(bytes).map(|()| bytes.len()).map_err(|stop| {
+            self.stop.get_or_insert(stop);
             io::Error::other("it takes no more")
         })
     }
@@ -215,10 +244,7 @@ impl<E: Envelope> Write for Outlet<E> {
     }
 }
 
-impl<E> Unpack<Outlet<E>>
-where
-    E: Envelope,
-{
+impl<E: Envelope> Unpack<Outlet<E>> {
     fn outlet_mut(&mut self) -> Option<&mut Outlet<E>> {
         match self {
             Unpack::Begun(outlet, _) | Unpack::Plain(outlet) => Some(outlet),
@@ -239,23 +265,31 @@ where
         self.push(piece).map_err(|error| self.why(&error))
     }
 
-    fn finish(mut self) -> Result<Received<E>, Stop> {
-        // What is held back comes out first, so that the reason why it is not taken is still there to be asked.
-        if let Err(error) = self.settle() {
-            return Err(self.why(&error));
+    /// What is held back comes out, and the envelope and the taking end.
+    fn finish(&mut self) -> Result<Received<E>, Stop> {
+        self.settle().map_err(|error| self.why(&error))?;
+        let Some(outlet) = self.outlet_mut() else { return Err(Stop::Cut) };
+        let bytes = outlet.bytes;
+        let (mut envelope, mut taking) = outlet.open.take().ok_or(Stop::Cut)?;
+        match envelope.end(&mut *taking) {
+            Ok(()) => Ok(Received { envelope, taken: taking.end()?, bytes }),
+            Err(stop) => Err(given_up(taking, stop)),
         }
-        let Outlet { mut envelope, mut taking, bytes, .. } =
-            self.end().map_err(|error| Stop::Damaged(error.to_string()))?;
-        envelope.end(&mut *taking)?;
-        let taken = taking.end()?;
-        Ok(Received { envelope, taken, bytes })
     }
 }
 
 /// An upload under way.
-pub(super) struct Receiving<E: Envelope> {
+struct Receiving<E: Envelope> {
     unpack: Unpack<Outlet<E>>,
     _slot: Slot,
+}
+
+impl<E: Envelope> Drop for Receiving<E> {
+    fn drop(&mut self) {
+        if let Some(outlet) = self.unpack.outlet_mut() {
+            outlet.open = None;
+        }
+    }
 }
 
 /// What came of a body.
@@ -295,40 +329,73 @@ async fn receive_all<E: Envelope>(
     envelope: E,
     bytes_max: u64,
 ) -> Result<Received<E>, Stop> {
-    let slot = shared.slots.take(pusher.source.id)?;
+    let mut reading = Reading::new(shared, pusher, body);
+    let begun = begin(shared, pusher, format, headers, envelope, bytes_max).await;
+    let taken = match begun {
+        Ok(receiving) => reading.give_to(receiving, pusher).await,
+        Err(stop) => Err(stop),
+    };
+    if taken.is_err() {
+        discard(reading.body).await;
+    }
+    taken
+}
+
+async fn begin<E: Envelope>(
+    shared: &Shared,
+    pusher: &Pusher,
+    format: Option<&'static str>,
+    headers: &HeaderMap,
+    envelope: E,
+    bytes_max: u64,
+) -> Result<Receiving<E>, Stop> {
+    let slot = shared.slots.take(pusher.organisation.id)?;
     let said = said(headers)?;
     let upload = Upload {
         organisation: pusher.organisation.clone(),
         source: pusher.source.clone(),
+        token: pusher.token,
         book: Arc::clone(&pusher.book),
         format,
     };
     let intake = Arc::clone(&pusher.intake);
-    let taking =
-        tokio::task::spawn_blocking(move || intake.begin(upload)).await.map_err(|error| broken(&error))?;
-    let outlet = Outlet { envelope, taking, bytes: 0, bytes_max, stop: None };
-    let mut receiving = Receiving { unpack: Unpack::new(said, outlet), _slot: slot };
-    let mut reading = Reading::new(shared, pusher, body);
-    loop {
-        let (piece, is_last) = reading.piece().await?;
-        let working = move || {
-            for part in &piece {
-                receiving.unpack.give(part)?;
-            }
-            let done = if is_last { Work::Done(receiving.unpack.finish()?) } else { Work::More(receiving) };
-            Ok::<_, Stop>(done)
-        };
-        let worked = tokio::task::spawn_blocking(working).await;
-        match worked.map_err(|error| broken(&error))?? {
-            Work::More(on) => receiving = on,
-            Work::Done(received) => return Ok(received),
-        }
-    }
+    let taking = worked(pusher, move || intake.begin(upload)).await?;
+    let outlet = Outlet { open: Some((envelope, taking)), bytes: 0, bytes_max, stop: None };
+    Ok(Receiving { unpack: Unpack::new(said, outlet), _slot: slot })
 }
 
-/// The work on an upload panicked; that is the log's to tell.
-fn broken(error: &tokio::task::JoinError) -> Stop {
-    Stop::NotTaken(TakeError::Unavailable(format!("an upload failed: {error}")))
+/// Has work done on a thread for that. If it panicked, that is the log's to tell.
+async fn worked<T: Send + 'static>(
+    pusher: &Pusher,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Stop> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    pusher.intake.work(Box::new(move || {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        // Nobody may be waiting any more.
+        let _ = sender.send(done);
+    }));
+    let broken = || {
+        Stop::NotTaken(TakeError::Unavailable(
+            "an upload failed unexpectedly; this is a mistake in seenby".to_owned(),
+        ))
+    };
+    receiver.await.ok().and_then(Result::ok).ok_or_else(broken)
+}
+
+/// Reads some of a body that nobody wants: whoever still sends it does not hear an answer.
+pub(super) async fn discard(mut body: Body) {
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > DISCARDED_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // What comes later is cut off.
+    let _ = tokio::time::timeout(DISCARDED_WHILE, reading).await;
 }
 
 enum Work<E: Envelope> {
@@ -359,6 +426,29 @@ impl Reading<'_> {
             bytes: 0,
             begun_at: Instant::now(),
             paced: Duration::ZERO,
+        }
+    }
+
+    /// Reads it to its end.
+    async fn give_to<E: Envelope>(
+        &mut self,
+        mut receiving: Receiving<E>,
+        pusher: &Pusher,
+    ) -> Result<Received<E>, Stop> {
+        loop {
+            let (piece, is_last) = self.piece().await?;
+            let working = move || {
+                for part in &piece {
+                    receiving.unpack.give(part)?;
+                }
+                let done =
+                    if is_last { Work::Done(receiving.unpack.finish()?) } else { Work::More(receiving) };
+                Ok::<_, Stop>(done)
+            };
+            match worked(pusher, working).await?? {
+                Work::More(on) => receiving = on,
+                Work::Done(received) => return Ok(received),
+            }
         }
     }
 
@@ -407,9 +497,9 @@ mod tests {
     use sighting::Uuid;
 
     #[test]
-    fn no_source_has_every_place() {
+    fn no_organisation_has_every_place() {
         let slots = Slots::new(4);
-        let source = |number| SourceId(Uuid::from_u128(number));
+        let source = |number| OrganisationId(Uuid::from_u128(number));
         let (one, two) = (slots.take(source(1)), slots.take(source(1)));
         assert!(one.is_ok() && two.is_ok());
         assert_eq!(slots.take(source(1)).err(), Some(Stop::Busy));

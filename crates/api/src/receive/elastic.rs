@@ -59,6 +59,9 @@ pub(super) fn routes<S: Store + 'static, D: Directory + 'static>() -> Router<Sta
         .route("/_nodes", set_up())
         .route("/_nodes/{*name}", set_up())
         .route("/_logstash/pipeline/{*name}", set_up())
+        // Logstash asks for its alias, and makes it where it is not there.
+        .route("/logstash", set_up())
+        .route("/ecs-logstash", set_up())
 }
 
 async fn about<S: Store + 'static, D: Directory + 'static>(
@@ -167,7 +170,10 @@ async fn take<S: Store, D: Directory>(
     let (parts, body) = request.into_parts();
     let pusher = match Pusher::of(&parts, state).await {
         Ok(pusher) => pusher,
-        Err(refused) => return unwelcome(&refused),
+        Err(refused) => {
+            body::discard(body).await;
+            return unwelcome(&refused);
+        }
     };
     let envelope = Bulk::new(index, is_terse(query));
     let headers = &parts.headers;
@@ -387,10 +393,8 @@ impl Bulk {
     }
 }
 
-/// A document is a line.
 fn give(document: &[u8], taking: &mut dyn Taking) -> Result<(), Stop> {
-    taking.take(document)?;
-    Ok(taking.take(b"\n")?)
+    Ok(taking.document(document, None)?)
 }
 
 impl body::Envelope for Bulk {
@@ -443,7 +447,9 @@ mod tests {
             Ok(())
         }
 
-        fn turn(&mut self, _: &'static str) -> Result<(), TakeError> {
+        fn document(&mut self, bytes: &[u8], _: Option<&'static str>) -> Result<(), TakeError> {
+            self.0.extend_from_slice(bytes);
+            self.0.push(b'\n');
             Ok(())
         }
 

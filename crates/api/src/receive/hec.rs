@@ -39,7 +39,7 @@ const EVENTS_BYTES_MAX: u64 = 256 << 20;
 const EVENT_BYTES_MAX: usize = 16 << 20;
 /// The longest question for acknowledgements, in bytes, and how many channels of a source are remembered.
 const ACKS_BYTES_MAX: usize = 1 << 20;
-const CHANNELS_MAX: usize = 4_096;
+const CHANNELS_MAX: usize = 256;
 
 /// The channel of a request.
 const CHANNEL_HEADER: &str = "x-splunk-request-channel";
@@ -69,9 +69,9 @@ impl Channels {
     fn next(&self, source: SourceId, channel: &str) -> u64 {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (source, channel.to_owned());
-        if all.len() >= CHANNELS_MAX && !all.contains_key(&key) {
+        if !all.contains_key(&key) && all.keys().filter(|(of, _)| *of == source).count() >= CHANNELS_MAX {
             // Whoever asks for one that is forgotten hears that it is not acknowledged, sends again, and nothing changes by it.
-            all.clear();
+            all.retain(|(of, _), _| *of != source);
         }
         let given = all.entry(key).or_default();
         *given += 1;
@@ -124,7 +124,10 @@ async fn take<S: Store, D: Directory, E: Envelope>(
     let (parts, body) = request.into_parts();
     let pusher = match Pusher::of(&parts, state).await {
         Ok(pusher) => pusher,
-        Err(refused) => return unwelcome(&refused),
+        Err(refused) => {
+            body::discard(body).await;
+            return unwelcome(&refused);
+        }
     };
     let channel = match channel(&parts.headers, query) {
         Ok(channel) => channel,
@@ -270,10 +273,8 @@ struct Event<'a> {
 /// A body of events on its way.
 struct Events {
     intake: Arc<dyn Intake>,
-    /// Whether sourcetypes tell the format.
-    follows_sourcetype: bool,
-    /// The sourcetype of the event before.
-    sourcetype: String,
+    /// The sourcetype of the event before, and what that says.
+    last: (String, Option<&'static str>),
     /// What came and is not whole yet.
     begun: Vec<u8>,
     /// It is looked at again when there are so many bytes: twice as many as did not do.
@@ -283,14 +284,9 @@ struct Events {
 
 impl Events {
     fn of(pusher: &Pusher) -> Events {
-        Events::new(Arc::clone(&pusher.intake), pusher.source.read_as.format.is_none())
-    }
-
-    fn new(intake: Arc<dyn Intake>, follows_sourcetype: bool) -> Events {
         Events {
-            intake,
-            follows_sourcetype,
-            sourcetype: String::new(),
+            intake: Arc::clone(&pusher.intake),
+            last: (String::new(), None),
             begun: Vec::new(),
             looked_at_from: 0,
             events: 0,
@@ -317,14 +313,7 @@ impl Events {
         let Some(raw) = event.event.map(RawValue::get).filter(|raw| *raw != "null") else {
             return Err(self.malformed("Event field is required", 12));
         };
-        if let Some(sourcetype) =
-            event.sourcetype.as_deref().filter(|it| self.follows_sourcetype && *it != self.sourcetype)
-        {
-            sourcetype.clone_into(&mut self.sourcetype);
-            if let Some(format) = format_of(&*self.intake, sourcetype) {
-                taking.turn(format)?;
-            }
-        }
+        let format = event.sourcetype.as_deref().and_then(|sourcetype| self.format(sourcetype));
         let text: Cow<'_, str> = if raw.starts_with('"') {
             serde_json::from_str(raw).map_err(|_| self.malformed("Invalid data format", 6))?
         } else if raw.contains('\n') {
@@ -338,8 +327,15 @@ impl Events {
         if text.trim().is_empty() {
             return Err(self.malformed("Event field cannot be blank", 13));
         }
-        taking.take(text.as_bytes())?;
-        Ok(taking.take(b"\n")?)
+        Ok(taking.document(text.as_bytes(), format)?)
+    }
+
+    /// What a sourcetype says; the one before mostly says it again.
+    fn format(&mut self, sourcetype: &str) -> Option<&'static str> {
+        if self.last.0 != sourcetype {
+            self.last = (sourcetype.to_owned(), format_of(&*self.intake, sourcetype));
+        }
+        self.last.1
     }
 
     fn malformed(&self, text: &str, code: u8) -> Stop {

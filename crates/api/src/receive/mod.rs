@@ -34,13 +34,16 @@ pub trait Intake: Send + Sync {
     /// The name of a format as it is told, if there is one of that name.
     fn format(&self, name: &str) -> Option<&'static str>;
 
+    /// Does some work on a thread for that.
+    fn work(&self, work: Box<dyn FnOnce() + Send>);
+
     /// Begins to take an upload. It may wait for the store.
     fn begin(&self, upload: Upload) -> Box<dyn Taking>;
 
     /// An upload of a source was not taken in, and why.
     fn failed(&self, source: &Source, why: &str);
 
-    /// What every source of an organisation has told since this program started, pushed or not; sorted by name.
+    /// What every source of an organisation has told this server since it started, pushed or read by itself; sorted by name.
     fn reports(&self, organisation: OrganisationId) -> Vec<SourceReport>;
 }
 
@@ -51,6 +54,8 @@ pub struct Upload {
     pub organisation: Organisation,
     /// The source whose token was shown.
     pub source: Source,
+    /// The SHA-256 of that token.
+    pub token: [u8; 32],
     /// The book by which both were found.
     pub book: Arc<Book>,
     /// What the sender says that it is, where the source does not say it.
@@ -62,8 +67,9 @@ pub trait Taking: Send {
     /// Takes some bytes of its records, cut anywhere.
     fn take(&mut self, bytes: &[u8]) -> Result<(), TakeError>;
 
-    /// What follows is of another format.
-    fn turn(&mut self, format: &'static str) -> Result<(), TakeError>;
+    /// Takes one record, whole: a document of one line, or a line. Where the source does not say what it sends, each is looked at by
+    /// itself, and is what `format` says, if that says anything.
+    fn document(&mut self, bytes: &[u8], format: Option<&'static str>) -> Result<(), TakeError>;
 
     /// All of it came: what became of it. What is counted as sighted is durable.
     fn end(self: Box<Self>) -> Result<Taken, TakeError>;
@@ -108,6 +114,8 @@ pub struct RefusedRecord {
 pub enum TakeError {
     /// The store cannot take it now; for the log.
     Unavailable(String),
+    /// The source, its token or its organisation has gone since it began.
+    Gone,
     /// It would bring more new devices than the source may in an hour.
     NewDevices {
         /// How many it may bring.
@@ -132,7 +140,7 @@ pub struct SourceReport {
     pub ignored: BTreeMap<&'static str, u64>,
     /// Records that could not be taken, by reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Bytes as they came.
+    /// Bytes of its records, decompressed.
     pub bytes: u64,
     /// The time of the newest sighting.
     pub newest: Option<Second>,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sighting::{Directory, RolePermission, Source, Store, escape};
 use utoipa::ToSchema;
 
-use super::body::{Bare, Received, Stop, receive};
+use super::body::{Bare, Received, Stop, discard, receive};
 use super::pusher::{Pusher, Unwelcome};
 use super::{SourceReport, Taken};
 use crate::admin::{Everything, List, Manager};
@@ -90,8 +90,15 @@ pub(crate) async fn ingest<S: Store + 'static, D: Directory + 'static>(
     request: Request,
 ) -> Result<Json<Counts>, ApiError> {
     let (parts, body) = request.into_parts();
-    let pusher = Pusher::of(&parts, &state).await.map_err(unwelcome)?;
-    let format = wanted(&pusher, &format)?;
+    let welcomed = Pusher::of(&parts, &state).await.map_err(unwelcome);
+    let format = welcomed.and_then(|pusher| Ok((wanted(&pusher, &format)?, pusher)));
+    let (format, pusher) = match format {
+        Ok(welcomed) => welcomed,
+        Err(error) => {
+            discard(body).await;
+            return Err(error);
+        }
+    };
     let shared = state.shared();
     let bytes_max = shared.settings.upload_bytes_max;
     let received = receive(shared, &pusher, format, &parts.headers, body, Bare, bytes_max).await;
@@ -156,7 +163,7 @@ pub(crate) struct ShownSource {
     sighted: u64,
     ignored: BTreeMap<&'static str, u64>,
     refused: BTreeMap<&'static str, u64>,
-    /// Bytes as they came.
+    /// Bytes of its records, decompressed.
     bytes: u64,
     /// The time of the newest sighting.
     newest: Option<String>,

@@ -10,9 +10,12 @@ use sighting::SourceId;
 
 use crate::state::Millis;
 
-/// When each source may send on, by the steady clock. A source whose time has passed is as good as none.
+/// When each source may send on, by the steady clock, in nanoseconds: of small pieces less than a millisecond each is due. A source whose time has passed is as good as none.
 #[derive(Default)]
-pub(crate) struct Paces(Mutex<HashMap<SourceId, Millis>>);
+pub(crate) struct Paces(Mutex<HashMap<SourceId, u64>>);
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Sources that are remembered; beyond, those whose time has passed are forgotten.
 const REMEMBERED_MAX: usize = 4_096;
@@ -26,14 +29,15 @@ impl Paces {
         per_second: NonZeroU64,
         now: Millis,
     ) -> Duration {
+        let now = now.0.saturating_mul(NANOS_PER_MILLI);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= REMEMBERED_MAX {
             all.retain(|_, free_at| *free_at > now);
         }
         let free_at = all.entry(source).or_insert(now);
-        let takes = (bytes as u64).saturating_mul(1_000) / per_second.get();
-        *free_at = Millis((*free_at).max(now).0.saturating_add(takes));
-        Duration::from_millis(free_at.0 - now.0)
+        let takes = (bytes as u64).saturating_mul(NANOS_PER_SECOND).div_ceil(per_second.get());
+        *free_at = (*free_at).max(now).saturating_add(takes);
+        Duration::from_nanos(*free_at - now)
     }
 }
 
@@ -56,5 +60,10 @@ mod tests {
         check(other, 100, 10_000, 100);
         check(one, 100, 10_500, 600);
         check(one, 100, 60_000, 100);
+        // Small pieces are due as well.
+        let fast = NonZeroU64::new(1_000_000).expect("not zero");
+        let three = SourceId(Uuid::from_u128(3));
+        let waits: Vec<Duration> = (0..2_000).map(|_| paces.came(three, 500, fast, Millis(0))).collect();
+        assert_eq!(waits.last(), Some(&Duration::from_secs(1)));
     }
 }

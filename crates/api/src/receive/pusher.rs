@@ -24,6 +24,8 @@ const AUTHORIZATION_BYTES_MAX: usize = 1_024;
 pub(crate) struct Pusher {
     pub(crate) organisation: Organisation,
     pub(crate) source: Source,
+    /// The SHA-256 of its token.
+    pub(crate) token: [u8; 32],
     pub(crate) book: Arc<Book>,
     pub(crate) intake: Arc<dyn Intake>,
 }
@@ -81,13 +83,17 @@ impl Pusher {
         let intake = Arc::clone(state.intake().ok_or(ApiError::NotReady)?);
         let book = directory.book().await.map_err(ApiError::from)?;
         let now = state.shared().now().second();
-        let mut known = candidates.iter().filter_map(|token| book.source_of_token(&sha256(token), now));
-        let source = known.next().ok_or(Unwelcome::Unknown)?.clone();
+        let mut known = candidates.iter().filter_map(|token| {
+            let token = sha256(token);
+            book.source_of_token(&token, now).map(|source| (token, source))
+        });
+        let (token, source) = known.next().ok_or(Unwelcome::Unknown)?;
+        let source = source.clone();
         if !source.bounds.networks.is_empty() && !peer(parts).is_some_and(|peer| source.bounds.admits(peer)) {
             return Err(Unwelcome::Elsewhere);
         }
         let organisation = book.organisations.get(&source.organisation).ok_or(Unwelcome::Unknown)?.clone();
-        Ok(Pusher { organisation, source, book, intake })
+        Ok(Pusher { organisation, source, token, book, intake })
     }
 }
 

@@ -80,18 +80,6 @@ impl<W: Write> Unpack<W> {
         }
     }
 
-    /// The body has ended: whom it was given to.
-    pub(crate) fn end(mut self) -> io::Result<W> {
-        self.settle()?;
-        match self {
-            Unpack::Begun(outlet, _) | Unpack::Plain(outlet) => Ok(outlet),
-            Unpack::Gzip(decoder) => decoder.finish(),
-            Unpack::Deflate(decoder) => decoder.finish(),
-            Unpack::Zstd(decoder) => decoder.finish(),
-            Unpack::Failed => Err(failed()),
-        }
-    }
-
     fn begin(&mut self) -> io::Result<()> {
         let Unpack::Begun(outlet, head) = std::mem::replace(self, Unpack::Failed) else { return Ok(()) };
         *self = match head.as_slice() {
@@ -138,7 +126,14 @@ mod tests {
         for piece in body.chunks(piece.max(1)) {
             unpack.push(piece)?;
         }
-        unpack.end()
+        unpack.settle()?;
+        Ok(match unpack {
+            Unpack::Begun(outlet, _) | Unpack::Plain(outlet) => outlet,
+            Unpack::Gzip(decoder) => decoder.finish()?,
+            Unpack::Deflate(decoder) => decoder.finish()?,
+            Unpack::Zstd(decoder) => decoder.finish()?,
+            Unpack::Failed => return Err(failed()),
+        })
     }
 
     #[test]

@@ -334,7 +334,7 @@ impl Open {
         state.recall_grants(&house.directory).await?;
         let told = Told::default();
         told.register(state.metrics());
-        state.set_intake(Receiver::new(house.store.clone(), usual, told.clone()));
+        state.set_intake(Receiver::open(&house, usual, told.clone())?);
         state.set_ready(Arc::new(house.store.clone()), Arc::new(house.directory.clone()));
         let controlled = tokio::spawn({
             let served = control::Served {

@@ -94,6 +94,7 @@ pub(crate) struct Filler {
     /// The one before, which knows many names.
     before: Option<Batch>,
     records_in_batch: u64,
+    records_max: u64,
     /// The chunk that is being decoded.
     reading: Option<Arc<Reading>>,
     damage: Option<&'static str>,
@@ -118,6 +119,7 @@ impl Filler {
             batch: None,
             before: None,
             records_in_batch: 0,
+            records_max: BATCH_RECORDS_MAX,
             reading: None,
             damage: None,
             records: 0,
@@ -183,7 +185,7 @@ impl Filler {
 
     /// Whether a batch that was begun should be appended before more comes in.
     pub(crate) fn is_full(&self) -> bool {
-        self.records_in_batch >= BATCH_RECORDS_MAX
+        self.records_in_batch >= self.records_max
     }
 
     /// The batch, if it is full.
@@ -212,6 +214,11 @@ impl Filler {
     /// The counts.
     pub(crate) fn into_tally(self) -> Tally {
         self.tally
+    }
+
+    /// With batches of so many records at most.
+    pub(crate) fn with_batches_of(self, records_max: u64) -> Filler {
+        Filler { records_max, ..self }
     }
 
     /// The newest second of a sighting so far.

@@ -104,6 +104,49 @@ fn what_a_command_changes_holds_from_the_next_upload_on() {
     }
 }
 
+/// Shippers put documents of many inputs into one body.
+#[test]
+fn each_document_tells_its_format_where_the_source_does_not() {
+    let place = Place::new();
+    let token = add(&place, &["mixed"]);
+    let server = place.serve();
+    let now = now();
+    let zeek = json!({ "ts": now.unix(), "uid": "C1", "id.orig_h": "10.1.2.4", "id.orig_p": 1, "id.resp_h": "198.51.100.20",
+        "id.resp_p": 443, "proto": "tcp", "conn_state": "SF" })
+    .to_string();
+    let own = json!({ "time": now.to_string(), "device": "pc-3", "ip": "198.51.100.20" }).to_string();
+    let defender = mde(now, "a1", "pc-1", "198.51.100.20").trim_end().to_owned();
+    let documents =
+        [&defender, &zeek, "{\"what\":\"else\"}", &own, &zeek.replace("10.1.2.4", "10.1.2.5"), &defender];
+    let bulk: String =
+        documents.iter().map(|document| format!("{{\"create\":{{}}}}\n{document}\n")).collect();
+    assert_eq!(send(&server, &token, "/_bulk", bulk).0, 200);
+    assert_eq!(place.stats("198.51.100.20").0, 4);
+    // A sourcetype that says nothing leaves each to itself.
+    let zeek = zeek.replace("10.1.2.4", "10.1.2.6");
+    let events = format!(
+        "{{\"sourcetype\":\"mde\",\"event\":{defender}}}{{\"sourcetype\":\"my:own\",\"event\":{zeek}}}"
+    );
+    assert_eq!(send(&server, &token, "/services/collector", events).0, 200);
+    assert_eq!(place.stats("198.51.100.20").0, 5);
+}
+
+/// What came before an event that makes no sense is taken: its sender may drop the body.
+#[test]
+fn one_bad_event_loses_no_other() {
+    let place = Place::new();
+    let token = add(&place, &["edge", "--format", "mde"]);
+    let server = place.serve();
+    let record = |device: &str| mde(now(), device, "pc", "198.51.100.20").trim_end().to_owned();
+    let events = format!("{{\"event\":{}}}{{\"event\":\"\"}}{{\"event\":{}}}", record("a1"), record("a2"));
+    let (status, answer) = send(&server, &token, "/services/collector", events);
+    assert_eq!((status, &answer["code"], &answer["invalid-event-number"]), (400, &json!(13), &json!(1)));
+    assert_eq!(place.stats("198.51.100.20").0, 1);
+    let bulk = format!("{{\"create\":{{}}}}\n{}\nno action\n", record("a3"));
+    assert_eq!(send(&server, &token, "/_bulk", bulk).0, 400);
+    assert_eq!(place.stats("198.51.100.20").0, 2);
+}
+
 #[test]
 fn a_manager_sees_what_each_source_told() {
     let place = Place::new();
