@@ -4,7 +4,7 @@
 //! ```text
 //!         Microsoft DHCP Service Activity Log
 //! Event ID  Meaning
-//! 10	A new IP address was leased to a client.
+//! 10      A new IP address was leased to a client.
 //! ID,Date,Time,Description,IP Address,Host Name,MAC Address,User Name, TransactionID, …
 //! 10,03/04/31,10:01:02,Assign,10.1.2.3,PC-17.example.org,000D3A13E369,,1234,0,,,,,,,,,0
 //! what, month/day/year, local time    address device         device

@@ -179,6 +179,6 @@ impl<'a> Values<'a> {
 impl LeaseValues<'_> {
     fn are_escaped(&self) -> bool {
         let values = [self.client, self.mac, self.host, self.fqdn, self.assigned, self.seconds];
-        values.iter().any(|value| value.is_escaped())
+        values.iter().any(Value::is_escaped)
     }
 }

@@ -54,7 +54,8 @@ fn gateways(list: &[&str]) -> RegistryChange {
 }
 
 fn change() -> impl Strategy<Value = RegistryChange> {
-    let label = |number: u8| Label::new(if number % 2 == 0 { "red" } else { "blue" }).expect("a label");
+    let label =
+        |number: u8| Label::new(if number.is_multiple_of(2) { "red" } else { "blue" }).expect("a label");
     prop_oneof![
         3 => (0u8..9, 0u8..9).prop_map(|(from, into)| merge(from, into)),
         2 => (0u8..9).prop_map(|who| RegistryChange::Split(identity(who))),

@@ -17,6 +17,9 @@ pub struct ModelStore {
     organisations: Mutex<BTreeMap<OrganisationId, Held>>,
 }
 
+/// Since when, whose or nobody's, until when.
+type Tenure = (Second, Option<Identity>, Option<Second>);
+
 /// What the model holds of one organisation.
 #[derive(Debug, Default)]
 struct Held {
@@ -29,7 +32,7 @@ struct Held {
     sources: BTreeSet<SourceName>,
     offsets: BTreeMap<(SourceName, String), u64>,
     /// Address or MAC: since, whose (or nobody's), until; sorted, so the last of those that cover a moment wins.
-    leases: BTreeMap<Identity, BTreeSet<(Second, Option<Identity>, Option<Second>)>>,
+    leases: BTreeMap<Identity, BTreeSet<Tenure>>,
     /// By an operator's word: into which, or into none.
     merges: BTreeMap<Identity, Option<Identity>>,
     /// By the product's: from, into, first told.
@@ -82,7 +85,7 @@ impl Held {
     fn leased_to(&self, what: &Identity, at: Second) -> Option<Identity> {
         let leases = self.leases.get(what)?;
         let begins_between = |since: Second| leases.iter().any(|(next, ..)| since < *next && *next <= at);
-        let covers = |(since, _, until): &&(Second, Option<Identity>, Option<Second>)| match until {
+        let covers = |(since, _, until): &&Tenure| match until {
             _ if *since > at => false,
             Some(until) => at <= *until,
             None => !begins_between(*since),
@@ -160,12 +163,12 @@ impl Held {
             by_owner.entry(self.owner(identity, at)).or_default().push(identity.clone());
         }
         let mut entries: Vec<DeviceEntry> =
-            by_owner.into_iter().map(|(owner, members)| self.entry(owner, members)).collect();
+            by_owner.into_iter().map(|(owner, members)| self.entry(owner, &members)).collect();
         entries.sort_by_key(|entry| entry.number);
         entries
     }
 
-    fn entry(&self, owner: Identity, members: Vec<Identity>) -> DeviceEntry {
+    fn entry(&self, owner: Identity, members: &[Identity]) -> DeviceEntry {
         let number = self.identities.iter().position(|identity| *identity == owner).unwrap_or_default();
         let last_reported =
             self.reporters.iter().rev().find(|(_, identity)| members.contains(identity)).map(|(day, _)| *day);
@@ -181,7 +184,7 @@ impl Held {
             display_name: all().find_map(|identity| self.display_names.get(identity)).cloned(),
             tags: tags.into_iter().collect(),
             machine_group: all().find_map(|identity| self.groups.get(identity)).map(|(_, it)| it.clone()),
-            leases: self.leases_to(&members),
+            leases: self.leases_to(members),
             others,
             identity: owner,
             last_reported,

@@ -144,7 +144,8 @@ pub fn registry_batch(whose: u8, source_number: u8, facts: &[Fact]) -> Batch {
             }
             Fact::Grouped { who, group, at } => {
                 let who = batch.identity(identity(who % 3));
-                let group = Label::new(if group % 2 == 0 { "Servers" } else { "Desks" }).expect("a label");
+                let group =
+                    Label::new(if group.is_multiple_of(2) { "Servers" } else { "Desks" }).expect("a label");
                 batch.grouped(who, group, moment(at));
             }
         }

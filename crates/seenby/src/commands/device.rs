@@ -204,7 +204,7 @@ pub(crate) async fn run(command: DeviceCommand, mut context: Context) -> Outcome
                     "{} becomes part of {}, in every answer about the past too; `{}` takes it back. Merge them?",
                     told(&from),
                     told(&into),
-                    hint::run(&format!("device split {}:{}", from.identity.kind().word(), from.identity))
+                    hint::run(format!("device split {}:{}", from.identity.kind().word(), from.identity))
                 ),
             )?;
             let change = RegistryChange::Merge { from: from.identity.clone(), into: into.identity.clone() };

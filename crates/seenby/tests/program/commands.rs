@@ -226,7 +226,7 @@ fn devices_and_an_operators_word() {
     assert_eq!(shown["others"][0]["name"], "pc-1.example.org");
     place.run(["device", "show", "nobody"]).ends(1);
     let asked = place.run(["device", "merge", "laptop-7", "agent-1"]).ends(5).stderr;
-    assert!(asked.contains("no command yet that takes this back"), "{asked}");
+    assert!(asked.contains("device split host_name:laptop-7"), "{asked}");
     let number = place.run(["device", "show", "laptop-7", "--json"]).ends(0).json()["number"].to_string();
     for typed in [number.clone(), format!("#{number}")] {
         let shown = place.run(["device", "show", &typed, "--json"]).ends(0).json();

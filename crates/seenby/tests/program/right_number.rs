@@ -26,7 +26,7 @@ impl World {
     /// One in twenty gets a new agent id, one in twenty a new name, each on the second day.
     fn agent(&self, machine: DeviceNumber, at: Second) -> String {
         let id = String::from_utf8(machine.agent_id().to_vec()).expect("ASCII");
-        let is_new = is_reimaged(machine) && at >= self.begins.plus(HOURS_12 * 3);
+        let is_new = machine.0 % 20 == 7 && at >= self.begins.plus(HOURS_12 * 3);
         if is_new { id.chars().rev().collect() } else { id }
     }
 
@@ -47,10 +47,6 @@ impl World {
     fn is_at_home(machine: DeviceNumber, day: Day) -> bool {
         machine.0.is_multiple_of(3) && (machine.0 + u32::from(day.number())).is_multiple_of(2)
     }
-}
-
-fn is_reimaged(machine: DeviceNumber) -> bool {
-    machine.0 % 20 == 7
 }
 
 /// What the sensors write, and what is true.
@@ -150,20 +146,23 @@ fn leases(world: &World, until: Second) -> String {
     log
 }
 
-/// What Defender says of the machines that were re-imaged: which agent id is which by now.
-fn merges(world: &World, until: Second) -> String {
-    let machines = (0..MACHINES).map(DeviceNumber).filter(|machine| is_reimaged(*machine));
-    let record = |machine| {
+/// What Defender says of each machine after every change, and of those that were re-imaged: which agent id is which by now.
+fn device_info(world: &World, until: Second) -> String {
+    let record = |machine: DeviceNumber, at: Second| {
+        let (then, by_now) = (world.agent(machine, at), world.agent(machine, until));
+        let merged = (then != by_now).then_some(by_now);
         let record = json!({ "category": "AdvancedHunting-DeviceInfo", "properties": {
-            "Timestamp": until.to_string(), "DeviceId": world.agent(machine, world.begins),
-            "DeviceName": world.name(machine, until), "MergedToDeviceId": world.agent(machine, until),
+            "Timestamp": at.to_string(), "DeviceId": then, "DeviceName": world.name(machine, at),
+            "MachineGroup": "All", "MergedToDeviceId": merged,
         }});
         format!("{record}\n")
     };
-    machines.map(record).collect()
+    let moments = [0, 2, 3].map(|halves| world.begins.plus(HOURS_12 * halves));
+    let machines = (0..MACHINES).map(DeviceNumber);
+    machines.flat_map(|machine| moments.map(|at| record(machine, at))).collect()
 }
 
-/// Whether the number has to be right, or may be too large and says so.
+/// Whether the number has to be right, or may be wrong and says so.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Right,
@@ -180,7 +179,7 @@ fn check(place: &Place, logs: &Logs, until: Second, hours: u32, expected: Expect
         .feed(["stats", "-", "--json", "--look-back-hours", &hours, "--as-of", &until], asked.as_bytes())
         .ends(0);
     assert_eq!(told.stdout.lines().count(), truth.len());
-    let (mut marked, mut larger) = (0, 0);
+    let mut larger = 0;
     for (line, (address, (machines, first, last, by_address))) in told.stdout.lines().zip(&truth) {
         let answer: serde_json::Value = serde_json::from_str(line).expect("JSON");
         assert_eq!(answer["ipAddress"], address.to_string());
@@ -191,14 +190,13 @@ fn check(place: &Place, logs: &Logs, until: Second, hours: u32, expected: Expect
         match expected {
             Expected::Right => assert_eq!((got, is_marked), (machines.len() as u64, false), "{address}"),
             Expected::AtMost => {
-                assert!(got >= machines.len() as u64, "{address}: {got} of {}", machines.len());
+                // Nearly always too many; but an address that changed hands is two machines that count as one.
                 assert_eq!(is_marked, *by_address, "{address}");
+                assert!(is_marked || got == machines.len() as u64, "{address}: {got} of {}", machines.len());
             }
         }
-        marked += u32::from(is_marked);
         larger += u32::from(got > machines.len() as u64);
     }
-    println!("{hours} h: {} addresses, {marked} marked, {larger} too large", truth.len());
     if expected == Expected::AtMost {
         assert!(larger > 100, "the leases matter: {larger} of {}", truth.len());
     }
@@ -228,7 +226,7 @@ fn machines_are_counted_as_what_they_are() {
     take("mde.json", &logs.mde);
     take("sysmon.json", &logs.sysmon);
     take("conn.log", &logs.zeek);
-    take("device-info.json", &merges(&world, until));
+    take("device-info.json", &device_info(&world, until));
     place.run(["device", "domain", DOMAIN]).ends(0);
     let whole = DAYS * 24;
     check(&place, &logs, until, whole, Expected::AtMost);
