@@ -42,6 +42,8 @@ pub enum Format {
     FortiGate,
     /// Argus flows as CSV (binetflow).
     Argus,
+    /// NetFlow 5, NetFlow 9 and IPFIX: datagrams, one behind the other in a file.
+    NetFlow,
     /// JSON records with named keys for time, device and address.
     Ndjson,
     /// CSV with named columns for time, device and address.
@@ -50,7 +52,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 21] = [
+    pub const ALL: [Format; 22] = [
         Format::ZeekTsv,
         Format::ZeekJson,
         Format::Mde,
@@ -70,6 +72,7 @@ impl Format {
         Format::PanOs,
         Format::FortiGate,
         Format::Argus,
+        Format::NetFlow,
         Format::Ndjson,
         Format::Csv,
     ];
@@ -96,6 +99,7 @@ impl Format {
             Format::PanOs => "pan-os",
             Format::FortiGate => "fortigate",
             Format::Argus => "argus",
+            Format::NetFlow => "netflow",
             Format::Ndjson => "ndjson",
             Format::Csv => "csv",
         }
@@ -139,6 +143,8 @@ impl Format {
             "pan-os" | "panos" | "palo-alto" | "paloalto" => Wanted::Exactly(Format::PanOs),
             "fortigate" | "fortinet" | "fortios" => Wanted::Exactly(Format::FortiGate),
             "argus" | "binetflow" => Wanted::Exactly(Format::Argus),
+            "netflow" | "ipfix" | "netflow-v5" | "netflow-v9" | "netflow5" | "netflow9" | "cflow"
+            | "netstream" | "jflow" => Wanted::Exactly(Format::NetFlow),
             "ndjson" | "json" | "jsonl" | "json-lines" | "generic-ndjson" | "generic-json" => {
                 Wanted::Exactly(Format::Ndjson)
             }
@@ -226,6 +232,11 @@ impl Format {
                 "sessions from ours that were not denied",
             ),
             Format::Argus => ("Argus flows as CSV (binetflow)", "source address", "two-way flows from ours"),
+            Format::NetFlow => (
+                "NetFlow 5 and 9, IPFIX: datagrams one behind the other",
+                "source address before translation",
+                "flows from ours that were not denied; nothing tells who opened",
+            ),
             Format::Ndjson => ("any JSON lines, by a column map", "as mapped", "as mapped"),
             Format::Csv => ("any CSV, by a column map", "as mapped", "as mapped"),
         };

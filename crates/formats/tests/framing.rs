@@ -65,7 +65,9 @@ proptest! {
         text in "([{}\\[\\]\":,a \\\\]{0,9}\r?\n?){0,30}",
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
-        for opening in openings(text.as_bytes()) {
+        // Of datagrams the records are counted.
+        let of_lines = openings(text.as_bytes()).into_iter().filter(|opening| opening.format() != Some(Format::NetFlow));
+        for opening in of_lines {
             let (mut framer, mut pushed) = (Framer::new(opening, &ColumnMap::default()), 0);
             for piece in pieces(text.as_bytes(), &cuts) {
                 framer.push(piece, &mut |_| {});
@@ -145,6 +147,10 @@ fn chunks_end_between_records_of_every_kind() {
     let settings = Settings::default();
     for log in logs() {
         let bytes = fs::read(&log).expect("the log can be read");
+        // Datagrams have no line ends, and where they end is tested with them.
+        if log.parent().is_some_and(|folder| folder.ends_with("netflow")) {
+            continue;
+        }
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         // Documents end once; all others can be strung together, headers and all.
         if ["document.log", "hunting.log", "cut.log"].iter().any(|name| log.ends_with(name)) {

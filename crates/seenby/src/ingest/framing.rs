@@ -110,6 +110,8 @@ fn read(
         Ok(Ended::Stopped) => framer.stop(&mut emit),
         Err(_) => framer.break_off(&mut emit),
     }
+    // Reading ends once.
+    let _ = reading.lost.set(framer.lost());
     reading
 }
 

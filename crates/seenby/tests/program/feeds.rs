@@ -89,3 +89,41 @@ fn clocks_without_a_zone_are_read_in_that_of_their_source() {
     let wrong = place.feed(["ingest", "--time-zone", "Mars/Olympus", "-"], b"").ends(2);
     assert!(wrong.stderr.contains("is no time zone"), "{}", wrong.stderr);
 }
+
+/// A datagram of NetFlow 9: header, then sets.
+fn netflow(sent: u32, sequence: u32, sets: &[&[u8]]) -> Vec<u8> {
+    let words = [100_000, sent, sequence, 1];
+    let words = words.iter().flat_map(|word: &u32| word.to_be_bytes());
+    [0, 9, 0, 1].into_iter().chain(words).chain(sets.concat()).collect()
+}
+
+#[test]
+fn flow_exports_are_taken_in_from_files() {
+    let place = Place::new();
+    let sent = now().unix();
+    // Addresses and the uptime at the first packet, two seconds before the datagram was sent.
+    let template: &[u8] = &[0, 0, 0, 20, 1, 0, 0, 3, 0, 8, 0, 4, 0, 12, 0, 4, 0, 22, 0, 4];
+    let flow: &[u8] = &[1, 0, 0, 16, 10, 1, 2, 3, 198, 51, 100, 20, 0, 1, 0x7e, 0xd0];
+    let unknown: &[u8] = &[1, 9, 0, 8, 1, 2, 3, 4];
+    let capture =
+        [netflow(sent, 0, &[flow]), netflow(sent, 1, &[template, unknown]), netflow(sent, 5, &[flow])]
+            .concat();
+    let path = place.write("flows.dat", &capture);
+    let path = path.to_str().expect("UTF-8");
+    let taken = place.run(["ingest", "--json", path]).ends(0);
+    assert!(taken.stderr.contains("0 flow records and 3 datagrams are missing here"), "{}", taken.stderr);
+    assert!(taken.stderr.contains("have the exporter send its templates more often"), "{}", taken.stderr);
+    let counts = taken.json();
+    assert_eq!((&counts["lines"], &counts["sighted"]), (&json!(4), &json!(2)), "{counts}");
+    assert_eq!(counts["refused"], json!({ "no_template": 1 }));
+    let stats = place.run(["stats", "198.51.100.20", "--json"]).ends(0).json().to_string();
+    assert!(stats.contains("\"organizationPrevalence\":1"), "{stats}");
+    let explained = place.run(["ingest", "--explain", "--json", path]).ends(0).json();
+    assert_eq!(
+        (&explained[0]["format"], &explained[0]["records"][1]["became"]),
+        (&json!("netflow"), &json!("sighted"))
+    );
+    // Cut in the middle: what was whole counts, the rest is refused.
+    let cut = place.feed(["ingest", "--json", "-"], &capture[..capture.len() - 3]).ends(0).json();
+    assert_eq!(cut["refused"], json!({ "no_template": 1, "truncated": 1 }), "{cut}");
+}
