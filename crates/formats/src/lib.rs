@@ -22,6 +22,7 @@ mod azure_analytics;
 mod azure_flow;
 mod carbon_black;
 mod chunk;
+mod columnar;
 mod connection;
 mod crowdstrike;
 mod csv;
@@ -57,6 +58,7 @@ mod zeek_json;
 mod zeek_tsv;
 
 pub use chunk::{CHUNK_BYTES, Chunk, LINE_BYTES_MAX};
+pub use columnar::{ChunkReader, Columnar, ColumnarDamage, Length, PARQUET_MAGIC};
 pub use decode::decode;
 pub use detect::{Detection, HEAD_BYTES, Opening, detect, missing_columns};
 pub use format::{About, Family, Format, Wanted};
