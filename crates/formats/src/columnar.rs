@@ -44,7 +44,7 @@ pub struct ColumnarDamage {
 }
 
 impl ColumnarDamage {
-    fn new(what: impl ToString) -> ColumnarDamage {
+    fn new(what: impl std::fmt::Display) -> ColumnarDamage {
         // Only the first line: the library appends where in its code it was.
         ColumnarDamage { what: what.to_string().lines().next().unwrap_or_default().to_owned() }
     }

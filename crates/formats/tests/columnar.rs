@@ -118,8 +118,11 @@ fn ocsf() -> Vec<Values> {
     ]
 }
 
-/// Every call for a file, and how it ended.
-fn calls(file: Vec<u8>, wanted: Wanted) -> (Vec<String>, Option<Format>, Result<(), (u64, String)>) {
+/// How a file ended: in damage, at which row, and why.
+type Ended = Result<(), (u64, String)>;
+
+/// Every call for a file, as what it was read, and how it ended.
+fn calls(file: Vec<u8>, wanted: Wanted) -> (Vec<String>, Option<Format>, Ended) {
     let (settings, mut recorder) = (Settings::default(), Recorder::default());
     let mut rows = match Columnar::open(Bytes::from(file), wanted, &ColumnMap::default()) {
         Ok(rows) => rows,

@@ -247,7 +247,7 @@ impl Flows {
         let walked = domain.walk(set);
         match domain.layout(set.id).filter(|_| walked.has_empty) {
             Some(layout) => {
-                header.with_set(set.id, |out| layout.without_empty(set.body(), out), &mut self.alone)
+                header.with_set(set.id, |out| layout.without_empty(set.body(), out), &mut self.alone);
             }
             None => header.with_set(set.id, |out| out.extend_from_slice(set.body()), &mut self.alone),
         }

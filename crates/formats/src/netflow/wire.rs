@@ -254,7 +254,7 @@ pub(crate) fn begins(head: &[u8], is_all: bool) -> Option<bool> {
 
 fn is_set(head: &[u8], at: usize, end: usize) -> Option<bool> {
     let (id, length) = (u16_at(head, at)?, usize::from(u16_at(head, at + 2)?));
-    Some((id < 4 || id > 255) && length >= SET_HEADER_BYTES && at + length <= end)
+    Some(!(4..=255).contains(&id) && length >= SET_HEADER_BYTES && at + length <= end)
 }
 
 /// Nanoseconds; what is no fraction of a second is none.

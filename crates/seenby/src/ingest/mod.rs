@@ -7,6 +7,7 @@
 //! ```
 
 mod batch;
+mod columnar;
 mod explain;
 mod framing;
 mod progress;
