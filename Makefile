@@ -24,7 +24,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 tool = $(1) --version 2>/dev/null | grep -qwF $(2) \
 	|| env -u CARGO_TARGET_DIR cargo install $(1) --version $(2) --locked --root "$(TOOLS)"
 
-.PHONY: help demo check test test-clients test-shippers test-az bench bless setup system rust tools fmt lint unit docs deny machete demo-run
+.PHONY: help demo check test test-clients test-shippers test-az bench fuzz bless setup system rust tools fmt lint unit docs deny machete demo-run
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
@@ -34,7 +34,7 @@ demo: system rust ## build, then the whole product on a simulated fleet; Ctrl-C 
 
 check: fmt lint unit ## format, lints and tests; no downloads but crates
 
-test: setup check test-clients test-shippers docs deny machete demo-run ## install what is missing, then everything that CI runs
+test: setup check test-clients test-shippers docs deny machete fuzz demo-run ## install what is missing, then everything that CI runs
 	@echo "make test: all passed"
 
 test-clients: ## real clients and an OpenID provider with a server, its documents held against it (says so where out of reach)
@@ -51,6 +51,11 @@ bench: ## measure this machine (QUICK=1: in a few minutes; ONLY=token,load: thos
 	PEERS="$(PEERS)" bench/peers/install
 	PEERS="$(PEERS)" cargo run --release --locked -p seenby-bench
 
+# Two at a time on two cores: a target has a core to itself. `SECONDS` is a word of the shell, so it is handed on under another name.
+fuzz: SECONDS ?= 20
+fuzz: ## feed every parser damaged input, 20 s each (SECONDS=600: for longer; ONLY=netflow: those alone)
+	SECONDS_EACH="$(SECONDS)" ONLY="$(ONLY)" fuzz/run
+
 bless: ## rewrite expected test output; read the difference before you commit it
 	BLESS=1 cargo test --locked -p seenby-formats --test testdata
 	$(call tool,cargo-insta,$(INSTA_VERSION))
@@ -59,10 +64,10 @@ bless: ## rewrite expected test output; read the difference before you commit it
 setup: system rust tools ## install what is missing
 
 system:
-	@command -v cc >/dev/null && command -v curl >/dev/null && command -v openssl >/dev/null || { \
-	  command -v apt-get >/dev/null || { echo "install a C compiler, curl and openssl, then run this again" >&2; exit 1; }; \
+	@command -v cc >/dev/null && command -v c++ >/dev/null && command -v curl >/dev/null && command -v openssl >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "install a C and C++ compiler, curl and openssl, then run this again" >&2; exit 1; }; \
 	  $(SUDO) apt-get update -q; \
-	  $(SUDO) apt-get install -y -q --no-install-recommends gcc libc6-dev curl openssl ca-certificates; }
+	  $(SUDO) apt-get install -y -q --no-install-recommends gcc g++ libc6-dev curl openssl ca-certificates; }
 
 rust:
 	@command -v cargo >/dev/null || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs \

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::format::Format;
+use crate::netflow::Told;
 use crate::record::Refusal;
 use crate::zeek_tsv::ZeekLayout;
 
@@ -44,6 +45,7 @@ impl Chunk {
             | Content::XmlEvents { format, .. }
             | Content::CsvRows(format, _) => Some(*format),
             Content::ZeekRows(_) => Some(Format::ZeekTsv),
+            Content::Flows(_) => Some(Format::NetFlow),
             Content::Headers | Content::Unrecognised | Content::Refused(_) => None,
         }
     }
@@ -69,6 +71,8 @@ pub(crate) enum Content {
     XmlEvents { format: Format, begins_line: bool },
     /// Rows of CSV under one header.
     CsvRows(Format, Arc<CsvLayout>),
+    /// No bytes: records of flow exports, read already, because each needs what came before it.
+    Flows(Vec<Told>),
     /// Lines that only tell how the others are to be read.
     Headers,
     /// Lines of nothing known.

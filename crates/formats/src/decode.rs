@@ -18,6 +18,9 @@ use crate::{
 pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
     match &chunk.content {
         Content::Refused(refusal) => sink.refused(*refusal, chunk.first_line, None),
+        Content::Flows(told) => {
+            (chunk.first_line..).zip(told).for_each(|(number, told)| told.tell(number, settings, sink));
+        }
         Content::Headers => each_line(chunk, None, sink, |_, line, sink| {
             sink.ignored(&Passed::by_nobody(Ignored::Header, line));
             Ok(())

@@ -19,7 +19,8 @@ use crate::settings::ColumnMap;
 use crate::wrapper::ENVELOPE_KEYS;
 use crate::{
     address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate,
-    generic, isc_dhcpd, kea, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon_xml, time, windows_dhcp,
+    generic, isc_dhcpd, kea, netflow, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon_xml, time,
+    windows_dhcp,
 };
 
 /// How much of an input (decompressed) is looked at before it is read; more than any header and a few records of any
@@ -79,6 +80,12 @@ pub fn detect(head: &[u8], at_end: bool, wanted: Wanted, columns: &ColumnMap) ->
             .or_else(|| at_end.then(|| head.carrier(family))?)
             .map(|(format, shape)| known(format, shape)),
         Wanted::Detect => head.recognise(&search).map(|(format, shape)| known(format, shape)),
+    };
+    // Datagrams are no text, and nothing that looks for lines should see them.
+    let found = match netflow::begins(head.bytes, is_all) {
+        Some(true) if search.takes(Format::NetFlow) => Some(known(Format::NetFlow, Shape::Lines)),
+        None if search.takes(Format::NetFlow) => None,
+        _ => found,
     };
     match found {
         Some(opening) => Detection::Known(opening),

@@ -42,6 +42,8 @@ pub enum Format {
     FortiGate,
     /// Argus flows as CSV (binetflow).
     Argus,
+    /// NetFlow 5, NetFlow 9 and IPFIX: datagrams, one behind the other in a file.
+    NetFlow,
     /// The leases of ISC's dhcpd.
     IscDhcpd,
     /// The lease files of Kea.
@@ -58,7 +60,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 25] = [
+    pub const ALL: [Format; 26] = [
         Format::ZeekTsv,
         Format::ZeekJson,
         Format::Mde,
@@ -78,6 +80,7 @@ impl Format {
         Format::PanOs,
         Format::FortiGate,
         Format::Argus,
+        Format::NetFlow,
         Format::IscDhcpd,
         Format::Kea,
         Format::WindowsDhcp,
@@ -108,6 +111,7 @@ impl Format {
             Format::PanOs => "pan-os",
             Format::FortiGate => "fortigate",
             Format::Argus => "argus",
+            Format::NetFlow => "netflow",
             Format::IscDhcpd => "isc-dhcpd",
             Format::Kea => "kea",
             Format::WindowsDhcp => "windows-dhcp",
@@ -155,6 +159,8 @@ impl Format {
             "pan-os" | "panos" | "palo-alto" | "paloalto" => Wanted::Exactly(Format::PanOs),
             "fortigate" | "fortinet" | "fortios" => Wanted::Exactly(Format::FortiGate),
             "argus" | "binetflow" => Wanted::Exactly(Format::Argus),
+            "netflow" | "ipfix" | "netflow-v5" | "netflow-v9" | "netflow5" | "netflow9" | "cflow"
+            | "netstream" | "jflow" => Wanted::Exactly(Format::NetFlow),
             "isc-dhcpd" | "isc-dhcp" | "dhcpd" | "dhcpd.leases" => Wanted::Exactly(Format::IscDhcpd),
             "kea" | "kea-leases" | "kea-dhcp" => Wanted::Exactly(Format::Kea),
             "windows-dhcp" | "dhcpsrvlog" | "microsoft-dhcp" => Wanted::Exactly(Format::WindowsDhcp),
@@ -250,6 +256,11 @@ impl Format {
                 "sessions from ours that were not denied",
             ),
             Format::Argus => ("Argus flows as CSV (binetflow)", "source address", "two-way flows from ours"),
+            Format::NetFlow => (
+                "NetFlow 5 and 9, IPFIX: datagrams one behind the other",
+                "source address before translation",
+                "flows from ours that were not denied; nothing tells who opened",
+            ),
             Format::IscDhcpd => ("ISC dhcpd.leases", "MAC, client-hostname", REGISTRY),
             Format::Kea => ("Kea lease files as CSV, IPv4 and IPv6", "hwaddr, hostname", REGISTRY),
             Format::WindowsDhcp => ("Windows DHCP server audit log", "MAC Address, Host Name", REGISTRY),

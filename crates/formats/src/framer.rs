@@ -14,6 +14,7 @@ use crate::csv::{RowEnd, row_end, separator_line};
 use crate::detect::{Opening, Search, Shape, is_sound};
 use crate::document::{Document, Found};
 use crate::format::Format;
+use crate::netflow::{self, Lost};
 use crate::record::Refusal;
 use crate::settings::ColumnMap;
 use crate::zeek_tsv::ZeekHeader;
@@ -76,6 +77,8 @@ enum Frames {
         separator: Option<u8>,
         layout: Option<Arc<CsvLayout>>,
     },
+    /// Datagrams of flow exports; their records are counted instead of lines.
+    Datagrams(Box<netflow::File>),
     /// Lines of nothing known so far.
     Unknown(Search),
 }
@@ -98,6 +101,7 @@ impl Frames {
             ) => Frames::Csv { format, separator: None, layout: None },
             (Some(format @ Format::IscDhcpd), _) => Frames::Blocks(format),
             (Some(format @ Format::AwsVpc), _) => Frames::Csv { format, separator: Some(b' '), layout: None },
+            (Some(Format::NetFlow), _) => Frames::Datagrams(Box::new(netflow::File::new())),
             (Some(format @ (Format::PanOs | Format::FortiGate | Format::WindowsDhcp)), _) => {
                 Frames::Lines(format)
             }
@@ -173,7 +177,7 @@ impl Framer {
         }
         let mut header_end = place.header;
         match &mut framer.frames {
-            Frames::JsonDocument(_) | Frames::Unknown(_) => return None,
+            Frames::JsonDocument(_) | Frames::Datagrams(_) | Frames::Unknown(_) => return None,
             Frames::XmlEvents { at_line_start, .. } => {
                 let is_behind_bom = place.position == BOM.len() as u64 && header.starts_with(BOM);
                 *at_line_start = before == Some(b'\n') || is_behind_bom;
@@ -202,7 +206,7 @@ impl Framer {
     /// no format is known, before a header, under one that is not all in one piece.
     pub fn place(&self) -> Option<Place> {
         let is_told = match &self.frames {
-            Frames::JsonDocument(_) | Frames::Unknown(_) => false,
+            Frames::JsonDocument(_) | Frames::Datagrams(_) | Frames::Unknown(_) => false,
             Frames::Csv { layout, .. } => layout.is_some(),
             _ => true,
         };
@@ -238,8 +242,12 @@ impl Framer {
         }
     }
 
-    /// The line at which the input stands: one more than the line ends that were pushed. Cost: what is not given out is read.
+    /// The line at which the input stands: one more than the line ends that were pushed. Of datagrams it is the number of the next
+    /// record. Cost: what is not given out is read.
     pub fn line(&self) -> u64 {
+        if let Frames::Datagrams(file) = &self.frames {
+            return file.next_record();
+        }
         let line = match &self.frames {
             Frames::JsonDocument(elements) => elements.document.line(),
             _ => self.line,
@@ -247,10 +255,19 @@ impl Framer {
         line + memchr_iter(b'\n', &self.pending).count() as u64
     }
 
+    /// What sequence numbers in the input say is not in it, so far; only flow exports have such.
+    pub fn lost(&self) -> Lost {
+        match &self.frames {
+            Frames::Datagrams(file) => file.lost(),
+            _ => Lost::default(),
+        }
+    }
+
     /// Gives out the whole records so far, for inputs that pause. What comes out in the end is the same.
     pub fn flush(&mut self, out: &mut impl FnMut(Chunk)) {
         match &mut self.frames {
             Frames::JsonDocument(elements) => elements.flush(out),
+            Frames::Datagrams(file) => file.read(&mut self.pending, false, out),
             _ if self.is_past_bom => self.cut(out),
             _ => {}
         }
@@ -258,6 +275,9 @@ impl Framer {
 
     /// The input has ended: the last record may lack its line end.
     pub fn finish(&mut self, out: &mut impl FnMut(Chunk)) {
+        if let Frames::Datagrams(file) = &mut self.frames {
+            return file.finish(&mut self.pending, out);
+        }
         self.is_past_bom = self.is_past_bom || self.pass_bom(out);
         if let Frames::JsonDocument(elements) = &mut self.frames {
             elements.push(&std::mem::take(&mut self.pending), out);
@@ -276,6 +296,9 @@ impl Framer {
     /// The input broke off in damage: the last record, unless its end was seen, is refused as truncated, because what
     /// is left of it may read as another record (`198.51.100.2` of `198.51.100.20`).
     pub fn break_off(&mut self, out: &mut impl FnMut(Chunk)) {
+        if let Frames::Datagrams(file) = &mut self.frames {
+            return file.break_off(&mut self.pending, out);
+        }
         self.give_whole(out);
         if let Frames::JsonDocument(elements) = &mut self.frames {
             return elements.break_off(out);
@@ -288,6 +311,10 @@ impl Framer {
 
     /// Nobody reads on: the last record, unless its end was seen, counts as not read.
     pub fn stop(&mut self, out: &mut impl FnMut(Chunk)) {
+        if let Frames::Datagrams(file) = &mut self.frames {
+            file.read(&mut self.pending, false, out);
+            return file.stop(out);
+        }
         self.give_whole(out);
         if let Frames::JsonDocument(elements) = &mut self.frames {
             elements.flush(out);
@@ -312,6 +339,13 @@ impl Framer {
 
     fn push_piece(&mut self, mut piece: &[u8], out: &mut impl FnMut(Chunk)) {
         self.pushed += piece.len() as u64;
+        if let Frames::Datagrams(file) = &mut self.frames {
+            self.pending.extend_from_slice(piece);
+            if self.pending.len() >= self.next_cut {
+                file.read(&mut self.pending, false, out);
+            }
+            return;
+        }
         piece = self.without_owed_line_end(piece);
         if self.is_skipping {
             let Some(end) = memchr(b'\n', piece) else {

@@ -23,6 +23,7 @@ mod azure_analytics;
 mod azure_flow;
 mod carbon_black;
 mod chunk;
+mod columnar;
 mod connection;
 mod crowdstrike;
 mod csv;
@@ -42,6 +43,7 @@ mod key_value;
 mod lease;
 mod mde;
 mod mde_csv;
+mod netflow;
 mod ocsf;
 mod osquery;
 mod pan_os;
@@ -62,10 +64,12 @@ mod zeek_json;
 mod zeek_tsv;
 
 pub use chunk::{CHUNK_BYTES, Chunk, LINE_BYTES_MAX};
+pub use columnar::{ChunkReader, Columnar, ColumnarDamage, Length, PARQUET_MAGIC};
 pub use decode::decode;
 pub use detect::{Detection, HEAD_BYTES, Opening, detect, missing_columns};
 pub use format::{About, Family, Format, Wanted};
 pub use framer::{Framer, Place};
+pub use netflow::{Flows, Lost};
 pub use record::{
     DeviceFacts, Ignored, Leased, Lesson, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink,
     Taught, Warning,

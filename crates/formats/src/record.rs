@@ -329,11 +329,20 @@ pub enum Refusal {
     /// A CSV field whose closing quote never comes.
     #[error("a quoted field on this line is never closed")]
     UnclosedQuote,
+    /// A flow export, or a part of one, that is none.
+    #[error("the datagram, or a set or record in it, is not what its header or its template says")]
+    BadDatagram,
+    /// Flow records whose template never came.
+    #[error(
+        "the template that says what these flow records hold has not come; have the exporter send its templates more often, or give \
+         a capture from before them"
+    )]
+    NoTemplate,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Refusal; 18] = [
+    pub const ALL: [Refusal; 20] = [
         Refusal::BadJson,
         Refusal::BadXml,
         Refusal::TooDeep,
@@ -352,6 +361,8 @@ impl Refusal {
         Refusal::TooFewColumns,
         Refusal::TooManyColumns,
         Refusal::UnclosedQuote,
+        Refusal::BadDatagram,
+        Refusal::NoTemplate,
     ];
 
     /// Its name in counts and metrics.
@@ -375,6 +386,8 @@ impl Refusal {
             Refusal::TooFewColumns => "too_few_columns",
             Refusal::TooManyColumns => "too_many_columns",
             Refusal::UnclosedQuote => "unclosed_quote",
+            Refusal::BadDatagram => "bad_datagram",
+            Refusal::NoTemplate => "no_template",
         }
     }
 

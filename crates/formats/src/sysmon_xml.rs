@@ -83,9 +83,9 @@ fn refuse_strays(frame: &[u8], first_line: u64, begins_line: bool, sink: &mut im
         lines.next_if(|(_, text)| memmem::find(text, END).is_none());
     }
     for (line, text) in lines {
-        if memmem::find(text, END).is_some() {
-            sink.refused(Refusal::BadXml, line, None);
-        } else if text.ends_with(b"\n") && !is_markup(text.trim_ascii()) {
+        let lost = memmem::find_iter(text, END).count();
+        (0..lost).for_each(|_| sink.refused(Refusal::BadXml, line, None));
+        if lost == 0 && text.ends_with(b"\n") && !is_markup(text.trim_ascii()) {
             sink.refused(Refusal::Unrecognised, line, None);
         }
     }

@@ -1,6 +1,7 @@
 //! What a format makes of the first records of an input, one by one: for whoever connects a feed and asks why something does
 //! not count. Refuses to hold: the store, and with it what the clock, retention and tenants decide later.
 
+use std::fs::File;
 use std::io;
 
 use formats::{
@@ -10,7 +11,7 @@ use sighting::{Identity, Mention, Second};
 
 use super::framing::{Head, read_head};
 use super::source::{self, Input};
-use super::{Plan, Progress};
+use super::{Plan, Progress, columnar};
 
 /// Decompressed bytes after which no more is read, however few records there were.
 const BYTES_MAX: usize = 4 << 20;
@@ -69,6 +70,9 @@ impl Became {
 
 /// Reads the first `most` records of an input.
 pub(crate) fn explain(input: &Input, plan: &Plan, most: usize) -> io::Result<Explained> {
+    if let Some(file) = columnar::file(input.path())? {
+        return explain_rows(file, plan, most);
+    }
     let (progress, stopped) = (Progress::new(None), || false);
     let mut stream = source::open(input, &progress, &stopped)?;
     let Head { mut bytes, opening, ended } = read_head(&mut stream, plan, &stopped)?;
@@ -101,6 +105,20 @@ pub(crate) fn explain(input: &Input, plan: &Plan, most: usize) -> io::Result<Exp
     }
     found.records.truncate(most);
     Ok(Explained { format: found.format, records: found.records })
+}
+
+/// Reads the first `most` rows of a Parquet file.
+fn explain_rows(file: File, plan: &Plan, most: usize) -> io::Result<Explained> {
+    let mut found = Found { settings: &plan.formats, format: None, records: Vec::new(), most };
+    let read = columnar::read(file, plan, |chunk| {
+        found.take(&chunk);
+        found.records.len() < most
+    });
+    match read {
+        // What came before the damage is worth showing.
+        Err((_, damage)) if found.records.is_empty() => Err(io::Error::other(damage)),
+        _ => Ok(Explained { format: found.format, records: found.records }),
+    }
 }
 
 /// Notes what it is told.

@@ -1,6 +1,7 @@
 //! The reading side of an ingest: each input's format is told by its first bytes, or by the first record that tells,
 //! and its bytes are cut into chunks of whole records for the decoders. Refuses to hold: the cutting itself (`formats::Framer`) and decompression.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use formats::{Chunk, ColumnMap, Detection, Format, Framer, HEAD_BYTES, Opening, 
 use sighting::SourceName;
 
 use super::source::{self, Input, Stream};
-use super::{Plan, Progress, Reading, Work};
+use super::{Plan, Progress, Reading, Work, columnar};
 
 /// Decompressed bytes that are read at once.
 const BYTES_READ: usize = 256 << 10;
@@ -27,6 +28,10 @@ pub(super) fn damage_reason(code: &str) -> &'static str {
             "the compressed file ends in the middle; what was readable is taken"
         }
         "damaged_gzip" | "damaged_zstd" => "the compressed file is damaged here; what was readable is taken",
+        columnar::DAMAGED => "the Parquet file cannot be read from this row on; the rows before it are taken",
+        columnar::NEEDS_FILE => {
+            "Parquet is read from its end: give the file itself, neither through a pipe nor compressed around it"
+        }
         _ => "the file cannot be read (on)",
     }
 }
@@ -63,6 +68,49 @@ fn read(
     stopped: &dyn Fn() -> bool,
     sender: &Sender<Work>,
 ) -> Arc<Reading> {
+    match columnar::file(input.path()) {
+        Ok(Some(file)) => read_rows(index, input, file, plan, progress, stopped, sender),
+        // Whatever is wrong with it is wrong with reading it as a stream too.
+        Ok(None) | Err(_) => read_stream(index, input, plan, progress, buffer, stopped, sender),
+    }
+}
+
+/// Reads a Parquet file.
+fn read_rows(
+    index: usize,
+    input: &Input,
+    file: File,
+    plan: &Plan,
+    progress: &Progress,
+    stopped: &dyn Fn() -> bool,
+    sender: &Sender<Work>,
+) -> Arc<Reading> {
+    let reading = Arc::new(Reading::new(index, input.name.clone(), Vec::new()));
+    let read = columnar::read(file, plan, |chunk| {
+        let format = chunk.format();
+        if let Some(format) = format {
+            reading.is_format(format);
+        }
+        let source = named(plan, format);
+        super::send(sender, Work { reading: Arc::clone(&reading), source, chunk, damage: None }) && !stopped()
+    });
+    if let Err((row, damage)) = read {
+        reading.damage(columnar::DAMAGED, row, damage.to_string());
+    }
+    progress.advance(input.length());
+    reading
+}
+
+/// Reads an input from its start to its end.
+fn read_stream(
+    index: usize,
+    input: &Input,
+    plan: &Plan,
+    progress: &Progress,
+    buffer: &mut [u8],
+    stopped: &dyn Fn() -> bool,
+    sender: &Sender<Work>,
+) -> Arc<Reading> {
     let begun = source::open(input, progress, stopped).and_then(|mut stream| {
         let head = read_head(&mut stream, plan, stopped)?;
         Ok((stream, head))
@@ -78,6 +126,10 @@ fn read(
         }
     };
     let reading = Arc::new(Reading::new(index, input.name.clone(), missing_columns(&head, plan)));
+    if columnar::begins(&head.bytes) {
+        reading.damage(columnar::NEEDS_FILE, 1, "it begins with PAR1".to_owned());
+        return reading;
+    }
     let mut framer = Framer::new(head.opening, &plan.formats.columns);
     // A record that tells the format may come late; what was refused before it is of no source.
     let mut format = head.opening.format();
@@ -110,6 +162,8 @@ fn read(
         Ok(Ended::Stopped) => framer.stop(&mut emit),
         Err(_) => framer.break_off(&mut emit),
     }
+    // Reading ends once.
+    let _ = reading.lost.set(framer.lost());
     reading
 }
 

@@ -7,6 +7,7 @@
 //! ```
 
 mod batch;
+mod columnar;
 mod explain;
 mod framing;
 mod progress;
@@ -27,10 +28,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use formats::{Chunk, Format, Wanted};
+use formats::{Chunk, Format, Lost, Wanted};
 use sighting::{SourceName, Store as _, StoreError};
 
 use crate::exit::Failure;
+use crate::output::counted;
 use crate::store::AnyStore;
 
 /// Chunks (about 1 MiB each) that wait for each decoder: enough that none is ever idle while the reader fills more.
@@ -74,6 +76,8 @@ pub(crate) struct Reading {
     damage: OnceLock<Damage>,
     /// The input was cut inside a record, and that record was refused for it.
     cut_is_told: AtomicBool,
+    /// What the input itself says is not in it.
+    lost: OnceLock<Lost>,
 }
 
 /// Where and why reading an input ended before the input did.
@@ -97,6 +101,7 @@ impl Reading {
             other_events: AtomicU64::new(0),
             damage: OnceLock::new(),
             cut_is_told: AtomicBool::new(false),
+            lost: OnceLock::new(),
         }
     }
 
@@ -144,6 +149,14 @@ impl Reading {
     fn note(&self, records: u64, tally: &mut Tally) {
         let name = sighting::escape(&self.name);
         let format = self.format.get();
+        if let Some(lost) = self.lost.get().filter(|lost| **lost != Lost::default()) {
+            tally.notes.push(format!(
+                "note     {name}: by the exporter's sequence numbers {} and {} are missing here; it began to count anew {}",
+                counted(lost.records, "flow record"),
+                counted(lost.datagrams, "datagram"),
+                counted(lost.restarts, "time"),
+            ));
+        }
         let is_generic = matches!(format, None | Some(Format::Ndjson | Format::Csv));
         if is_generic && records > 0 && !self.missing_columns.is_empty() {
             let names: Vec<_> = self.missing_columns.iter().map(|column| sighting::escape(column)).collect();

@@ -34,6 +34,16 @@ impl Input {
         Input { name: path.display().to_string(), path: Some(path.to_owned()), bytes }
     }
 
+    /// Its file, unless it is standard input.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// How long it is, as far as that is known.
+    pub(super) fn length(&self) -> u64 {
+        self.bytes.unwrap_or(0)
+    }
+
     fn standard_input() -> Input {
         Input { name: "standard input".to_owned(), path: None, bytes: None }
     }

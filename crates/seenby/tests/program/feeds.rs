@@ -89,3 +89,96 @@ fn clocks_without_a_zone_are_read_in_that_of_their_source() {
     let wrong = place.feed(["ingest", "--time-zone", "Mars/Olympus", "-"], b"").ends(2);
     assert!(wrong.stderr.contains("is no time zone"), "{}", wrong.stderr);
 }
+
+/// A datagram of NetFlow 9: header, then sets.
+fn netflow(sent: u32, sequence: u32, sets: &[&[u8]]) -> Vec<u8> {
+    let words = [100_000, sent, sequence, 1];
+    let words = words.iter().flat_map(|word: &u32| word.to_be_bytes());
+    [0, 9, 0, 1].into_iter().chain(words).chain(sets.concat()).collect()
+}
+
+#[test]
+fn flow_exports_are_taken_in_from_files() {
+    let place = Place::new();
+    let sent = now().unix();
+    // Addresses and the uptime at the first packet, two seconds before the datagram was sent.
+    let template: &[u8] = &[0, 0, 0, 20, 1, 0, 0, 3, 0, 8, 0, 4, 0, 12, 0, 4, 0, 22, 0, 4];
+    let flow: &[u8] = &[1, 0, 0, 16, 10, 1, 2, 3, 198, 51, 100, 20, 0, 1, 0x7e, 0xd0];
+    let unknown: &[u8] = &[1, 9, 0, 8, 1, 2, 3, 4];
+    let capture =
+        [netflow(sent, 0, &[flow]), netflow(sent, 1, &[template, unknown]), netflow(sent, 5, &[flow])]
+            .concat();
+    let path = place.write("flows.dat", &capture);
+    let path = path.to_str().expect("UTF-8");
+    let taken = place.run(["ingest", "--json", path]).ends(0);
+    assert!(taken.stderr.contains("0 flow records and 3 datagrams are missing here"), "{}", taken.stderr);
+    assert!(taken.stderr.contains("have the exporter send its templates more often"), "{}", taken.stderr);
+    let counts = taken.json();
+    assert_eq!((&counts["lines"], &counts["sighted"]), (&json!(4), &json!(2)), "{counts}");
+    assert_eq!(counts["refused"], json!({ "no_template": 1 }));
+    let stats = place.run(["stats", "198.51.100.20", "--json"]).ends(0).json().to_string();
+    assert!(stats.contains("\"organizationPrevalence\":1"), "{stats}");
+    let explained = place.run(["ingest", "--explain", "--json", path]).ends(0).json();
+    assert_eq!(
+        (&explained[0]["format"], &explained[0]["records"][1]["became"]),
+        (&json!("netflow"), &json!("sighted"))
+    );
+    // Cut in the middle: what was whole counts, the rest is refused.
+    let cut = place.feed(["ingest", "--json", "-"], &capture[..capture.len() - 3]).ends(0).json();
+    assert_eq!(cut["refused"], json!({ "no_template": 1, "truncated": 1 }), "{cut}");
+}
+
+#[test]
+fn parquet_is_read_from_files_alone() {
+    let place = Place::new();
+    // What a file that was cut leaves, and what comes through a pipe, are refused once and say what to do.
+    let cut = place.write("cut.parquet", b"PAR1 and something, but not its end");
+    let cut = place.run(["ingest", "--json", cut.to_str().expect("UTF-8")]).ends(4);
+    assert!(cut.stderr.contains("does not end as one"), "{}", cut.stderr);
+    assert_eq!(cut.json()["refused"], json!({ "damaged_parquet": 1 }));
+    let piped = place.feed(["ingest", "--json", "-"], b"PAR1 and anything").ends(4);
+    assert!(piped.stderr.contains("give the file itself"), "{}", piped.stderr);
+    assert_eq!(piped.json()["refused"], json!({ "parquet_needs_file": 1 }));
+    let gzipped = place.write("rows.parquet.gz", gzip(b"PAR1 and anything"));
+    let gzipped = place.run(["ingest", "--json", gzipped.to_str().expect("UTF-8")]).ends(4);
+    assert_eq!(gzipped.json()["refused"], json!({ "parquet_needs_file": 1 }));
+    // Rows of VPC flow logs, as a data lake keeps them.
+    let sound = place.write("flows.parquet", vpc_parquet(now().unix()));
+    let sound = sound.to_str().expect("UTF-8");
+    let taken = place.run(["ingest", "--json", sound]).ends(0).json();
+    assert_eq!((&taken["lines"], &taken["sighted"]), (&json!(2), &json!(1)), "{taken}");
+    assert_eq!(taken["ignored"], json!({ "failed": 1 }));
+    place.run(["stats", "198.51.100.20"]).ends(0);
+    let explained = place.run(["ingest", "--explain", "--json", sound]).ends(0).json();
+    assert_eq!(
+        (&explained[0]["format"], &explained[0]["records"][0]["became"]),
+        (&json!("aws-vpc"), &json!("sighted"))
+    );
+}
+
+/// A Parquet file of two flows to one address, the second of which was rejected.
+fn vpc_parquet(start: u32) -> Vec<u8> {
+    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use parquet::file::writer::SerializedFileWriter;
+
+    let schema = "message flows { REQUIRED BYTE_ARRAY interface_id (UTF8); REQUIRED BYTE_ARRAY srcaddr (UTF8);
+        REQUIRED BYTE_ARRAY dstaddr (UTF8); REQUIRED BYTE_ARRAY action (UTF8); REQUIRED INT64 srcport; REQUIRED INT64 dstport;
+        REQUIRED INT64 start; }";
+    let schema = std::sync::Arc::new(parquet::schema::parser::parse_message_type(schema).expect("a schema"));
+    let mut file =
+        SerializedFileWriter::new(Vec::new(), schema, std::sync::Arc::default()).expect("a writer");
+    let mut group = file.next_row_group().expect("a row group");
+    for texts in [["eni-1"; 2], ["10.1.2.3"; 2], ["198.51.100.20"; 2], ["ACCEPT", "REJECT"]] {
+        let mut column = group.next_column().expect("a column").expect("one for each");
+        let texts = texts.map(ByteArray::from);
+        column.typed::<ByteArrayType>().write_batch(&texts, None, None).expect("written");
+        column.close().expect("written");
+    }
+    for number in [50_001, 443, i64::from(start)] {
+        let mut column = group.next_column().expect("a column").expect("one for each");
+        column.typed::<Int64Type>().write_batch(&[number; 2], None, None).expect("written");
+        column.close().expect("written");
+    }
+    group.close().expect("written");
+    file.into_inner().expect("written")
+}

@@ -1,0 +1,287 @@
+//! Parquet files, written here: rows say what the same records say as text, also compressed in each way; damage is an error that comes
+//! behind the rows before it, and never a panic; sizes that no file has are refused before anything is read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use proptest::prelude::*;
+use seenby_formats::{ColumnMap, Columnar, Format, Settings, Wanted, decode};
+
+mod support;
+use support::{Recorder, read};
+
+/// The values of one column, in the order of the rows.
+#[derive(Clone)]
+enum Values {
+    Text(Vec<Option<&'static str>>),
+    Int(Vec<Option<i32>>),
+    Long(Vec<Option<i64>>),
+}
+
+/// A file of these columns, each row group with all of the rows.
+fn write(schema: &str, columns: &[Values], groups: usize, compression: Compression) -> Vec<u8> {
+    let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+    let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
+    let mut file = SerializedFileWriter::new(Vec::new(), schema, properties).expect("a writer");
+    for _ in 0..groups {
+        let mut group = file.next_row_group().expect("a row group");
+        for values in columns {
+            let mut column = group.next_column().expect("a column").expect("one for each");
+            put(column.untyped(), values);
+            column.close().expect("written");
+        }
+        group.close().expect("written");
+    }
+    file.into_inner().expect("written")
+}
+
+fn put(column: &mut ColumnWriter<'_>, values: &Values) {
+    fn levels<T>(values: &[Option<T>]) -> Vec<i16> {
+        values.iter().map(|value| i16::from(value.is_some())).collect()
+    }
+    let written = match (column, values) {
+        (ColumnWriter::ByteArrayColumnWriter(column), Values::Text(values)) => {
+            let texts: Vec<ByteArray> = values.iter().flatten().map(|text| ByteArray::from(*text)).collect();
+            column.write_batch(&texts, Some(&levels(values)), None)
+        }
+        (ColumnWriter::Int32ColumnWriter(column), Values::Int(values)) => column.write_batch(
+            &values.iter().copied().flatten().collect::<Vec<_>>(),
+            Some(&levels(values)),
+            None,
+        ),
+        (ColumnWriter::Int64ColumnWriter(column), Values::Long(values)) => column.write_batch(
+            &values.iter().copied().flatten().collect::<Vec<_>>(),
+            Some(&levels(values)),
+            None,
+        ),
+        _ => panic!("the schema is another one"),
+    };
+    written.expect("written");
+}
+
+const VPC_SCHEMA: &str = "message flows {
+    OPTIONAL INT32 version; OPTIONAL BYTE_ARRAY interface_id (UTF8); OPTIONAL BYTE_ARRAY srcaddr (UTF8);
+    OPTIONAL BYTE_ARRAY dstaddr (UTF8); OPTIONAL INT32 srcport; OPTIONAL INT32 dstport; OPTIONAL INT32 protocol;
+    OPTIONAL INT64 start; OPTIONAL BYTE_ARRAY action (UTF8); OPTIONAL BYTE_ARRAY log_status (UTF8);
+}";
+
+/// 2031-03-04T10:01:02Z.
+const SECOND: i64 = 1_930_384_862;
+
+fn vpc() -> Vec<Values> {
+    vec![
+        Values::Int(vec![Some(2), Some(2), Some(2), Some(2)]),
+        Values::Text(vec![Some("eni-1"), Some("eni-1"), Some("eni-1"), Some("eni-1")]),
+        Values::Text(vec![Some("10.1.2.3"), Some("198.51.100.20"), None, Some("10.1.2.3")]),
+        Values::Text(vec![Some("198.51.100.20"), Some("10.1.2.3"), None, Some("198.51.100.999")]),
+        Values::Int(vec![Some(50_001), Some(443), None, Some(50_001)]),
+        Values::Int(vec![Some(443), Some(50_001), None, Some(443)]),
+        Values::Int(vec![Some(6), Some(6), None, Some(6)]),
+        Values::Long(vec![Some(SECOND), Some(SECOND), Some(SECOND), Some(SECOND)]),
+        Values::Text(vec![Some("ACCEPT"), Some("ACCEPT"), None, Some("ACCEPT")]),
+        Values::Text(vec![Some("OK"), Some("OK"), Some("NODATA"), Some("OK")]),
+    ]
+}
+
+/// The same as text.
+const VPC_TEXT: &str = "version interface-id srcaddr dstaddr srcport dstport protocol start action log-status
+2 eni-1 10.1.2.3 198.51.100.20 50001 443 6 1930384862 ACCEPT OK
+2 eni-1 198.51.100.20 10.1.2.3 443 50001 6 1930384862 ACCEPT OK
+2 eni-1 - - - - - 1930384862 - NODATA
+2 eni-1 10.1.2.3 198.51.100.999 50001 443 6 1930384862 ACCEPT OK
+";
+
+const OCSF_SCHEMA: &str = "message events {
+    OPTIONAL INT32 class_uid; OPTIONAL INT32 category_uid; OPTIONAL INT32 activity_id; OPTIONAL INT64 time (TIMESTAMP_MILLIS);
+    REQUIRED group src_endpoint { OPTIONAL BYTE_ARRAY ip (UTF8); OPTIONAL BYTE_ARRAY hostname (UTF8); }
+    REQUIRED group dst_endpoint { OPTIONAL BYTE_ARRAY ip (UTF8); OPTIONAL INT32 port; }
+    REQUIRED group connection_info { OPTIONAL INT32 direction_id; }
+}";
+
+fn ocsf() -> Vec<Values> {
+    vec![
+        Values::Int(vec![Some(4001), Some(4001), Some(4003)]),
+        Values::Int(vec![Some(4), Some(4), Some(4)]),
+        Values::Int(vec![Some(1), Some(5), Some(1)]),
+        Values::Long(vec![Some(SECOND * 1_000); 3]),
+        Values::Text(vec![Some("10.1.2.3"), Some("10.1.2.3"), Some("10.1.2.3")]),
+        Values::Text(vec![Some("pc-\"17\"\n"), None, None]),
+        Values::Text(vec![Some("198.51.100.20"), Some("198.51.100.20"), None]),
+        Values::Int(vec![Some(443), Some(443), None]),
+        Values::Int(vec![Some(2), Some(2), Some(2)]),
+    ]
+}
+
+/// How a file ended: in damage, at which row, and why.
+type Ended = Result<(), (u64, String)>;
+
+/// Every call for a file, as what it was read, and how it ended.
+fn calls(file: Vec<u8>, wanted: Wanted) -> (Vec<String>, Option<Format>, Ended) {
+    let (settings, mut recorder) = (Settings::default(), Recorder::default());
+    let mut rows = match Columnar::open(Bytes::from(file), wanted, &ColumnMap::default()) {
+        Ok(rows) => rows,
+        Err(damage) => return (Vec::new(), None, Err((1, damage.to_string()))),
+    };
+    while let Some(chunk) = rows.next_chunk() {
+        match chunk {
+            Ok(chunk) => decode(&chunk, &settings, &mut recorder),
+            Err(damage) => {
+                return (recorder.calls, rows.format(), Err((rows.next_row(), damage.to_string())));
+            }
+        }
+    }
+    (recorder.calls, rows.format(), Ok(()))
+}
+
+#[test]
+fn rows_of_vpc_flow_logs_say_what_they_say_as_text() {
+    let text: Vec<String> = read(VPC_TEXT.as_bytes(), &Settings::default())[1..].to_vec();
+    assert!(text[0].contains(": opened 2031-03-04T10:01:02Z 198.51.100.20"), "{text:?}");
+    for compression in compressions() {
+        let (calls, format, ended) = calls(write(VPC_SCHEMA, &vpc(), 1, compression), Wanted::Detect);
+        assert_eq!((format, ended), (Some(Format::AwsVpc), Ok(())), "{compression:?}");
+        assert_eq!(calls, renumbered(&text, 1), "{compression:?}");
+    }
+}
+
+/// Lines of text without their header are rows.
+fn renumbered(calls: &[String], less: usize) -> Vec<String> {
+    let renumber = |call: &String| {
+        let (line, rest) = call.strip_prefix("line ").and_then(|rest| rest.split_once(':')).expect("a line");
+        format!("line {}:{rest}", line.parse::<usize>().expect("a number") - less)
+    };
+    calls.iter().map(renumber).collect()
+}
+
+#[test]
+fn rows_of_ocsf_say_what_they_say_as_json() {
+    let json = "\
+{\"class_uid\":4001,\"category_uid\":4,\"activity_id\":1,\"time\":1930384862000,\"src_endpoint\":{\"ip\":\"10.1.2.3\",\
+\"hostname\":\"pc-\\\"17\\\"\\n\"},\"dst_endpoint\":{\"ip\":\"198.51.100.20\",\"port\":443},\"connection_info\":{\"direction_id\":2}}
+{\"class_uid\":4001,\"category_uid\":4,\"activity_id\":5,\"time\":1930384862000,\"src_endpoint\":{\"ip\":\"10.1.2.3\"},\
+\"dst_endpoint\":{\"ip\":\"198.51.100.20\",\"port\":443},\"connection_info\":{\"direction_id\":2}}
+{\"class_uid\":4003,\"category_uid\":4,\"activity_id\":1,\"time\":1930384862000,\"src_endpoint\":{\"ip\":\"10.1.2.3\"}}
+";
+    let text = read(json.as_bytes(), &Settings::default());
+    assert!(text[0].contains(": opened 2031-03-04T10:01:02Z 198.51.100.20"), "{text:?}");
+    for compression in compressions() {
+        let (calls, format, ended) = calls(write(OCSF_SCHEMA, &ocsf(), 1, compression), Wanted::Detect);
+        assert_eq!((format, ended), (Some(Format::Ocsf), Ok(())), "{compression:?}");
+        assert_eq!(calls, text, "{compression:?}");
+    }
+}
+
+#[test]
+fn any_records_will_do_and_what_is_none_is_refused() {
+    let schema = "message any { OPTIONAL INT64 time (TIMESTAMP_MICROS); OPTIONAL BYTE_ARRAY device (UTF8); OPTIONAL BYTE_ARRAY ip; }";
+    let columns = [
+        Values::Long(vec![Some(SECOND * 1_000_000)]),
+        Values::Text(vec![Some("pc-17")]),
+        Values::Text(vec![Some("198.51.100.20")]),
+    ];
+    let file = write(schema, &columns, 2, Compression::SNAPPY);
+    let opened = |line| format!("line {line}: opened 2031-03-04T10:01:02Z 198.51.100.20 by fqdn=\"pc-17\"");
+    assert_eq!(
+        calls(file.clone(), Wanted::Detect),
+        (vec![opened(1), opened(2)], Some(Format::Ndjson), Ok(()))
+    );
+    let (refused, _, ended) = calls(file, Wanted::Exactly(Format::ZeekJson));
+    assert!(
+        ended.is_ok() && refused.len() == 2 && refused.iter().all(|call| call.contains("refused")),
+        "{refused:?}"
+    );
+    let columns = [Values::Long(vec![Some(1)])];
+    let (calls, format, _) =
+        calls(write("message x { OPTIONAL INT64 x; }", &columns, 1, Compression::SNAPPY), Wanted::Detect);
+    assert_eq!((calls, format), (vec!["line 1: refused unrecognised".to_owned()], None));
+}
+
+#[test]
+fn many_rows_come_in_several_chunks() {
+    let repeat = |values: &Values| match values {
+        Values::Text(values) => Values::Text(values.repeat(5_000)),
+        Values::Int(values) => Values::Int(values.repeat(5_000)),
+        Values::Long(values) => Values::Long(values.repeat(5_000)),
+    };
+    let columns: Vec<Values> = vpc().iter().map(repeat).collect();
+    let file = write(VPC_SCHEMA, &columns, 2, Compression::SNAPPY);
+    let mut rows =
+        Columnar::open(Bytes::from(file.clone()), Wanted::Detect, &ColumnMap::default()).expect("sound");
+    assert_eq!(rows.rows(), 40_000);
+    let mut chunks = 0;
+    while let Some(chunk) = rows.next_chunk() {
+        assert!(chunk.expect("sound").len() < 2 << 20);
+        chunks += 1;
+    }
+    assert!(chunks > 1);
+    let (calls, _, _) = calls(file, Wanted::Detect);
+    assert_eq!(calls.len(), 40_000);
+    assert!(calls[39_996].starts_with("line 39997: opened"), "{}", calls[39_996]);
+}
+
+#[track_caller]
+fn check_damage(file: Vec<u8>, says: &str) {
+    let (_, _, ended) = calls(file, Wanted::Detect);
+    let (_, said) = ended.expect_err("it is damaged");
+    assert!(said.contains(says), "{said:?} lacks {says:?}");
+}
+
+#[test]
+fn damage_says_what_it_is() {
+    let sound = write(VPC_SCHEMA, &vpc(), 2, Compression::SNAPPY);
+    check_damage(b"PAR1".to_vec(), "too short");
+    check_damage(sound[..sound.len() - 9].to_vec(), "does not end as one");
+    let with_tail = |tail: &[u8]| [&sound[..sound.len() - tail.len()], tail].concat();
+    check_damage(with_tail(b"PARE"), "encrypted");
+    check_damage(with_tail(b"\xff\xff\xff\x00PAR1"), "says that its metadata is 16777215 bytes");
+    check_damage(with_tail(b"\x01\0\0\0PAR1"), "");
+    // Rows of the first row group are there when the second is damaged.
+    let columns: Vec<Values> = vpc();
+    let file = write(VPC_SCHEMA, &columns, 2, Compression::UNCOMPRESSED);
+    let places: Vec<usize> = (0..file.len()).filter(|at| file[*at..].starts_with(b"198.51.100.20")).collect();
+    let at = places[places.len() / 2];
+    let mut damaged = file.clone();
+    damaged[at - 30..at].fill(0xff);
+    let (calls, _, ended) = calls(damaged, Wanted::Detect);
+    if let Err((row, _)) = ended {
+        assert_eq!(row, calls.len() as u64 + 1);
+    }
+}
+
+fn compressions() -> [Compression; 4] {
+    [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(parquet::basic::GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_damage_panics(
+        places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        which in 0..4usize,
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut file = write(VPC_SCHEMA, &vpc(), 2, compressions()[which]);
+        for (place, byte) in places {
+            *place.get_mut(&mut file) = byte;
+        }
+        if let Some(cut) = cut {
+            file.truncate(cut.index(file.len()));
+        }
+        let (calls, _, ended) = calls(file, Wanted::Detect);
+        if let Err((row, _)) = ended {
+            prop_assert_eq!(row, calls.len() as u64 + 1);
+        }
+    }
+}
