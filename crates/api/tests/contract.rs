@@ -253,7 +253,6 @@ async fn organisations_see_only_their_own() {
 async fn routes_and_methods_that_are_not_there() {
     let app = TestApp::new().await;
     for path in [
-        "/",
         "/api/ips",
         "/api/ips/1.1.1.1",
         "/api/ips/1.1.1.1/machines",

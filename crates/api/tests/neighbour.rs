@@ -40,7 +40,8 @@ const PERSON: &str = "7f6e5d4c-0000-4000-8000-00000000000a";
 const NAMESAKE: ApplicationId = ApplicationId(Uuid::from_u128(0x4444_0000_0000_4000_8000_0000_0000_0004));
 
 /// Values of path parameters, by name: A's, B's, nobody's, and no value at all.
-const VALUES: [(&str, &[&str]); 5] = [
+const VALUES: [(&str, &[&str]); 6] = [
+    ("format", &["auto", "mde", "x"]),
     ("role", &["77770000-0000-4000-8000-000000000001", "77770000-0000-4000-8000-000000000002", "x"]),
     ("user", &["00000000-0000-0000-0000-000000005555", "00000000-0000-0000-0000-000000006666", "x"]),
     ("application", &["22220000-0000-4000-8000-000000000002", "33330000-0000-4000-8000-000000000003", "x"]),
@@ -129,6 +130,7 @@ fn forms(route: &str) -> Vec<String> {
         }
         "/seenby/v1/applications/{application}/secrets" => vec![r#"{"overlap_hours":48}"#.into()],
         "/seenby/v1/applications/{application}/certificates" => vec![r#"{"certificate":"none"}"#.into()],
+        "/seenby/v1/ingest/{format}" => vec!["time,device,ip\n".into()],
         _ => panic!("{route} takes a body: say which ones"),
     }
 }

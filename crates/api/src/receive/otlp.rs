@@ -192,10 +192,13 @@ impl Envelope for Logs {
     }
 }
 
-fn malformed(why: impl ToString) -> Stop {
-    let why = why.to_string();
-    let reason = format!("The body is no ExportLogsServiceRequest ({}).", sighting::escape(&why));
+fn malformed(why: &str) -> Stop {
+    let reason = format!("The body is no ExportLogsServiceRequest ({}).", sighting::escape(why));
     Stop::Malformed { reason, code: 3, at: None }
+}
+
+fn undecoded<E: std::fmt::Display>(error: E) -> Stop {
+    malformed(&error.to_string())
 }
 
 fn bounded(part: &[u8]) -> Result<&[u8], Stop> {
@@ -302,12 +305,12 @@ fn protobuf(body: &[u8], give: Give<'_>) -> Result<(), Stop> {
         let resource_logs = resource_logs?;
         let mut known = Known::default();
         for resource in fields(resource_logs, 1) {
-            let resource = wire::Resource::decode(bounded(resource?)?).map_err(malformed)?;
+            let resource = wire::Resource::decode(bounded(resource?)?).map_err(undecoded)?;
             resource.attributes.into_iter().for_each(|pair| pair.note_in(&mut known));
         }
         for scope_logs in fields(resource_logs, 2) {
             for record in fields(scope_logs?, 2) {
-                let record = wire::LogRecord::decode(bounded(record?)?).map_err(malformed)?;
+                let record = wire::LogRecord::decode(bounded(record?)?).map_err(undecoded)?;
                 give(&known, record.into())?;
             }
         }
@@ -335,16 +338,16 @@ fn fields(mut bytes: &[u8], wanted: u32) -> impl Iterator<Item = Result<&[u8], S
 /// The next field; its bytes if it has a length.
 fn field<'a>(bytes: &mut &'a [u8]) -> Result<(u32, Option<&'a [u8]>), Stop> {
     let cut = || malformed("it is cut");
-    let (tag, kind) = decode_key(bytes).map_err(malformed)?;
+    let (tag, kind) = decode_key(bytes).map_err(undecoded)?;
     let length = match kind {
         WireType::Varint => {
-            decode_varint(bytes).map_err(malformed)?;
+            decode_varint(bytes).map_err(undecoded)?;
             return Ok((tag, None));
         }
         WireType::SixtyFourBit => 8,
         WireType::ThirtyTwoBit => 4,
         WireType::LengthDelimited => {
-            usize::try_from(decode_varint(bytes).map_err(malformed)?).map_err(|_| cut())?
+            usize::try_from(decode_varint(bytes).map_err(undecoded)?).map_err(|_| cut())?
         }
         WireType::StartGroup | WireType::EndGroup => return Err(malformed("it has groups")),
     };
@@ -468,7 +471,7 @@ mod wire {
 
 /// The same in JSON, where whatever is a default may be left out.
 fn from_json(body: &[u8], give: Give<'_>) -> Result<(), Stop> {
-    let request: written::Request<'_> = serde_json::from_slice(body).map_err(malformed)?;
+    let request: written::Request<'_> = serde_json::from_slice(body).map_err(undecoded)?;
     for of_resource in request.resource_logs {
         let of_resource: written::ResourceLogs<'_> = part(of_resource)?;
         let mut known = Known::default();
@@ -489,7 +492,7 @@ fn from_json(body: &[u8], give: Give<'_>) -> Result<(), Stop> {
 }
 
 fn part<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Stop> {
-    serde_json::from_str(raw.get()).map_err(malformed)
+    serde_json::from_str(raw.get()).map_err(undecoded)
 }
 
 /// The same messages as JSON has them.

@@ -205,6 +205,7 @@ pub(crate) async fn run(command: SourceCommand, mut context: Context) -> Outcome
 async fn add(house: &House, organisation: &Organisation, args: AddArgs, context: &mut Context) -> Outcome {
     let now = clock::now();
     let (token, secret) = new_token(now, args.expires_days);
+    let expires_at = secret.expires_at;
     let source = Source {
         id: SourceId(random_uuid()?),
         organisation: organisation.id,
@@ -216,7 +217,8 @@ async fn add(house: &House, organisation: &Organisation, args: AddArgs, context:
     };
     house.commit(Change::AddSource(source.clone())).await?;
     let sentence = format!("Added source '{}'.", escape(source.name.as_str()));
-    show_added(&sentence, &Added::of(&source, token), context).map_err(|failure| lost(&source, &failure))
+    show_added(&sentence, &Added::of(&source, &token, expires_at), context)
+        .map_err(|failure| lost(&source, &failure))
 }
 
 async fn rotate(
@@ -228,6 +230,7 @@ async fn rotate(
 ) -> Outcome {
     let now = clock::now();
     let (token, secret) = new_token(now, expires_days);
+    let expires_at = secret.expires_at;
     // Accepted up to and including the last second; without an overlap that second is past.
     let others_until: Second = match overlap_hours {
         0 => now.minus(1),
@@ -243,7 +246,8 @@ async fn rotate(
             format!("'{name}' has a new token; the old ones are accepted for {hours} more.")
         }
     };
-    show_added(&sentence, &Added::of(source, token), context).map_err(|failure| lost(source, &failure))
+    show_added(&sentence, &Added::of(source, &token, expires_at), context)
+        .map_err(|failure| lost(source, &failure))
 }
 
 /// A token, and what is kept of it.

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use serde::Serialize;
-use sighting::{Book, Network, Organisation, ReadAs, Secret, Source, SourceBounds, escape};
+use sighting::{Book, Network, Organisation, ReadAs, Second, Secret, Source, SourceBounds, escape};
 
 use super::Context;
 use crate::exit::{Exit, Outcome};
@@ -21,12 +21,12 @@ pub(super) struct Added {
 }
 
 impl Added {
-    pub(super) fn of(source: &Source, token: api::PlainSecret) -> Added {
+    pub(super) fn of(source: &Source, token: &api::PlainSecret, expires_at: Option<Second>) -> Added {
         Added {
             id: source.id.to_string(),
             name: source.name.as_str().to_owned(),
             token: token.reveal().to_owned(),
-            expires_at: source.tokens.last().and_then(|token| token.expires_at).map(|end| end.to_string()),
+            expires_at: expires_at.map(|end| end.to_string()),
         }
     }
 }
