@@ -20,13 +20,16 @@ use common::{
     ACME, ELSEWHERE, HOST, LEE, NOW, OTHER, POWERLESS, QUIET, READER, RESOURCE, SEEN, STRANGER, clock,
     forged, form, secret_of, sighted,
 };
-use seenby_api::{Entropy, Machine, Millis, Settings, State, hash_password, router};
+use seenby_api::{
+    Entropy, Intake, Machine, Millis, Settings, SourceReport, State, TakeError, Taking, Upload, UploadTaken,
+    hash_password, new_secret, router,
+};
 use serde_json::json;
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
     Application, ApplicationId, Book, CallLimit, CallLimits, Issuer, Member, MemberId, MemberKind,
-    OrganisationId, Permission, RedirectUri, Role, RoleId, RolePermission, Second, Secret, SignIn, User,
-    UserId, Uuid,
+    OrganisationId, Permission, ReadAs, RedirectUri, Role, RoleId, RolePermission, Second, Secret, SignIn,
+    Source, SourceBounds, SourceId, SourceName, User, UserId, Uuid,
 };
 use tower::ServiceExt;
 
@@ -169,8 +172,60 @@ fn tokens() -> Vec<(&'static str, Option<String>)> {
         }
         (name, Some(forged(&changes)))
     })
-    .chain([("none", None), ("a word", Some("token".to_owned()))])
+    .chain([("none", None), ("a word", Some("token".to_owned())), ("a source's", Some(source(ACME, 7).0))])
     .collect()
+}
+
+/// A source and its token; those of the two organisations have one name.
+fn source(organisation: OrganisationId, byte: u8) -> (String, Source) {
+    let (plain, sha256) = new_secret(|bytes| bytes.fill(byte));
+    let source = Source {
+        id: SourceId(Uuid::from_u128(byte.into())),
+        organisation,
+        name: SourceName::new("edge").expect("a name"),
+        read_as: ReadAs::default(),
+        bounds: SourceBounds::default(),
+        tokens: vec![Secret { sha256, created_at: Second::MIN, expires_at: None }],
+        created_at: Second::MIN,
+    };
+    (plain.reveal().to_owned(), source)
+}
+
+/// Takes everything, and keeps nothing.
+struct Void;
+
+impl Intake for Void {
+    fn format(&self, name: &str) -> Option<&'static str> {
+        (name == "mde").then_some("mde")
+    }
+
+    fn work(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
+
+    fn begin(&self, _: Upload) -> Box<dyn Taking> {
+        Box::new(Void)
+    }
+
+    fn failed(&self, _: &Source, _: &str) {}
+
+    fn reports(&self, _: OrganisationId) -> Vec<SourceReport> {
+        Vec::new()
+    }
+}
+
+impl Taking for Void {
+    fn take(&mut self, _: &[u8]) -> Result<(), TakeError> {
+        Ok(())
+    }
+
+    fn document(&mut self, _: &[u8], _: Option<&'static str>) -> Result<(), TakeError> {
+        Ok(())
+    }
+
+    fn end(self: Box<Self>) -> Result<UploadTaken, TakeError> {
+        Ok(UploadTaken::default())
+    }
 }
 
 /// Why an answer to A may tell that there is B.
@@ -216,7 +271,7 @@ fn cases_of(route: &str, method: &str) -> Vec<Case> {
             };
             if takes_a_body {
                 // A token is no credential where credentials are exchanged for one; two kinds are enough.
-                if ["a reader's", "a manager's", "none"].contains(&token.0) {
+                if ["a reader's", "a manager's", "a source's", "none"].contains(&token.0) {
                     cases.extend(forms(route).iter().map(|form| with(&method, &path, form)));
                 }
                 // What the form of a page is about stands in the query.
@@ -313,7 +368,11 @@ impl Server {
             created_at: Second::MIN,
         };
         book.applications.insert(MANAGER, manager);
+        let (_, ours) = source(ACME, 7);
+        book.sources.insert(ours.id, ours);
         if with_b {
+            let (_, theirs) = source(OTHER, 8);
+            book.sources.insert(theirs.id, theirs);
             victim.id = RoleId(Uuid::from_u128(0x7777_0000_0000_4000_8000_0000_0000_0002));
             victim.organisation = OTHER;
             book.roles.insert(victim.id, victim);
@@ -351,6 +410,7 @@ impl Server {
         };
         let directory = Arc::new(ModelDirectory::new(book));
         let state = State::new(store, directory, Settings::default(), machine);
+        state.set_intake(Arc::new(Void));
         Server { router: router(state), now_ms, chance }
     }
 
