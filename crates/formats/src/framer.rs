@@ -642,17 +642,10 @@ fn header_start(bytes: &[u8], line_start: usize) -> Option<usize> {
     if is_header_line(rest) {
         return Some(line_start);
     }
-    let Some(found) = memmem::find(rest, b"\n#").map(|at| at + 1) else {
-        // Of a header that begins with the last of these lines there is no next one yet.
-        let before = rest.strip_suffix(b"\n").unwrap_or(rest);
-        let last = memrchr(b'\n', before)? + 1;
-        return rest.get(last..).is_some_and(is_header_line).then_some(line_start + last);
-    };
-    // A mark before the first line of a file that was strung on hides that line; the next one leads to it.
-    let before = rest.get(..found - 1).unwrap_or_default();
-    let previous = memrchr(b'\n', before).map_or(0, |at| at + 1);
-    let is_marked = rest.get(previous..).is_some_and(is_header_line);
-    Some(line_start + if is_marked { previous } else { found })
+    let plain = memmem::find(rest, b"\n#");
+    // The first line of a file that was strung on may bring a mark; the line that follows it may not have come yet.
+    let marked = memmem::find(rest.get(..plain.unwrap_or(rest.len())).unwrap_or(rest), b"\n\xef\xbb\xbf#");
+    marked.or(plain).map(|at| line_start + at + 1)
 }
 
 /// Whether some bytes are one JSON object or array, which no byte less of it would be.

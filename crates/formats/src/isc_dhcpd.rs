@@ -36,13 +36,18 @@ pub(crate) fn last_end(bytes: &[u8]) -> usize {
         let rest = bytes.get(at + 2..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == b'\n');
         if let Some(end) = end
-            && rest.get(..end).is_some_and(|rest| rest.trim_ascii().is_empty())
+            && bytes.get(at + 1..at + 2 + end).is_some_and(is_end)
         {
             return at + 2 + end + 1;
         }
         within = within.get(..at).unwrap_or_default();
     }
     0
+}
+
+/// Whether a line is a closing brace at its start.
+fn is_end(line: &[u8]) -> bool {
+    line.strip_prefix(b"}").is_some_and(|rest| rest.trim_ascii().is_empty())
 }
 
 /// Every record of a chunk: blocks, and lines outside of them.
@@ -111,6 +116,8 @@ impl<'a> Block<'a> {
             };
             let line = line.trim();
             match line {
+                // At the start of a line it ends all that is open, as where the file is cut into pieces; what is nested is indented.
+                "}" if is_end(bytes) => depth = 0,
                 _ if line.ends_with('{') => depth += 1,
                 "}" => depth -= 1,
                 _ if depth == 1 => block.statement(line),

@@ -582,3 +582,16 @@ fn many_cut_lines_are_read_in_time() {
     assert_eq!(calls.len(), 100_001);
     assert_eq!(calls.last(), Some(&format!("line 100002: {SEEN}")));
 }
+
+/// A block that lacks its end has another in it: where the log is cut must not decide whose brace is whose.
+#[test]
+fn a_block_within_a_cut_one() {
+    let lease =
+        "lease 10.1.2.3 {\n  starts 2 2031/03/04 10:01:02;\n  hardware ethernet 00:00:5e:00:53:01;\n}\n";
+    let log = format!(
+        "failover peer \"dhcp\" state {{\n  my state normal;\nfailover {{\n  {{\n  }}\n}}\n{lease}}}\n{lease}"
+    );
+    check_pauses(log.as_bytes(), log.as_bytes().chunks(7), "blocks");
+    let marked = format!("{}#fields\tts\n1\n\u{feff}#separ", "#separator \\x09\n");
+    check_pauses(marked.as_bytes(), marked.as_bytes().chunks(3), "a mark");
+}
