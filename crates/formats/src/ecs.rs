@@ -44,16 +44,36 @@ pub(crate) fn is_network(has: &dyn Fn(&str) -> bool) -> bool {
     is_record(has) && (has("event.category") || has("source.ip") && has("destination.ip"))
 }
 
-/// One record.
+/// One record; those of Winlogbeat are read as what they are.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    read(text, line, settings, sink, true)
+}
+
+/// One that is no event of Windows, whatever it looks like: it is not handed on to where it may come from.
+pub(crate) fn no_event(
+    text: &str,
+    line: u64,
+    settings: &Settings,
+    sink: &mut impl Sink,
+) -> Result<(), Fault> {
+    read(text, line, settings, sink, false)
+}
+
+fn read(
+    text: &str,
+    line: u64,
+    settings: &Settings,
+    sink: &mut impl Sink,
+    may_be_event: bool,
+) -> Result<(), Fault> {
     let mut values = Values::default();
     let has_escaped_keys = object(text, |scanner| values.read(scanner, Place::Top))?;
     if (has_escaped_keys || values.is_escaped)
-        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
+        && let Some(told) = reread(text, &mut |plain| read(plain, line, settings, sink, may_be_event))
     {
         return told;
     }
-    if values.is_windows {
+    if values.is_windows && may_be_event {
         return sysmon::record(text, line, settings, sink);
     }
     values.judge(line, settings, sink)

@@ -36,7 +36,7 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     }
     if !values.is_network_connect() && !values.is_event() && values.record_time != Value::Missing {
         // Many Beats may write to one place.
-        return ecs::record(text, line, settings, sink);
+        return ecs::no_event(text, line, settings, sink);
     }
     values.judge(line, settings, sink)
 }
