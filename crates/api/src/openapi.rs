@@ -95,6 +95,7 @@ const TOKEN_URL: &str = "/common/oauth2/v2.0/token";
         probes::alive,
         probes::ready,
         probes::metrics,
+        receive::page::sources_page,
         openapi,
         swagger,
         page,

@@ -134,6 +134,11 @@ pub(crate) fn send_back(
     page_of(&SendBackPage { application, destination, fields, nonce }, StatusCode::OK, Some(nonce))
 }
 
+/// Any other page without scripts.
+pub(crate) fn of(page: &impl Template, status: StatusCode) -> Response {
+    page_of(page, status, None)
+}
+
 fn page_of(page: &impl Template, status: StatusCode, script_nonce: Option<&str>) -> Response {
     let Ok(html) = page.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     // No `form-action`: browsers hold it against the redirect that follows a form, and that goes to the client.

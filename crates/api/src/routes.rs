@@ -116,7 +116,7 @@ fn probes<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
 }
 
 fn metrics<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {
-    Router::new().route("/metrics", get(probes::metrics))
+    Router::new().route("/metrics", get(probes::metrics)).route("/sources", get(receive::sources_page))
 }
 
 fn administration<S: Store + 'static, D: Directory + 'static>() -> Router<State<S, D>> {

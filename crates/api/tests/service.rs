@@ -15,7 +15,7 @@ use seenby_api::{
 use serde_json::json;
 use sighting::model::{ModelDirectory, ModelStore};
 use sighting::{
-    Answer, Batch, Coverage, DeviceEntry, DeviceKey, OrganisationId, Permission, Question, Questions,
+    Answer, Batch, Coverage, DeviceEntry, DeviceKey, Offset, OrganisationId, Permission, Question, Questions,
     Receipt, RegistryChange, RegistrySettings, Retained, RolePermission, Second, SourceName, Store,
     StoreError,
 };
@@ -244,6 +244,9 @@ impl Store for Broken {
         unreachable!()
     }
     async fn offset(&self, _: OrganisationId, _: SourceName, _: String) -> Result<Option<u64>, StoreError> {
+        unreachable!()
+    }
+    async fn offsets(&self, _: OrganisationId, _: SourceName) -> Result<Vec<Offset>, StoreError> {
         unreachable!()
     }
     async fn devices(

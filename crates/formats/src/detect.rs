@@ -56,6 +56,28 @@ impl Opening {
     pub const fn format(self) -> Option<Format> {
         self.format
     }
+
+    /// Whether every line is read by itself, so that lines of several inputs may stand behind each other.
+    pub const fn is_line_by_line(self) -> bool {
+        let has_rows_or_blocks = matches!(
+            self.format,
+            None | Some(
+                Format::ZeekTsv
+                    | Format::MdeCsv
+                    | Format::SysmonXml
+                    | Format::AzureAnalytics
+                    | Format::AwsVpc
+                    | Format::Argus
+                    | Format::NetFlow
+                    | Format::IscDhcpd
+                    | Format::Kea
+                    | Format::WindowsDhcp
+                    | Format::AddressMap
+                    | Format::Csv
+            )
+        );
+        !has_rows_or_blocks && matches!(self.shape, Shape::Lines)
+    }
 }
 
 /// How JSON records lie in the bytes.

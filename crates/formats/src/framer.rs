@@ -223,6 +223,10 @@ impl Framer {
     /// Gives out the whole records so far like [`Framer::flush`], and with them a JSON text without a line end, if it is whole:
     /// whoever writes documents of one line may never write that end. One that goes on after all goes on as a line of its own.
     pub fn flush_whole(&mut self, out: &mut impl FnMut(Chunk)) {
+        if let Frames::Datagrams(file) = &mut self.frames {
+            // A datagram is written at once, so the last one is whole where its last set is.
+            return file.read(&mut self.pending, true, out);
+        }
         self.flush(out);
         let is_whole = matches!(self.frames, Frames::JsonLines(_)) && is_whole_json(&self.pending);
         if !is_whole || self.is_skipping {
@@ -232,6 +236,12 @@ impl Framer {
         line.push(b'\n');
         self.emit_lines(line, false, out);
         self.owes_line_end = true;
+    }
+
+    /// Gives back what it keeps for speed, where little more will come for a while.
+    pub fn rest(&mut self) {
+        self.spares = Vec::new();
+        self.pending.shrink_to_fit();
     }
 
     /// Takes more bytes; chunks come out as they fill.

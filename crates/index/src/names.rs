@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::{FixedState, RandomState};
 use sighting::{
-    Identity, IdentityKind, Label, Network, NetworkKind, RegistryChange, RegistrySettings, Second,
+    Identity, IdentityKind, Label, Network, NetworkKind, Offset, RegistryChange, RegistrySettings, Second,
     SourceName, TagChange,
 };
 
@@ -358,10 +358,25 @@ impl Names {
         self.offsets.get(&(self.source(source)?, key.to_owned())).copied()
     }
 
+    /// The same under every key, sorted.
+    pub(crate) fn offsets(&self, source: &SourceName) -> Vec<Offset> {
+        let Some(source) = self.source(source) else { return Vec::new() };
+        let from = (source, String::new());
+        let own = self.offsets.range(from..).take_while(|((of, _), _)| *of == source);
+        own.map(|((_, key), position)| Offset { key: key.clone(), position: *position }).collect()
+    }
+
     /// Notes how far a source was read; the batch's own record carries it.
     pub(crate) fn set_offset(&mut self, source: u16, key: String, position: u64) {
         self.unfiled_offsets.insert((source, key.clone()), position);
-        self.offsets.insert((source, key), position);
+        self.keep_offset(source, key, position);
+    }
+
+    fn keep_offset(&mut self, source: u16, key: String, position: u64) {
+        match position {
+            Offset::FORGOTTEN => self.offsets.remove(&(source, key)),
+            position => self.offsets.insert((source, key), position),
+        };
     }
 
     /// Notes that an agent carried a name at least once; the rows of the batch say when, and are in the journal.
@@ -557,9 +572,7 @@ impl Names {
                 self.settings.domain = domain;
                 self.joins_log.push(Touched::All);
             }
-            Entry::Offset { source, key, position } => {
-                self.offsets.insert((source, key), position);
-            }
+            Entry::Offset { source, key, position } => self.keep_offset(source, key, position),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use sighting::{
-    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, Numbering, OrganisationId, Question,
+    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, Numbering, Offset, OrganisationId, Question,
     Questions, Receipt, RegistryChange, RegistrySettings, Retained, Second, SourceName, Store, StoreError,
 };
 
@@ -878,6 +878,14 @@ impl Store for IndexStore {
         key: String,
     ) -> Result<Option<u64>, StoreError> {
         Ok(self.organisation(organisation).and_then(|view| view.names().offset(&source, &key)))
+    }
+
+    async fn offsets(
+        &self,
+        organisation: OrganisationId,
+        source: SourceName,
+    ) -> Result<Vec<Offset>, StoreError> {
+        Ok(self.organisation(organisation).map(|view| view.names().offsets(&source)).unwrap_or_default())
     }
 
     async fn devices(

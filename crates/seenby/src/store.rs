@@ -6,7 +6,7 @@ use std::sync::Arc;
 use index::{FolderDirectory, IndexStore};
 use sighting::{
     Actor, Answer, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey, Directory,
-    DirectoryError, GrantPage, OrganisationId, Question, Questions, Receipt, RegistryChange,
+    DirectoryError, GrantPage, Offset, OrganisationId, Question, Questions, Receipt, RegistryChange,
     RegistrySettings, Retained, Second, SourceName, Store, StoreError, Ticket, TicketKey,
 };
 
@@ -69,6 +69,14 @@ impl Store for AnyStore {
         key: String,
     ) -> Result<Option<u64>, StoreError> {
         either!(self, maker => maker.offset(organisation, source, key))
+    }
+
+    async fn offsets(
+        &self,
+        organisation: OrganisationId,
+        source: SourceName,
+    ) -> Result<Vec<Offset>, StoreError> {
+        either!(self, maker => maker.offsets(organisation, source))
     }
 
     async fn devices(

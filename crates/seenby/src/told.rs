@@ -87,6 +87,7 @@ impl Told {
             sighted: 0,
             ignored: BTreeMap::new(),
             refused: BTreeMap::new(),
+            lost: BTreeMap::new(),
             bytes: 0,
             newest: None,
             last_taken: None,
@@ -177,6 +178,16 @@ impl Collector for Told {
                     ConstGauge::new(u64::from(second.unix()))
                         .encode(metric.encode_family(&labels(key, report))?)?;
                 }
+            }
+        }
+        let what = "What never came of a source, as far as anybody tells, by what it is counted in";
+        let mut lost = encoder.encode_descriptor("seenby_source_lost", what, None, MetricType::Counter)?;
+        for (key, report) in &all {
+            let [organisation, source, kind] = labels(key, report);
+            for (what, count) in &report.lost {
+                let labels =
+                    [organisation.clone(), source.clone(), kind.clone(), ("what", (*what).to_owned())];
+                ConstCounter::new(*count).encode(lost.encode_family(&labels)?)?;
             }
         }
         let what = "Bytes of a source as they came";

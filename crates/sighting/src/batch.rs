@@ -38,6 +38,11 @@ pub struct Offset {
     pub position: u64,
 }
 
+impl Offset {
+    /// In place of a position: the key is forgotten.
+    pub const FORGOTTEN: u64 = u64::MAX - 1;
+}
+
 /// One sighting of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct BatchSighting {

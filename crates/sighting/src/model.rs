@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::{
     Actor, Address, Answer, AuditEntry, Batch, Book, Bound, Change, Coverage, Day, DeviceEntry, DeviceKey,
     Directory, DirectoryError, Extent, FirstSeen, GrantPage, Grouped, HeldLease, Identity, IdentityKind,
-    Label, NetworkKind, OrganisationId, Question, Questions, Receipt, RegistryChange, RegistrySettings,
+    Label, NetworkKind, Offset, OrganisationId, Question, Questions, Receipt, RegistryChange, RegistrySettings,
     Retained, Second, SourceName, Stats, Store, StoreError, TagChange, Ticket, TicketKey,
 };
 
@@ -295,7 +295,11 @@ impl ModelStore {
         held.reporters.extend(batch.reporters().iter().map(|(index, day)| (*day, identity(*index).clone())));
         held.sources.insert(batch.source().clone());
         for offset in batch.offsets() {
-            held.offsets.insert((batch.source().clone(), offset.key.clone()), offset.position);
+            let key = (batch.source().clone(), offset.key.clone());
+            match offset.position {
+                Offset::FORGOTTEN => held.offsets.remove(&key),
+                position => held.offsets.insert(key, position),
+            };
         }
         Receipt { sightings: batch.sightings().len() as u64 }
     }
@@ -352,6 +356,17 @@ impl Store for ModelStore {
         key: String,
     ) -> Result<Option<u64>, StoreError> {
         Ok(self.held().get(&organisation).and_then(|held| held.offsets.get(&(source, key)).copied()))
+    }
+
+    async fn offsets(
+        &self,
+        organisation: OrganisationId,
+        source: SourceName,
+    ) -> Result<Vec<Offset>, StoreError> {
+        let organisations = self.held();
+        let all = organisations.get(&organisation).into_iter().flat_map(|held| &held.offsets);
+        let of_source = all.filter(|((of, _), _)| *of == source);
+        Ok(of_source.map(|((_, key), position)| Offset { key: key.clone(), position: *position }).collect())
     }
 
     async fn devices(

@@ -2,7 +2,7 @@
 //! Refuses to hold: files, sockets and the words in which an answer is given.
 
 use crate::{
-    Answer, Batch, Day, DeviceEntry, DeviceKey, OrganisationId, Question, Questions, RegistryChange,
+    Answer, Batch, Day, DeviceEntry, DeviceKey, Offset, OrganisationId, Question, Questions, RegistryChange,
     RegistrySettings, Second, SourceName,
 };
 
@@ -80,6 +80,13 @@ pub trait Store: Send + Sync {
         source: SourceName,
         key: String,
     ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
+
+    /// All that a source's batches have said of how far it has been read, sorted by key.
+    fn offsets(
+        &self,
+        organisation: OrganisationId,
+        source: SourceName,
+    ) -> impl Future<Output = Result<Vec<Offset>, StoreError>> + Send;
 
     /// Every device of an organisation as it is counted at a moment, sorted by number; with a key, the one that it names.
     fn devices(

@@ -13,6 +13,7 @@ mod hec;
 mod otlp;
 pub(crate) mod own;
 mod pace;
+pub(crate) mod page;
 mod pusher;
 mod unpack;
 
@@ -28,6 +29,7 @@ pub(crate) use body::Slots;
 pub(crate) use hec::Channels;
 pub(crate) use own::{ingest, sources};
 pub(crate) use pace::Paces;
+pub(crate) use page::sources_page;
 
 /// Takes uploads in. The program implements it: it knows the formats, and the store.
 pub trait Intake: Send + Sync {
@@ -140,6 +142,8 @@ pub struct SourceReport {
     pub ignored: BTreeMap<&'static str, u64>,
     /// Records that could not be taken, by reason.
     pub refused: BTreeMap<&'static str, u64>,
+    /// What never came, as far as anybody tells: by what it is counted in, such as `datagrams`.
+    pub lost: BTreeMap<&'static str, u64>,
     /// Bytes of its records, decompressed.
     pub bytes: u64,
     /// The time of the newest sighting.

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use sighting::{Directory, RolePermission, Source, Store, escape};
+use sighting::{Book, Directory, OrganisationId, RolePermission, Source, Store, escape};
 use utoipa::ToSchema;
 
 use super::body::{Bare, Received, Stop, discard, receive};
@@ -163,6 +163,9 @@ pub(crate) struct ShownSource {
     sighted: u64,
     ignored: BTreeMap<&'static str, u64>,
     refused: BTreeMap<&'static str, u64>,
+    /// What never came, as far as anybody tells: `datagrams` that this machine had no room for, `flow_records` and `flow_datagrams` that
+    /// an exporter's numbers say are missing.
+    lost: BTreeMap<&'static str, u64>,
     /// Bytes of its records, decompressed.
     bytes: u64,
     /// The time of the newest sighting.
@@ -188,6 +191,7 @@ impl ShownSource {
             sighted,
             ignored,
             refused,
+            lost,
             bytes,
             newest,
             last_taken,
@@ -201,6 +205,7 @@ impl ShownSource {
             sighted,
             ignored,
             refused,
+            lost,
             bytes,
             newest: newest.map(|second| second.to_string()),
             last_taken: last_taken.map(|second| second.to_string()),
@@ -211,20 +216,36 @@ impl ShownSource {
         }
     }
 
-    /// One that has told nothing since the server started.
-    fn silent(source: &Source) -> SourceReport {
-        SourceReport {
-            name: source.name.as_str().to_owned(),
-            kind: "push",
-            format: source.read_as.format.clone(),
-            sighted: 0,
-            ignored: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            bytes: 0,
-            newest: None,
-            last_taken: None,
-            last_error: None,
-        }
+}
+
+/// What sources told, with those that push and have told nothing since the server started; by name.
+pub(super) fn with_silent(
+    reports: Vec<SourceReport>,
+    book: &Book,
+    organisation: OrganisationId,
+) -> BTreeMap<String, SourceReport> {
+    let mut all: BTreeMap<String, SourceReport> =
+        reports.into_iter().map(|report| (report.name.clone(), report)).collect();
+    for source in book.sources.values().filter(|source| source.organisation == organisation) {
+        all.entry(source.name.as_str().to_owned()).or_insert_with(|| silent(source));
+    }
+    all
+}
+
+/// One that has told nothing since the server started.
+fn silent(source: &Source) -> SourceReport {
+    SourceReport {
+        name: source.name.as_str().to_owned(),
+        kind: "push",
+        format: source.read_as.format.clone(),
+        sighted: 0,
+        ignored: BTreeMap::new(),
+        refused: BTreeMap::new(),
+        lost: BTreeMap::new(),
+        bytes: 0,
+        newest: None,
+        last_taken: None,
+        last_error: None,
     }
 }
 
@@ -246,15 +267,13 @@ pub(crate) async fn sources<S: Store + 'static, D: Directory + 'static>(
 ) -> Result<Everything<ShownSource>, ApiError> {
     manager.authorise(RolePermission::ManageSources)?;
     let reports = state.intake().map(|intake| intake.reports(manager.organisation)).unwrap_or_default();
-    let mut all: BTreeMap<String, SourceReport> =
-        reports.into_iter().map(|report| (report.name.clone(), report)).collect();
+    let all = with_silent(reports, &manager.book, manager.organisation);
     let now = state.shared().now().second();
     let mut tokens: BTreeMap<String, usize> = BTreeMap::new();
     for source in manager.book.sources.values().filter(|source| source.organisation == manager.organisation) {
         let name = source.name.as_str().to_owned();
         let good = source.tokens.iter().filter(|token| token.expires_at.is_none_or(|end| now <= end)).count();
-        tokens.insert(name.clone(), good);
-        all.entry(name).or_insert_with(|| ShownSource::silent(source));
+        tokens.insert(name, good);
     }
     Ok(List::of(all.into_values().map(|report| {
         let tokens = tokens.get(&report.name).copied();

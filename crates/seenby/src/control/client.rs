@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sighting::{
     Actor, Answer, ApplicationId, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey,
-    Directory, DirectoryError, GrantPage, OrganisationId, Question, Questions, Receipt, RegistryChange,
+    Directory, DirectoryError, GrantPage, Offset, OrganisationId, Question, Questions, Receipt, RegistryChange,
     RegistrySettings, Retained, Second, SourceName, Store, StoreError, Ticket, TicketKey,
 };
 
@@ -210,6 +210,20 @@ impl Store for Remote {
         let source = source.as_str().to_owned();
         match self.request(&Request::Offset { organisation: organisation.into(), source, key })? {
             Reply::Offset(offset) => Ok(offset),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn offsets(
+        &self,
+        organisation: OrganisationId,
+        source: SourceName,
+    ) -> Result<Vec<Offset>, StoreError> {
+        let source = source.as_str().to_owned();
+        match self.request(&Request::Offsets { organisation: organisation.into(), source })? {
+            Reply::Offsets(offsets) => {
+                Ok(offsets.into_iter().map(|(key, position)| Offset { key, position }).collect())
+            }
             _ => Err(unexpected()),
         }
     }

@@ -26,7 +26,7 @@ const OPERATION_APPEND: u8 = 1;
 const OPERATION_REQUEST: u8 = 2;
 
 /// Changes whenever a frame's meaning does.
-const PROTOCOL_VERSION: u32 = 7;
+const PROTOCOL_VERSION: u32 = 8;
 
 /// The longest frame, in bytes. The largest is a batch of 262,144 records: about 20 MB with long names.
 const FRAME_BYTES_MAX: u32 = 256 << 20;

@@ -290,6 +290,11 @@ async fn try_perform(request: Request, served: &Served, uid: u32) -> Result<Repl
                 blocking(async move { store.offset(organisation.into(), source, key).await }).await?,
             )
         }
+        Request::Offsets { organisation, source } => {
+            let source = source_name(&source)?;
+            let offsets = blocking(async move { store.offsets(organisation.into(), source).await }).await?;
+            Reply::Offsets(offsets.into_iter().map(|offset| (offset.key, offset.position)).collect())
+        }
         Request::Devices { organisation, key, at } => {
             let at = sighting::Second::new(at);
             let key = key.map(sighting::DeviceKey::try_from).transpose()?;

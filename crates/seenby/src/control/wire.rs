@@ -35,6 +35,10 @@ pub(super) enum Request {
         source: String,
         key: String,
     },
+    Offsets {
+        organisation: Wire128,
+        source: String,
+    },
     Devices {
         organisation: Wire128,
         key: Option<WireDeviceKey>,
@@ -81,6 +85,8 @@ pub(super) enum Reply {
     Answers(Vec<WireAnswer>),
     Coverage(WireCoverage),
     Offset(Option<u64>),
+    /// Keys and positions.
+    Offsets(Vec<(String, u64)>),
     Devices(Vec<WireDevice>),
     Registry(WireRegistrySettings),
     Retained { dropped: u64, kept: u64 },

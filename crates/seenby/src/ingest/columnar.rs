@@ -10,7 +10,7 @@ use formats::{Chunk, Columnar, ColumnarDamage, PARQUET_MAGIC};
 use super::Plan;
 
 /// A file that cannot be read, or not to its end.
-pub(super) const DAMAGED: &str = "damaged_parquet";
+pub(crate) const DAMAGED: &str = "damaged_parquet";
 
 /// One that comes as a stream.
 pub(super) const NEEDS_FILE: &str = "parquet_needs_file";

@@ -19,7 +19,7 @@ const BYTES_READ: usize = 256 << 10;
 const UNRECOGNISED: &str = "unrecognised";
 
 /// A file that could not be opened or read on.
-const UNREADABLE: &str = "unreadable";
+pub(crate) const UNREADABLE: &str = "unreadable";
 
 /// Why an input was damaged, for a person.
 pub(super) fn damage_reason(code: &str) -> &'static str {

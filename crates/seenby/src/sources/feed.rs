@@ -1,6 +1,7 @@
 //! From chunks of a source to the store: a batch with the offsets that go with it, appended until it has its receipt, by rules
 //! that are taken fresh for each. Refuses to hold: where chunks come from, and what a record means.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,14 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use formats::Chunk;
 use sighting::{
-    Batch, Book, Directory as _, Network, Offset, Organisation, OrganisationId, Receipt, SourceName,
-    Store as _,
+    Batch, Book, Directory as _, Network, Offset, Organisation, OrganisationId, Receipt, Second,
+    SourceName, Store as _,
 };
 use tokio::runtime::Handle;
 
 use super::settings::Source;
 use super::status::Status;
+use crate::clock;
 use crate::ingest::{Filler, Reading, Rules};
 use crate::store::{AnyDirectory, AnyStore};
 
@@ -100,12 +102,25 @@ impl Feed {
         &self.around.runtime
     }
 
+    pub(super) fn around(&self) -> &Around {
+        &self.around
+    }
+
     /// Decodes a chunk into the batch.
     pub(super) fn take(&mut self, reading: &Arc<Reading>, chunk: &Chunk) -> Result<(), Stopped> {
+        self.fill(reading, |settings, filler| formats::decode(chunk, settings, filler))
+    }
+
+    /// Puts into the batch what is told of.
+    pub(super) fn fill(
+        &mut self,
+        reading: &Arc<Reading>,
+        tell: impl FnOnce(&formats::Settings, &mut Filler),
+    ) -> Result<(), Stopped> {
         self.open()?;
         let Some(filler) = &mut self.filler else { return Ok(()) };
         filler.begin(reading, None);
-        formats::decode(chunk, &self.formats, filler);
+        tell(&self.formats, filler);
         filler.end(reading);
         Ok(())
     }
@@ -175,8 +190,9 @@ impl Feed {
         let Some(mut filler) = self.filler.take() else { return Ok(()) };
         let batch = filler.take();
         let newest = batch.as_ref().and_then(|batch| batch.sightings().iter().map(|it| it.second).max());
-        if let Some(batch) = batch {
-            let receipt = self.append(&batch)?;
+        if let Some(batch) = batch
+            && let Some(receipt) = self.append(&batch)?
+        {
             filler.receipt(batch, receipt);
         }
         self.status.count(&filler.take_tally(), bytes, newest);
@@ -184,10 +200,11 @@ impl Feed {
         Ok(())
     }
 
-    fn append(&self, batch: &Batch) -> Result<Receipt, Stopped> {
+    /// None: the organisation left the book meanwhile, and nothing of the batch is kept.
+    fn append(&self, batch: &Batch) -> Result<Option<Receipt>, Stopped> {
         let mut patience = Patience::default();
         loop {
-            match self.around.runtime.block_on(self.around.store.append(batch)) {
+            match self.around.runtime.block_on(self.append_once(batch)) {
                 Ok(receipt) => {
                     patience.end(self);
                     return Ok(receipt);
@@ -195,6 +212,23 @@ impl Feed {
                 Err(error) => patience.wait(self, &format!("the store takes nothing ({error})"))?,
             }
         }
+    }
+
+    async fn append_once(&self, batch: &Batch) -> anyhow::Result<Option<Receipt>> {
+        let Around { store, directory, .. } = &self.around;
+        let is_there = async || -> anyhow::Result<bool> {
+            Ok(directory.book().await?.organisations.contains_key(&batch.organisation()))
+        };
+        if !is_there().await? {
+            return Ok(None);
+        }
+        let receipt = store.append(batch).await?;
+        // If it left the book meanwhile, the store may have been emptied before the batch came.
+        if !is_there().await? {
+            store.remove(batch.organisation()).await?;
+            return Ok(None);
+        }
+        Ok(Some(receipt))
     }
 
     /// Begins a batch, by the rules of this moment.
@@ -236,7 +270,8 @@ impl Feed {
         }
     }
 
-    fn organisation(&mut self) -> Result<OrganisationId, Stopped> {
+    /// Whose source it is by the book of this moment; waits until there is one.
+    pub(super) fn organisation(&mut self) -> Result<OrganisationId, Stopped> {
         self.with_book(|_, organisation| organisation.id)
     }
 
@@ -260,6 +295,24 @@ impl Feed {
             };
             patience.wait(self, &told)?;
         }
+    }
+
+    /// All that was kept of the source, by key, in the organisation whose it is now.
+    pub(super) fn offsets_kept(&mut self) -> Result<BTreeMap<String, u64>, Stopped> {
+        let organisation = self.organisation()?;
+        let mut patience = Patience::default();
+        loop {
+            let asked = self.around.store.offsets(organisation, self.source.name.clone());
+            match self.around.runtime.block_on(asked) {
+                Ok(found) => return Ok(found.into_iter().map(|it| (it.key, it.position)).collect()),
+                Err(error) => patience.wait(self, &format!("the store cannot be asked ({error})"))?,
+            }
+        }
+    }
+
+    /// The first second that the organisation keeps.
+    pub(super) fn kept_since(&mut self) -> Result<Second, Stopped> {
+        self.with_book(|_, organisation| organisation.retention.since(clock::now()))
     }
 
     /// Something is wrong with the source: it is said when it is news.

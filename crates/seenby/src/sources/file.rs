@@ -12,12 +12,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use formats::{Chunk, Detection, Framer, HEAD_BYTES, Opening, Place};
+use formats::{Chunk, Detection, Framer, HEAD_BYTES, Opening, PARQUET_MAGIC, Place};
+use rustix::fs::{SeekFrom, seek};
 
 use super::feed::{Feed, Stopped, name};
 use super::place::{Kept, Key, MARK_BYTES, Recent, mark};
 use super::root::{FileId, Look, NotOpened, Root, look_at};
-use crate::ingest::{Compression, Reading, decompressed};
+use super::whole;
+use crate::ingest::{Compression, DAMAGED_ROWS, Reading, decompressed};
 
 /// Bytes that are read of one file before others have their turn.
 const TURN_BYTES: usize = 8 << 20;
@@ -41,8 +43,8 @@ pub(super) struct Followed {
     pub(super) changed_at: Instant,
     /// It is read only if it was read before under another name.
     pub(super) only_if_known: bool,
-    /// Too much of it was refused: it is left where it is.
-    pub(super) is_paused: bool,
+    /// Too much of it was refused: it is left as it was when it had been read up to there.
+    paused_at: Option<Kept>,
     /// How far it is taken, in the store or in the batch on its way there.
     kept: Kept,
     /// The store was asked how far it was read before.
@@ -88,7 +90,31 @@ enum Begun {
     Reader(Box<Reader>),
     /// There is nothing to read yet, or nothing new.
     Nothing(Turn),
+    Whole(Whole),
+}
+
+/// What can only be read whole.
+#[derive(Clone, Copy)]
+enum Whole {
     Compressed(Compression),
+    Parquet,
+}
+
+impl Whole {
+    fn of(head: &[u8]) -> Option<Whole> {
+        if head.starts_with(PARQUET_MAGIC) {
+            return Some(Whole::Parquet);
+        }
+        Compression::of(head).map(Whole::Compressed)
+    }
+
+    /// What ends in its middle is.
+    fn damage(self, error: &io::Error) -> &'static str {
+        match self {
+            Whole::Compressed(compression) => compression.damage(error),
+            Whole::Parquet => DAMAGED_ROWS,
+        }
+    }
 }
 
 impl Followed {
@@ -100,7 +126,7 @@ impl Followed {
             look: Look::default(),
             changed_at: now,
             only_if_known,
-            is_paused: false,
+            paused_at: None,
             kept: Kept::default(),
             is_looked_up: false,
             stream: None,
@@ -111,6 +137,11 @@ impl Followed {
     /// Whether what is read of it does not depend on its name.
     pub(super) const fn is_open(&self) -> bool {
         self.stream.is_some()
+    }
+
+    /// Whether it is left where it is, because too much of it was refused.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused_at.is_some()
     }
 
     /// Lets it go until it changes.
@@ -163,10 +194,14 @@ impl Followed {
         if look != self.look {
             (self.look, self.changed_at) = (look, now);
         }
-        if self.is_paused && look.bytes >= self.kept.position {
-            return Ok((Turn::Done, reader));
+        if let Some(paused) = self.paused_at {
+            if paused.position <= look.bytes && paused.is_marked_by(&before(file, paused)?) {
+                return Ok((Turn::Done, None));
+            }
+            // It was truncated or written anew.
+            (self.paused_at, self.kept) = (None, Kept::default());
+            self.reading = reading(&self.path);
         }
-        self.is_paused = false;
         let begun = match reader {
             Some(reader) => Begun::Reader(Box::new(reader)),
             None => self.begin(file, feed, now)?,
@@ -174,9 +209,7 @@ impl Followed {
         match begun {
             Begun::Reader(reader) => self.read_on(file, *reader, feed, buffer),
             Begun::Nothing(turn) => Ok((turn, None)),
-            Begun::Compressed(compression) => {
-                Ok((self.compressed(file, compression, feed, buffer, now)?, None))
-            }
+            Begun::Whole(whole) => Ok((self.whole(file, whole, feed, buffer, now)?, None)),
         }
     }
 
@@ -199,8 +232,8 @@ impl Followed {
         if head.is_empty() {
             return Ok(Begun::Nothing(Turn::Done));
         }
-        if let Some(compression) = Compression::of(&head) {
-            return Ok(Begun::Compressed(compression));
+        if let Some(whole) = Whole::of(&head) {
+            return Ok(Begun::Whole(whole));
         }
         if head.len() < Compression::MAGIC_BYTES && self.is_young(now, DETECT_WAITS) {
             return Ok(Begun::Nothing(Turn::Again(DETECT_WAITS)));
@@ -306,6 +339,9 @@ impl Followed {
             if feed.is_full() {
                 self.settle(&mut reader, feed, Flush::Lines)?;
                 feed.commit()?;
+                if self.is_paused() {
+                    return Ok((Turn::Done, None));
+                }
             }
             if turn >= TURN_BYTES {
                 break Turn::More;
@@ -318,6 +354,10 @@ impl Followed {
             return Ok((self.begin_anew(reader, feed)?, None));
         }
         self.settle(&mut reader, feed, Flush::Whole)?;
+        if self.is_paused() {
+            return Ok((Turn::Done, None));
+        }
+        reader.framer.rest();
         Ok((ended, Some(reader)))
     }
 
@@ -326,7 +366,6 @@ impl Followed {
         self.settle(&mut reader, feed, Flush::Lines)?;
         tracing::debug!(source = %name(&feed.source.name), file = %shown(&self.path), "a file was truncated or written anew");
         self.kept = Kept::default();
-        self.is_paused = false;
         self.reading = reading(&self.path);
         Ok(Turn::More)
     }
@@ -345,15 +384,15 @@ impl Followed {
             Some(place) => Kept::at(place, reader.recent.before(place.position)),
             None => Kept::all(reader.recent.end(), reader.recent.tail()),
         };
-        reader.recent.forget_before(kept.position);
         if kept == self.kept {
             return Ok(());
         }
         let (records, refused) = self.reading.records();
         if feed.source.refused_max.is_exceeded(records, refused) {
-            self.pause(feed, records, refused);
+            self.pause(feed, (records, refused), Kept::all(reader.recent.end(), reader.recent.tail()));
             return Ok(());
         }
+        reader.recent.forget_before(kept.position);
         self.kept = kept;
         feed.set_offsets(kept.offsets(&Key::File(self.id)))?;
         let is_copyable = reader.first.len() == MARK_BYTES
@@ -366,8 +405,8 @@ impl Followed {
         Ok(())
     }
 
-    fn pause(&mut self, feed: &Feed, records: u64, refused: u64) {
-        self.is_paused = true;
+    fn pause(&mut self, feed: &Feed, (records, refused): (u64, u64), at: Kept) {
+        self.paused_at = Some(at);
         tracing::error!(
             source = %name(&feed.source.name),
             file = %shown(&self.path),
@@ -378,11 +417,11 @@ impl Followed {
         );
     }
 
-    /// Reads a compressed file from its start to its end.
-    fn compressed(
+    /// Reads a compressed file, or one of Parquet, from its start to its end.
+    fn whole(
         &mut self,
         file: &File,
-        compression: Compression,
+        whole: Whole,
         feed: &mut Feed,
         buffer: &mut [u8],
         now: Instant,
@@ -390,12 +429,9 @@ impl Followed {
         if self.is_young(now, COMPRESSED_WAITS) {
             return Ok(Turn::Again(COMPRESSED_WAITS));
         }
-        let mut copied = true;
-        let ended = loop {
-            match self.unpack(file, compression, feed, buffer, copied)? {
-                Unpacked::NotACopy => copied = false,
-                ended => break ended,
-            }
+        let ended = match whole {
+            Whole::Parquet => self.rows(file, feed)?,
+            Whole::Compressed(compression) => self.unpacked(file, compression, feed, buffer)?,
         };
         match ended {
             Unpacked::Unknown => return Ok(Turn::Unknown),
@@ -405,19 +441,50 @@ impl Followed {
                 tracing::debug!(source = %name(&feed.source.name), file = %shown(&self.path), %error, "a compressed file has no end yet");
                 return Ok(Turn::Again(CUT_WAITS));
             }
-            Unpacked::Cut(error) => feed.damaged(&self.reading, compression.damage(&error), &error)?,
-        }
-        let (records, refused) = self.reading.records();
-        if feed.source.refused_max.is_exceeded(records, refused) {
-            self.pause(feed, records, refused);
-            return Ok(Turn::Done);
+            Unpacked::Cut(error) => feed.damaged(&self.reading, whole.damage(&error), &error)?,
         }
         // What the decompressor saw is marked, and a change since then is noticed by its length or its end.
         let bytes = self.look.bytes;
         let tail = read_at(file, bytes.saturating_sub(MARK_BYTES as u64), MARK_BYTES)?;
-        self.kept = Kept::all(bytes, &tail);
+        let kept = Kept::all(bytes, &tail);
+        let (records, refused) = self.reading.records();
+        if feed.source.refused_max.is_exceeded(records, refused) {
+            self.pause(feed, (records, refused), kept);
+            return Ok(Turn::Done);
+        }
+        self.kept = kept;
         feed.set_offsets(self.kept.offsets(&Key::File(self.id)))?;
         Ok(Turn::Done)
+    }
+
+    /// Reads a Parquet file, if it is whole.
+    fn rows(&mut self, file: &File, feed: &mut Feed) -> Result<Unpacked, Broken> {
+        if self.only_if_known {
+            return Ok(Unpacked::Unknown);
+        }
+        let magic = PARQUET_MAGIC.len();
+        let end = read_at(file, self.look.bytes.saturating_sub(magic as u64), magic)?;
+        if end != PARQUET_MAGIC {
+            return Ok(Unpacked::Cut(io::Error::other("it does not end like a Parquet file")));
+        }
+        self.reading = reading(&self.path);
+        whole::rows(feed, &self.reading, file.try_clone()?)?;
+        feed.read(self.look.bytes);
+        Ok(Unpacked::Whole)
+    }
+
+    /// Reads what is in a compressed file.
+    fn unpacked(
+        &mut self,
+        file: &File,
+        compression: Compression,
+        feed: &mut Feed,
+        buffer: &mut [u8],
+    ) -> Result<Unpacked, Broken> {
+        match self.unpack(file, compression, feed, buffer, true)? {
+            Unpacked::NotACopy => self.unpack(file, compression, feed, buffer, false),
+            ended => Ok(ended),
+        }
     }
 
     /// Reads what is in a compressed file; of a copy of what was read already, what is new in it.
@@ -626,20 +693,16 @@ fn read_at(file: &File, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(buffer)
 }
 
-/// Where a file begins to hold anything: 0, or behind a hole.
+/// Where a file begins to hold anything: 0, or behind a hole. A flow export begins with one byte of 0; more of them are a hole.
 fn first_byte(file: &File) -> io::Result<u64> {
-    if read_at(file, 0, 1)? != [0] {
+    if read_at(file, 0, 2)? != [0, 0] {
         return Ok(0);
     }
-    let mut at = 0;
-    loop {
-        let bytes = read_at(file, at, HEAD_BYTES)?;
-        match bytes.iter().position(|byte| *byte != 0) {
-            Some(place) => return Ok(at + place as u64),
-            None if bytes.is_empty() => return Ok(0),
-            None => at += bytes.len() as u64,
-        }
-    }
+    // The system knows where there is anything; behind that less than a block is a part of the hole.
+    let at = seek(file, SeekFrom::Data(0)).unwrap_or(0);
+    let bytes = read_at(file, at, HEAD_BYTES)?;
+    let place = bytes.iter().position(|byte| *byte != 0);
+    Ok(place.map_or(0, |place| at + place as u64))
 }
 
 fn reading(path: &std::path::Path) -> Arc<Reading> {

@@ -245,10 +245,7 @@ impl Folder<'_> {
                 let is_like = path.to_str().is_some_and(|path| path.starts_with(name.as_str()));
                 is_like.then_some(Wanted::IfKnown)
             }
-            Which::Matching { include, exclude } => {
-                let is_included = include.as_ref().is_none_or(|include| include.is_match(path));
-                (is_included && !exclude.is_match(path)).then_some(Wanted::Always)
-            }
+            Which::Matching(globs) => globs.take(path).then_some(Wanted::Always),
         }
     }
 
@@ -258,17 +255,20 @@ impl Folder<'_> {
         let is_due = |entry: &Entry| entry.due.is_some_and(|due| due <= now) && self.root.is_some();
         let due: Vec<FileId> =
             self.files.iter().filter(|(_, entry)| is_due(entry)).map(|(id, _)| *id).collect();
-        for id in due {
+        for (number, id) in (1..).zip(due) {
             self.turn(id, now)?;
             if self.feed.is_full() {
                 self.feed.commit()?;
+            }
+            if number % OPEN_MAX == 0 {
+                self.let_go(now);
             }
         }
         let worked = !self.feed.is_empty();
         self.feed.commit()?;
         self.let_go(now);
         let files = self.files.len() as u64;
-        let paused = self.files.values().filter(|entry| entry.file.is_paused).count() as u64;
+        let paused = self.files.values().filter(|entry| entry.file.is_paused()).count() as u64;
         self.feed.status.change(|status| (status.open, status.paused) = (files, paused));
         Ok(worked)
     }

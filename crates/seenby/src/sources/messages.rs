@@ -5,7 +5,8 @@
 //! 45 <14>1 2031-03-04T10:01:02Z fw - - - - message<14>1 2031-03-04T10:01:03Z fw - - - - another\n
 //! ```
 
-use formats::LINE_BYTES_MAX;
+/// The longest message that is read. Each connection may hold so much that has no end yet.
+const MESSAGE_BYTES_MAX: usize = 256 << 10;
 
 /// Digits of a length: those of the longest message that is read, and one more.
 const DIGITS_MAX: usize = 8;
@@ -23,6 +24,8 @@ pub(super) enum Framed<'a> {
 #[derive(Default, Debug)]
 pub(super) struct Messages {
     pending: Vec<u8>,
+    /// So many of them are known to have no line end in them.
+    looked_at: usize,
     /// Bytes that still belong to a message that is too long.
     skip: Skip,
 }
@@ -54,8 +57,9 @@ impl Messages {
         let mut at = 0;
         loop {
             bytes = self.pending.get(at..).unwrap_or_default();
-            match frame(bytes) {
+            match frame(bytes, self.looked_at) {
                 Frame::Whole { start, end, length } => {
+                    self.looked_at = 0;
                     let message = bytes.get(start..end).unwrap_or_default();
                     let message = message.strip_suffix(b"\r").unwrap_or(message);
                     if !message.is_empty() {
@@ -63,15 +67,20 @@ impl Messages {
                     }
                     at += length;
                 }
-                Frame::Part(length) if length > LINE_BYTES_MAX => {
+                Frame::Part(length) if length > MESSAGE_BYTES_MAX => {
                     out(Framed::TooLong);
+                    self.looked_at = 0;
                     self.skip = Skip::Line;
                     at = self.pending.len();
                     break;
                 }
-                Frame::Part(_) => break,
+                Frame::Part(length) => {
+                    self.looked_at = length;
+                    break;
+                }
                 Frame::TooLong(length) => {
                     out(Framed::TooLong);
+                    self.looked_at = 0;
                     let there = bytes.len().min(length);
                     self.skip = if there < length { Skip::Bytes(length - there) } else { Skip::Nothing };
                     at += there;
@@ -83,6 +92,7 @@ impl Messages {
 
     /// The stream has ended: a message without a line end is one all the same; of one that was counted something is missing.
     pub(super) fn finish(&mut self, out: &mut impl FnMut(Framed<'_>)) {
+        self.looked_at = 0;
         let rest = std::mem::take(&mut self.pending);
         if counted(&rest).is_none() && !rest.is_empty() {
             out(Framed::Message(&rest));
@@ -108,13 +118,14 @@ impl Messages {
     }
 }
 
-fn frame(bytes: &[u8]) -> Frame {
+/// `looked_at` of the bytes have no line end in them.
+fn frame(bytes: &[u8], looked_at: usize) -> Frame {
     match counted(bytes) {
-        Some((_, length)) if length > LINE_BYTES_MAX => Frame::TooLong(length),
+        Some((_, length)) if length > MESSAGE_BYTES_MAX => Frame::TooLong(length),
         Some((start, length)) if length <= bytes.len() => Frame::Whole { start, end: length, length },
         Some((_, _)) => Frame::Part(0),
-        None => match bytes.iter().position(|byte| *byte == b'\n') {
-            Some(end) if end > LINE_BYTES_MAX => Frame::TooLong(end + 1),
+        None => match memchr::memchr(b'\n', bytes.get(looked_at..).unwrap_or_default()).map(|at| looked_at + at) {
+            Some(end) if end > MESSAGE_BYTES_MAX => Frame::TooLong(end + 1),
             Some(end) => Frame::Whole { start: 0, end, length: end + 1 },
             None => Frame::Part(bytes.len()),
         },
@@ -174,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_too_long_costs_itself() {
-        let long = "x".repeat(LINE_BYTES_MAX + 1);
+        let long = "x".repeat(MESSAGE_BYTES_MAX + 1);
         for stream in [format!("<14>{long}\n<14>a\n"), format!("{} <14>{long}<14>a\n", long.len() + 4)] {
             for size in [stream.len(), 65_536] {
                 let found = read(stream.as_bytes().chunks(size));

@@ -1,6 +1,5 @@
 //! Sources that a server reads by itself, as `[[sources]]` of the settings file names them: folders and files that are followed,
-//! sockets on which syslog comes.
-//! Each has a thread of its own, so that none stops another. Refuses to hold: sources that push (the HTTP room), and what a record
+//! sockets on which syslog and flows come, brokers and buckets that are asked. Each has a thread of its own, so that none stops another. Refuses to hold: sources that push (the HTTP room), and what a record
 //! means (`formats`).
 //!
 //! ```text
@@ -8,15 +7,22 @@
 //!        ─ file ── framing ── decode ─┴─ one batch, with each file's place ─ Store::append ─ receipt
 //! ```
 
+mod documents;
 mod feed;
 mod file;
 mod folder;
+mod kafka;
 mod messages;
+mod nats;
+mod netflow;
+mod objects;
 mod place;
 mod root;
 mod settings;
 mod status;
 mod syslog;
+mod udp;
+mod whole;
 
 pub(crate) use settings::{Source, SourceConfig, Usual, meant};
 pub(crate) use status::{Snapshot, Status};
@@ -70,6 +76,10 @@ impl Sources {
                 match &source.from {
                     From::Files(files) => folder::follow(feed, files, &data),
                     From::Syslog(listener) => syslog::listen(feed, listener),
+                    From::NetFlow(address) => netflow::listen(feed, *address),
+                    From::Kafka(topics) => kafka::consume(feed, topics),
+                    From::Nats(stream) => nats::consume(feed, stream),
+                    From::Objects(objects) => objects::follow(feed, objects, &data),
                 }
             };
             begun.threads.push(thread.spawn(run).context("a thread of a source does not start")?);
@@ -99,7 +109,7 @@ impl Sources {
 /// What a source came to, in the log.
 fn tell(now: &Snapshot) {
     let Snapshot { name, kind, sighted, ignored, refused, bytes, newest, .. } = now;
-    let Snapshot { error, errors, last_refused, open, paused, dropped, .. } = now;
+    let Snapshot { error, errors, last_refused, open, paused, lost, .. } = now;
     let sum = |counts: &std::collections::BTreeMap<&'static str, u64>| counts.values().sum::<u64>();
     tracing::info!(
         source = %self::name(name),
@@ -114,7 +124,7 @@ fn tell(now: &Snapshot) {
         last_refused = last_refused.as_deref().unwrap_or_default(),
         open,
         paused,
-        dropped,
+        lost = ?lost,
         "a source was stopped"
     );
 }

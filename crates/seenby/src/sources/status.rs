@@ -22,6 +22,10 @@ fn kind(source: &Source) -> &'static str {
             Transport::Tcp => "syslog-tcp",
             Transport::Tls(_) => "syslog-tls",
         },
+        From::NetFlow(_) => "netflow-udp",
+        From::Kafka(_) => "kafka",
+        From::Nats(_) => "nats",
+        From::Objects(_) => "objects",
     }
 }
 
@@ -34,7 +38,7 @@ pub(crate) struct Snapshot {
     pub(crate) name: SourceName,
     /// What it is read as, where that is said.
     pub(crate) format: Option<String>,
-    /// `files`, `syslog-udp`, `syslog-tcp` or `syslog-tls`.
+    /// What [`kind`] calls it.
     pub(crate) kind: &'static str,
     /// Records that are sightings, in the store.
     pub(crate) sighted: u64,
@@ -56,12 +60,12 @@ pub(crate) struct Snapshot {
     pub(crate) errors: u64,
     /// Where the last refused record stood, and why it was refused.
     pub(crate) last_refused: Option<String>,
-    /// Files that are followed, or connections that are open.
+    /// Files that are followed, connections that are open, or partitions that are this server's.
     pub(crate) open: u64,
     /// Files that are left where they are, because too much of them was refused.
     pub(crate) paused: u64,
-    /// Datagrams that the system dropped, as far as it tells.
-    pub(crate) dropped: u64,
+    /// What never came, as far as anybody tells: by what it is counted in.
+    pub(crate) lost: BTreeMap<&'static str, u64>,
 }
 
 /// The status of one source.
@@ -87,7 +91,7 @@ impl Status {
             last_refused: None,
             open: 0,
             paused: 0,
-            dropped: 0,
+            lost: BTreeMap::new(),
         }))
     }
 
@@ -106,6 +110,7 @@ impl Status {
             sighted: now.sighted,
             ignored: now.ignored,
             refused: now.refused,
+            lost: now.lost,
             bytes: now.bytes,
             newest: now.newest,
             last_taken: now.last_taken,
@@ -143,6 +148,13 @@ impl Status {
         }
     }
 
+    /// So much never came in all: by what it is counted in, such as `datagrams`.
+    pub(super) fn lost(&self, what: &'static str, count: u64) {
+        if count > 0 {
+            self.lock().lost.insert(what, count);
+        }
+    }
+
     /// Something is wrong; says whether that is news.
     pub(super) fn trouble(&self, error: &str) -> bool {
         let mut now = self.lock();
@@ -153,6 +165,11 @@ impl Status {
         now.error = Some(error.to_owned());
         now.last_error = Some((clock::now(), error.to_owned()));
         true
+    }
+
+    /// Whether something is wrong now.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.lock().error.is_some()
     }
 
     /// Nothing is wrong any more; says whether something was.

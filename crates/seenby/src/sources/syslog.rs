@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use super::feed::{Feed, Stopped, name};
 use super::messages::{Framed, Messages};
 use super::settings::{Syslog, Transport};
+use super::udp;
 use crate::ingest::Reading;
 use crate::pair::Pair;
 
@@ -37,10 +38,10 @@ const SENDERS_MAX: usize = 4_096;
 /// Pieces that wait for the thread: of 64 KiB each at most.
 const WAITING_MAX: usize = 256;
 const BYTES_READ: usize = 64 << 10;
-/// What the system keeps of datagrams while nobody reads; it gives as much as its limit (net.core.rmem_max) allows.
-const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 /// How long a message waits for others before it is appended.
 const BATCH_WAITS: Duration = Duration::from_millis(200);
+/// After how long a connection that says nothing is closed, where there is no room for another.
+const SILENT_FOR: Duration = Duration::from_secs(60);
 /// How long a handshake may take.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long before an address that was taken is tried again.
@@ -115,8 +116,7 @@ impl Listener {
         let (address, task) = match &settings.transport {
             Transport::Udp => {
                 let socket = UdpSocket::bind(settings.address).await?;
-                // Less room loses more, and is counted.
-                let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES);
+                udp::make_room(&socket);
                 (socket.local_addr()?, tokio::spawn(datagrams(socket, sender)))
             }
             Transport::Tcp => {
@@ -150,7 +150,7 @@ fn acceptor(pair: &Pair) -> anyhow::Result<TlsAcceptor> {
 }
 
 async fn datagrams(socket: UdpSocket, sender: mpsc::Sender<Came>) {
-    let mut buffer = vec![0; BYTES_READ];
+    let mut buffer = vec![0; udp::DATAGRAM_BYTES_MAX];
     loop {
         let Ok((length, peer)) = socket.recv_from(&mut buffer).await else { continue };
         let bytes = buffer.get(..length).unwrap_or_default().to_vec();
@@ -177,13 +177,13 @@ async fn connections(listener: TcpListener, acceptor: Option<TlsAcceptor>, sende
             }
         };
         let from = Sender::Connection(number, peer.ip());
-        let (acceptor, sender) = (acceptor.clone(), sender.clone());
+        let (acceptor, sender, room) = (acceptor.clone(), sender.clone(), Arc::clone(&room));
         tasks.spawn(async move {
             let _permit = permit;
             match acceptor {
-                None => carry(stream, from, &sender).await,
+                None => carry(stream, from, &sender, &room).await,
                 Some(acceptor) => match within(acceptor.accept(stream)).await {
-                    Ok(stream) => carry(stream, from, &sender).await,
+                    Ok(stream) => carry(stream, from, &sender, &room).await,
                     Err(error) => tracing::debug!(%peer, %error, "a sender of syslog does not speak TLS"),
                 },
             }
@@ -196,13 +196,14 @@ async fn within<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Result
     ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Passes on what comes; a sender that is faster than the store waits.
-async fn carry(mut stream: impl AsyncRead + Unpin, from: Sender, sender: &mpsc::Sender<Came>) {
+/// Passes on what comes; a sender that is faster than the store waits, and a silent one goes where there is no room for another.
+async fn carry(mut stream: impl AsyncRead + Unpin, from: Sender, sender: &mpsc::Sender<Came>, room: &Semaphore) {
     let mut buffer = vec![0; BYTES_READ];
     loop {
-        match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(length) => {
+        match tokio::time::timeout(SILENT_FOR, stream.read(&mut buffer)).await {
+            Err(_) if room.available_permits() > 0 => {}
+            Ok(Ok(0) | Err(_)) | Err(_) => break,
+            Ok(Ok(length)) => {
                 let bytes = buffer.get(..length).unwrap_or_default().to_vec();
                 if sender.send(Came::Bytes(from, bytes)).await.is_err() {
                     return;
@@ -245,8 +246,10 @@ fn receive(feed: &mut Feed, mut listener: Listener) -> Result<Forever, Stopped> 
             looked_at = Instant::now();
             feed.commit()?;
             let open = known.len() as u64;
-            let dropped = if listener.is_udp { dropped(listener.address) } else { 0 };
-            feed.status.change(|status| (status.open, status.dropped) = (open, dropped));
+            feed.status.change(|status| status.open = open);
+            if listener.is_udp {
+                feed.status.lost("datagrams", udp::dropped(listener.address));
+            }
         }
     }
 }
@@ -343,17 +346,4 @@ impl Known {
         }
         Ok(())
     }
-}
-
-/// Datagrams for a port that the system had no room for, as far as it tells (Linux, in the last column of these tables).
-fn dropped(address: SocketAddr) -> u64 {
-    let table = if address.is_ipv4() { "/proc/net/udp" } else { "/proc/net/udp6" };
-    let Ok(text) = std::fs::read_to_string(table) else { return 0 };
-    let port = format!(":{:04X}", address.port());
-    let of_line = |line: &str| {
-        let mut words = line.split_whitespace();
-        let is_ours = words.nth(1)?.ends_with(&port);
-        words.next_back().filter(|_| is_ours)?.parse::<u64>().ok()
-    };
-    text.lines().filter_map(of_line).sum()
 }

@@ -10,20 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, Mode};
 use sighting::Second;
 
-use crate::support::{Place, Server, ZEEK_HEADER, csv, gzip, now, zeek};
-
-/// After which something that should happen has not. Far more than it takes.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Waits until something holds.
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun_at = Instant::now();
-    while !holds() {
-        assert!(begun_at.elapsed() < DEADLINE, "{what} did not come");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
+use crate::support::{DEADLINE, Place, Server, ZEEK_HEADER, csv, gzip, now, until, zeek};
 
 /// A folder that is followed.
 struct Followed {

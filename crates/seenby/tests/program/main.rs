@@ -2,13 +2,16 @@
 //! a folder of its own; nothing sleeps, servers are waited for by their first line. Refuses to hold: tests of parts.
 
 mod bad_input;
+mod brokers;
 mod commands;
 mod demo;
 mod durability;
 mod endpoints;
 mod feeds;
+mod flows;
 mod folders;
 mod following;
+mod hostile_bodies;
 mod hostile_names;
 mod issuers;
 mod keys;

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sighting::Second;
@@ -200,6 +201,11 @@ impl Server {
         rustix::process::kill_process(id, signal).expect("it runs");
     }
 
+    /// Its number in the system.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a power cut does.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
@@ -288,6 +294,76 @@ impl Server {
 
     fn exchange_as(&self, host: &str, head: &str, body: &str) -> (u16, String) {
         exchange(&self.host, host, head, body)
+    }
+}
+
+/// After which something that should happen has not. Far more than it takes.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits until something is there.
+#[track_caller]
+pub(crate) fn until_some<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let begun_at = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(begun_at.elapsed() < DEADLINE, "{what} did not come");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    until_some(what, || holds().then_some(()));
+}
+
+/// A server with the source `own`.
+pub(crate) struct Reading {
+    pub(crate) place: Place,
+    settings: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+impl Reading {
+    /// With these settings of the source.
+    pub(crate) fn new(place: Place, settings: &str) -> Reading {
+        let settings = place.write("seenby.toml", format!("[[sources]]\nname = 'own'\n{settings}\n"));
+        let log = place.root.path().join("server.log");
+        Reading { place, settings, log }
+    }
+
+    /// Starts it, or starts it again.
+    pub(crate) fn serve(&self) -> Server {
+        let mut command = self.place.command([
+            "serve",
+            "--no-tls",
+            "--listen",
+            "127.0.0.1:0",
+            "--operator-listen",
+            "127.0.0.1:0",
+        ]);
+        Server::start_logged(command.arg("--settings").arg(&self.settings), &self.log)
+    }
+
+    /// Where it listens, by what its log says first about a listener.
+    #[track_caller]
+    pub(crate) fn address(&self, said: &str) -> String {
+        until_some("the listener", || {
+            let log = std::fs::read_to_string(&self.log).expect("text");
+            let line = log.lines().find(|line| line.contains(said))?;
+            Some(line.split_once("address=")?.1.split_whitespace().next()?.to_owned())
+        })
+    }
+
+    /// Waits until so many devices are in the answer.
+    #[track_caller]
+    pub(crate) fn comes(&self, address: &str, devices: u64) {
+        until(&format!("{devices} devices of {address}"), || {
+            let body = self.place.run(["stats", "--json", address]).json();
+            body["organizationPrevalence"].as_u64() == Some(devices)
+        });
     }
 }
 

@@ -4,63 +4,25 @@
 use std::io::Write as _;
 use std::net::{TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use crate::support::{Place, Server, now};
-
-const DEADLINE: Duration = Duration::from_secs(60);
-
-#[track_caller]
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let begun_at = Instant::now();
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(begun_at.elapsed() < DEADLINE, "{what} did not come");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
+use crate::support::{Place, Reading, Server, now, until};
 
 /// A server with one listener.
 struct Listening {
-    place: Place,
+    reading: Reading,
     server: Server,
     /// Of the listener.
     address: String,
 }
 
-impl Listening {
-    fn new(place: Place, settings: &str) -> Listening {
-        let settings = place.write("seenby.toml", format!("[[sources]]\nname = 'own'\n{settings}\n"));
-        let log = place.root.path().join("server.log");
-        let mut command = place.command([
-            "serve",
-            "--no-tls",
-            "--listen",
-            "127.0.0.1:0",
-            "--operator-listen",
-            "127.0.0.1:0",
-        ]);
-        let server = Server::start_logged(command.arg("--settings").arg(settings), &log);
-        let address = until("the listener", || {
-            let said = std::fs::read_to_string(&log).expect("text");
-            let line = said.lines().find(|line| line.contains("syslog is listened for"))?;
-            Some(line.split_once("address=")?.1.split_whitespace().next()?.to_owned())
-        });
-        Listening { place, server, address }
-    }
-
-    #[track_caller]
-    fn comes(&self, address: &str, devices: u64) {
-        until(&format!("{devices} devices of {address}"), || {
-            let body = self.place.run(["stats", "--json", address]).json();
-            (body["organizationPrevalence"].as_u64() == Some(devices)).then_some(())
-        });
-    }
+fn listen(place: Place, settings: &str) -> Listening {
+    let reading = Reading::new(place, settings);
+    let server = reading.serve();
+    let address = reading.address("syslog is listened for");
+    Listening { reading, server, address }
 }
 
 fn record(device: &str, address: &str) -> String {
@@ -77,7 +39,7 @@ fn rfc3164(message: &str) -> String {
 
 #[test]
 fn datagrams() {
-    let listening = Listening::new(Place::new(), "syslog = 'udp://127.0.0.1:0'");
+    let listening = listen(Place::new(), "syslog = 'udp://127.0.0.1:0'");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     for message in [
         rfc5424(&record("pc-1", "198.51.100.1")),
@@ -86,13 +48,13 @@ fn datagrams() {
     ] {
         socket.send_to(message.as_bytes(), &listening.address).expect("sent");
     }
-    listening.comes("198.51.100.1", 3);
+    listening.reading.comes("198.51.100.1", 3);
     assert_eq!(listening.server.stop(), 0);
 }
 
 #[test]
 fn streams_in_both_framings() {
-    let listening = Listening::new(Place::new(), "syslog = 'tcp://127.0.0.1:0'");
+    let listening = listen(Place::new(), "syslog = 'tcp://127.0.0.1:0'");
     let mut lines = TcpStream::connect(&listening.address).expect("it listens");
     let mut counted = TcpStream::connect(&listening.address).expect("it listens");
     for number in 0..500 {
@@ -106,12 +68,12 @@ fn streams_in_both_framings() {
         .write_all(format!("<134>what is this\n{}", record("pc-last", "198.51.100.3")).as_bytes())
         .expect("it reads");
     drop(lines);
-    listening.comes("198.51.100.1", 500);
-    listening.comes("198.51.100.2", 500);
-    listening.comes("198.51.100.3", 1);
+    listening.reading.comes("198.51.100.1", 500);
+    listening.reading.comes("198.51.100.2", 500);
+    listening.reading.comes("198.51.100.3", 1);
     let message = rfc5424(&record("pc-1", "198.51.100.4"));
     counted.write_all(format!("{} {message}", message.len()).as_bytes()).expect("it reads");
-    listening.comes("198.51.100.4", 1);
+    listening.reading.comes("198.51.100.4", 1);
     assert_eq!(listening.server.stop(), 0);
 }
 
@@ -126,7 +88,7 @@ fn over_tls() {
         tls.join("server.pem").display(),
         tls.join("server.key").display()
     );
-    let listening = Listening::new(place, &settings);
+    let listening = listen(place, &settings);
     let mut trusted = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(tls.join("ca.pem")).expect("PEM") {
         trusted.add(certificate.expect("PEM")).expect("a certificate");
@@ -144,24 +106,24 @@ fn over_tls() {
     let message = rfc5424(&record("pc-1", "198.51.100.1"));
     stream.write_all(format!("{} {message}", message.len()).as_bytes()).expect("it reads");
     stream.flush().expect("it reads");
-    listening.comes("198.51.100.1", 1);
+    listening.reading.comes("198.51.100.1", 1);
     // Who speaks no TLS is closed, and disturbs nobody.
     let mut plain = TcpStream::connect(&listening.address).expect("it listens");
     plain.write_all(format!("{}\n", record("pc-2", "198.51.100.2")).as_bytes()).expect("it reads");
     stream.write_all(format!("{}\n", record("pc-3", "198.51.100.1")).as_bytes()).expect("it reads");
     stream.flush().expect("it reads");
-    listening.comes("198.51.100.1", 2);
-    listening.place.run(["stats", "198.51.100.2"]).ends(1);
+    listening.reading.comes("198.51.100.1", 2);
+    listening.reading.place.run(["stats", "198.51.100.2"]).ends(1);
     assert_eq!(listening.server.stop(), 0);
 }
 
 #[test]
 fn what_has_arrived_is_taken_in_before_the_server_stops() {
-    let Listening { place, server, address } = Listening::new(Place::new(), "syslog = 'tcp://127.0.0.1:0'");
+    let Listening { reading: Reading { place, .. }, server, address } = listen(Place::new(), "syslog = 'tcp://127.0.0.1:0'");
     let mut stream = TcpStream::connect(&address).expect("it listens");
     stream.write_all(format!("{}\n", record("pc-1", "198.51.100.1")).as_bytes()).expect("it reads");
     let asked = |address| place.run(["stats", "--json", address]).json()["organizationPrevalence"].as_u64();
-    until("the first", || (asked("198.51.100.1") == Some(1)).then_some(()));
+    until("the first", || asked("198.51.100.1") == Some(1));
     assert_eq!(server.stop(), 0);
     assert_eq!(asked("198.51.100.1"), Some(1));
 }
@@ -170,13 +132,9 @@ fn what_has_arrived_is_taken_in_before_the_server_stops() {
 fn an_address_that_is_taken_is_said_and_tried_again() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let address = socket.local_addr().expect("an address");
-    let place = Place::new();
-    let settings =
-        place.write("seenby.toml", format!("[[sources]]\nname = 'own'\nsyslog = 'udp://{address}'\n"));
-    let log = place.root.path().join("server.log");
-    let mut command = place.command(["serve", "--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"]);
-    let server = Server::start_logged(command.arg("--settings").arg(settings), &log);
-    let said = |what: &str| std::fs::read_to_string(&log).expect("text").contains(what).then_some(());
+    let reading = Reading::new(Place::new(), &format!("syslog = 'udp://{address}'"));
+    let server = reading.serve();
+    let said = |what: &str| std::fs::read_to_string(&reading.log).expect("text").contains(what);
     until("a word", || said("cannot be listened on"));
     drop(socket);
     until("the listener", || said("syslog is listened for"));

@@ -1,6 +1,10 @@
 //! `[[sources]]` of the settings file: as it is written, and as it is meant. Refuses to hold: sources that push with a token (the
 //! directory has those), and the reading.
 
+mod remote;
+
+pub(crate) use remote::{Kafka, Nats, Objects};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,6 +40,32 @@ pub(crate) struct SourceConfig {
     file: Option<PathBuf>,
     /// Where syslog is listened for: `udp://127.0.0.1:5514`, `tcp://…` or `tls://…`.
     syslog: Option<String>,
+    /// Where NetFlow and IPFIX are listened for: `udp://127.0.0.1:2055`.
+    netflow: Option<String>,
+    /// The brokers of a Kafka cluster.
+    kafka: Option<Vec<String>>,
+    /// Its topics that are read.
+    topics: Option<Vec<String>>,
+    /// The consumer group.
+    group: Option<String>,
+    /// Speak TLS with the brokers.
+    tls: Option<bool>,
+    /// The servers of a NATS system.
+    nats: Option<Vec<String>>,
+    /// Its stream.
+    stream: Option<String>,
+    /// The durable consumer.
+    consumer: Option<String>,
+    /// The only subject of the stream that is read.
+    subject: Option<String>,
+    /// A bucket and a prefix in it: `s3://…`, `az://…` or `gs://…`.
+    objects: Option<String>,
+    /// A file with names and passwords.
+    credentials: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that vouch for a server.
+    ca_file: Option<PathBuf>,
+    /// What the client library is told besides.
+    options: Option<BTreeMap<String, String>>,
     /// The certificate chain of a `tls://` listener (PEM).
     certificate: Option<PathBuf>,
     /// Its private key (PEM).
@@ -93,6 +123,11 @@ pub(crate) struct Source {
 pub(crate) enum From {
     Files(Files),
     Syslog(Syslog),
+    /// NetFlow over UDP, to this address.
+    NetFlow(SocketAddr),
+    Kafka(Kafka),
+    Nats(Nats),
+    Objects(Objects),
 }
 
 /// Files that are followed.
@@ -111,7 +146,22 @@ pub(crate) enum Which {
     /// One, by its name; and what became of it when it was rotated.
     Named(String),
     /// Those that match.
-    Matching { include: Option<GlobSet>, exclude: GlobSet },
+    Matching(Globs),
+}
+
+/// What is read of what lies below a folder or a prefix.
+#[derive(Clone, Debug)]
+pub(crate) struct Globs {
+    /// None is everything.
+    include: Option<GlobSet>,
+    exclude: GlobSet,
+}
+
+impl Globs {
+    /// Whether a path below it is read.
+    pub(crate) fn take(&self, path: impl AsRef<Path>) -> bool {
+        self.include.as_ref().is_none_or(|include| include.is_match(&path)) && !self.exclude.is_match(&path)
+    }
 }
 
 /// A syslog listener.
@@ -216,36 +266,112 @@ impl Source {
     }
 }
 
-fn from(config: &SourceConfig) -> anyhow::Result<From> {
-    let is_syslog = config.syslog.is_some();
-    let of_files = [
-        ("include", config.include.is_some()),
-        ("exclude", !config.exclude.is_empty()),
-        ("poll", config.poll.is_some()),
-    ];
-    for (key, is_there) in of_files {
-        ensure!(!(is_syslog && is_there), "has syslog and {key}, which is for folders; leave {key} out");
+/// What a source reads, by the key that says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Folder,
+    File,
+    Syslog,
+    NetFlow,
+    Kafka,
+    Nats,
+    Objects,
+}
+
+impl Kind {
+    const ALL: [Kind; 7] =
+        [Kind::Folder, Kind::File, Kind::Syslog, Kind::NetFlow, Kind::Kafka, Kind::Nats, Kind::Objects];
+
+    const fn key(self) -> &'static str {
+        match self {
+            Kind::Folder => "folder",
+            Kind::File => "file",
+            Kind::Syslog => "syslog",
+            Kind::NetFlow => "netflow",
+            Kind::Kafka => "kafka",
+            Kind::Nats => "nats",
+            Kind::Objects => "objects",
+        }
     }
-    let of_tls = config.certificate.is_some() || config.key.is_some();
-    ensure!(is_syslog || !of_tls, "has a certificate or a key, which are for syslog = \"tls://…\"");
-    match (&config.folder, &config.file, &config.syslog) {
-        (Some(folder), None, None) => {
-            let include = config.include.as_deref().map(|globs| glob_set("include", globs)).transpose()?;
-            let which = Which::Matching { include, exclude: glob_set("exclude", &config.exclude)? };
+
+    const fn is_in(self, config: &SourceConfig) -> bool {
+        match self {
+            Kind::Folder => config.folder.is_some(),
+            Kind::File => config.file.is_some(),
+            Kind::Syslog => config.syslog.is_some(),
+            Kind::NetFlow => config.netflow.is_some(),
+            Kind::Kafka => config.kafka.is_some(),
+            Kind::Nats => config.nats.is_some(),
+            Kind::Objects => config.objects.is_some(),
+        }
+    }
+
+    fn of(config: &SourceConfig) -> anyhow::Result<Kind> {
+        let mut there = Kind::ALL.into_iter().filter(|kind| kind.is_in(config));
+        match (there.next(), there.next()) {
+            (Some(kind), None) => Ok(kind),
+            _ => bail!("needs exactly one of folder, file, syslog, netflow, kafka, nats and objects"),
+        }
+    }
+}
+
+/// The keys that only some kinds of sources have.
+fn check_keys(kind: Kind, config: &SourceConfig) -> anyhow::Result<()> {
+    use Kind::{File, Folder, Kafka, Nats, Objects, Syslog};
+    for (key, is_there, kinds) in [
+        ("include", config.include.is_some(), &[Folder, Objects][..]),
+        ("exclude", !config.exclude.is_empty(), &[Folder, Objects]),
+        ("poll", config.poll.is_some(), &[Folder, File, Objects]),
+        ("certificate", config.certificate.is_some(), &[Syslog]),
+        ("key", config.key.is_some(), &[Syslog]),
+        ("topics", config.topics.is_some(), &[Kafka]),
+        ("group", config.group.is_some(), &[Kafka]),
+        ("tls", config.tls.is_some(), &[Kafka]),
+        ("stream", config.stream.is_some(), &[Nats]),
+        ("consumer", config.consumer.is_some(), &[Nats]),
+        ("subject", config.subject.is_some(), &[Nats]),
+        ("credentials", config.credentials.is_some(), &[Kafka, Nats, Objects]),
+        ("ca_file", config.ca_file.is_some(), &[Kafka, Nats]),
+        ("options", config.options.is_some(), &[Kafka, Objects]),
+    ] {
+        let own: Vec<&str> = kinds.iter().map(|kind| kind.key()).collect();
+        ensure!(
+            !is_there || kinds.contains(&kind),
+            "has {} and {key}, which is for {}; leave {key} out",
+            kind.key(),
+            own.join(" and ")
+        );
+    }
+    Ok(())
+}
+
+fn from(config: &SourceConfig) -> anyhow::Result<From> {
+    let kind = Kind::of(config)?;
+    check_keys(kind, config)?;
+    match kind {
+        Kind::Folder => {
+            let folder = config.folder.as_deref().unwrap_or(Path::new(""));
+            let which = Which::Matching(globs(config)?);
             Ok(From::Files(Files { root: whole("folder", folder)?, which, poll: poll(config)? }))
         }
-        (None, Some(file), None) => {
-            let globs = config.include.is_some() || !config.exclude.is_empty();
-            ensure!(!globs, "has file and include or exclude, which are for folders; leave them out");
-            let file = whole("file", file)?;
+        Kind::File => {
+            let file = whole("file", config.file.as_deref().unwrap_or(Path::new("")))?;
             let parts = file.parent().zip(file.file_name().and_then(|name| name.to_str()));
             let (root, name) = parts.context("file names no file; write its whole path")?;
             let which = Which::Named(name.to_owned());
             Ok(From::Files(Files { root: root.to_owned(), which, poll: poll(config)? }))
         }
-        (None, None, Some(url)) => Ok(From::Syslog(syslog(url, config)?)),
-        _ => bail!("needs exactly one of folder, file and syslog"),
+        Kind::Syslog => Ok(From::Syslog(syslog(config.syslog.as_deref().unwrap_or_default(), config)?)),
+        Kind::NetFlow => Ok(From::NetFlow(netflow(config.netflow.as_deref().unwrap_or_default())?)),
+        Kind::Kafka => Ok(From::Kafka(remote::kafka(config)?)),
+        Kind::Nats => Ok(From::Nats(remote::nats(config)?)),
+        Kind::Objects => Ok(From::Objects(remote::objects(config)?)),
     }
+}
+
+fn globs(config: &SourceConfig) -> anyhow::Result<Globs> {
+    let include = config.include.as_deref().map(|globs| glob_set("include", globs)).transpose()?;
+    Ok(Globs { include, exclude: glob_set("exclude", &config.exclude)? })
 }
 
 /// A path that does not depend on where the server was started.
@@ -310,6 +436,13 @@ fn networks(texts: &[String]) -> anyhow::Result<Vec<Network>> {
     texts.iter().map(parse).collect()
 }
 
+fn netflow(url: &str) -> anyhow::Result<SocketAddr> {
+    let address = url.strip_prefix("udp://").and_then(|address| address.parse().ok());
+    address.with_context(|| {
+        format!("netflow is '{}'; write udp://, an address and a port, such as udp://127.0.0.1:2055", escape(url))
+    })
+}
+
 fn syslog(url: &str, config: &SourceConfig) -> anyhow::Result<Syslog> {
     let told = || {
         format!(
@@ -368,16 +501,16 @@ mod tests {
             (zeek.root.as_path(), zeek.poll),
             (Path::new("/var/log/zeek"), Some(Duration::from_secs(5)))
         );
-        let Which::Matching { include: Some(include), exclude } = &zeek.which else { panic!("matching") };
+        let Which::Matching(globs) = &zeek.which else { panic!("matching") };
         for (path, included) in [
             ("conn.log", true),
             ("2031-03-04/conn.10.log.gz", true),
             ("dns.log", false),
             ("conn.log.d/x", false),
         ] {
-            assert_eq!(include.is_match(path), included, "{path}");
+            assert_eq!(globs.take(path), included, "{path}");
         }
-        assert!(exclude.is_match("a/conn.log.tmp"));
+        assert!(!globs.take("a/conn.log.tmp"));
         assert_eq!(sources[0].refused_max, RefusedMax::Percent(95));
         let From::Syslog(pan) = &sources[1].from else { panic!("syslog") };
         assert_eq!((pan.address.port(), &pan.transport), (5514, &Transport::Udp));
@@ -392,7 +525,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_a_hint() {
         for (text, says) in [
-            ("folder = '/a'\nfile = '/b'", "exactly one of folder, file and syslog"),
+            ("folder = '/a'\nfile = '/b'", "exactly one of folder, file, syslog"),
             ("", "exactly one of folder"),
             ("folder = 'logs'", "the whole path"),
             ("folder = '/a'\ninclude = ['[']", "include has '['"),
@@ -403,12 +536,25 @@ mod tests {
             ("folder = '/a'\ntime_zone = 'Zurich'", "time_zone 'Zurich' is no time zone"),
             ("folder = '/a'\nlocal_networks = ['10/8']", "local_networks has '10/8'"),
             ("folder = '/a'\ncolumns = { when = 'ts' }", "'when' is no key"),
-            ("folder = '/a'\ncertificate = '/c'", "tls://"),
-            ("file = '/a/b'\ninclude = ['*']", "are for folders"),
+            ("folder = '/a'\ncertificate = '/c'", "has folder and certificate, which is for syslog"),
+            ("file = '/a/b'\ninclude = ['*']", "has file and include, which is for folder and objects"),
             ("syslog = '127.0.0.1:514'", "write udp://"),
             ("syslog = 'udp://localhost:514'", "write udp://"),
             ("syslog = 'tls://127.0.0.1:6514'", "has no certificate"),
             ("syslog = 'tcp://127.0.0.1:514'\npoll = true", "has syslog and poll"),
+            ("netflow = '127.0.0.1:2055'", "write udp://"),
+            ("kafka = []\ntopics = ['a']", "kafka names no broker"),
+            ("kafka = ['a']\ntopics = ['a']", "kafka has 'a'; write a host and a port"),
+            ("kafka = ['a:9092']", "needs topics"),
+            ("kafka = ['a:9092']\ntopics = ['a']\noptions = { 'group.id' = 'x' }", "options has group.id"),
+            ("kafka = ['a:9092']\ntopics = ['a']\nca_file = '/c'", "tls = true"),
+            ("kafka = ['a:9092']\ntopics = ['a']\ncredentials = 'c'", "the whole path"),
+            ("kafka = ['a:9092']\ntopics = ['a']\nstream = 'a'", "has kafka and stream, which is for nats"),
+            ("nats = ['nats://a']", "needs stream"),
+            ("nats = ['http://a']\nstream = 'a'", "nats has 'http://a'"),
+            ("nats = ['nats://a']\nstream = 'a.b'", "stream is 'a.b'"),
+            ("objects = 'ftp://a'", "objects is 'ftp://a'"),
+            ("objects = 's3://a'\noptions = { regoin = 'x' }", "options has regoin"),
             ("folder = '/a'\nfoldr = '/b'", "unknown field `foldr`"),
         ] {
             let error =

@@ -1,0 +1,284 @@
+//! Topics of a Kafka cluster (or of Event Hubs, which speaks its protocol), read as a member of a consumer group: the group says which
+//! partitions are ours, the store says from where. The offset behind the last message is kept in the same step as its records, so
+//! a server that is killed goes on exactly there; the group is told afterwards, for whoever watches its lag. Refuses to hold: what
+//! is in a message (`documents`, `formats`).
+//!
+//! ```text
+//! group ─ partitions ─ the store's offset of each ─┐
+//!                            messages ─ records ───┴─ one batch, with the next offsets ─ Store::append ─ the group's offsets
+//! ```
+//!
+//! A store keeps `kafka <cluster id>/<topic>/<partition>`: the offset of the next message. Where it has none, the group's holds; where the
+//! group has none either, or the offset is not there any more, the oldest message that is kept.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use sighting::{OrganisationId, SourceName, Store as _};
+
+use super::documents::Documents;
+use super::feed::{Around, Feed, Stopped, name};
+use super::settings::Kafka;
+use crate::ingest::Reading;
+
+/// How long a message waits for others before it is appended.
+const BATCH_WAITS: Duration = Duration::from_millis(200);
+/// How long before a client that cannot be made is tried again.
+const CLIENT_WAITS: Duration = Duration::from_secs(5);
+/// How long a cluster has to say what it is called, and that it is there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How often a cluster in trouble is asked whether it is there.
+const TROUBLE_WAITS: Duration = Duration::from_secs(5);
+
+type Consumer = BaseConsumer<Places>;
+
+/// Reads until the server stops.
+pub(super) fn consume(mut feed: Feed, settings: &Kafka) {
+    // A server that stops is the only end.
+    let Stopped = run(&mut feed, settings);
+    let _ = feed.commit();
+}
+
+fn run(feed: &mut Feed, settings: &Kafka) -> Stopped {
+    loop {
+        let ended = feed.organisation().and_then(|organisation| {
+            match open(feed, settings, organisation) {
+                Ok(consumer) => Consuming::new(consumer, organisation).read(feed),
+                Err(error) => {
+                    feed.trouble(&format!("the Kafka client cannot be made ({error:#}); correct its [[sources]]"));
+                    feed.stop().wait(CLIENT_WAITS)
+                }
+            }
+        });
+        if let Err(stopped) = ended {
+            return stopped;
+        }
+    }
+}
+
+fn open(feed: &Feed, settings: &Kafka, organisation: OrganisationId) -> anyhow::Result<Consumer> {
+    let mut config = ClientConfig::new();
+    for (key, value) in &settings.options()?.0 {
+        config.set(key, value);
+    }
+    // What follows is how nothing is lost; the settings have refused to change it.
+    config
+        .set("bootstrap.servers", settings.brokers.join(","))
+        .set("group.id", &settings.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("partition.assignment.strategy", "range,roundrobin")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    let places = Places {
+        around: feed.around().clone(),
+        source: feed.source.name.clone(),
+        organisation,
+        brokers: settings.brokers.join(","),
+    };
+    let consumer: Consumer = config.create_with_context(places)?;
+    let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics)?;
+    Ok(consumer)
+}
+
+/// Where partitions are gone on with: asked by the client when it is given some.
+struct Places {
+    around: Around,
+    source: SourceName,
+    organisation: OrganisationId,
+    /// What a cluster is called that does not say.
+    brokers: String,
+}
+
+impl Places {
+    fn cluster(&self, consumer: &Consumer) -> String {
+        consumer.client().fetch_cluster_id(ANSWERS_WITHIN).unwrap_or_else(|| self.brokers.clone())
+    }
+
+    /// The offset that the store has. One that cannot be had now is not waited for here: the group's is never ahead of it.
+    fn kept(&self, key: String) -> Option<i64> {
+        let asked = self.around.store.offset(self.organisation, self.source.clone(), key);
+        let kept = self.around.runtime.block_on(asked).unwrap_or_else(|error| {
+            tracing::warn!(source = %name(&self.source), %error, "an offset cannot be had; the group's is taken");
+            None
+        });
+        kept.and_then(|position| i64::try_from(position).ok())
+    }
+
+    fn assign(&self, consumer: &Consumer, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+        let cluster = self.cluster(consumer);
+        for mut partition in partitions.elements() {
+            let key = key(&cluster, partition.topic(), partition.partition());
+            if let Some(position) = self.kept(key) {
+                partition.set_offset(Offset::Offset(position))?;
+            }
+        }
+        consumer.assign(partitions)
+    }
+}
+
+impl ClientContext for Places {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(source = %name(&self.source), ?level, facility, message, "the Kafka client says");
+    }
+}
+
+impl ConsumerContext for Places {
+    fn rebalance(&self, consumer: &Consumer, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let done = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assign(consumer, partitions)
+        } else {
+            consumer.unassign()
+        };
+        if let Err(error) = done {
+            tracing::warn!(source = %name(&self.source), %error, "partitions cannot be taken or given up");
+        }
+    }
+}
+
+/// Under which the store keeps how far a partition was read.
+fn key(cluster: &str, topic: &str, partition: i32) -> String {
+    format!("kafka {cluster}/{topic}/{partition}")
+}
+
+/// One of the topics.
+struct Topic {
+    documents: Documents,
+    reading: Arc<Reading>,
+    /// The offset behind the last message, of each partition that was read since the last batch.
+    next: BTreeMap<i32, i64>,
+}
+
+impl Topic {
+    fn new(topic: &str) -> Topic {
+        Topic {
+            documents: Documents::default(),
+            reading: Arc::new(Reading::new(0, format!("topic {topic}"), Vec::new())),
+            next: BTreeMap::new(),
+        }
+    }
+}
+
+/// A client that reads, and what came that is not appended yet.
+struct Consuming {
+    consumer: Consumer,
+    organisation: OrganisationId,
+    topics: HashMap<String, Topic>,
+    /// When the first message of the batch came.
+    begun_at: Option<Instant>,
+    looked_at: Instant,
+}
+
+impl Consuming {
+    fn new(consumer: Consumer, organisation: OrganisationId) -> Consuming {
+        Consuming {
+            consumer,
+            organisation,
+            topics: HashMap::new(),
+            begun_at: None,
+            looked_at: Instant::now(),
+        }
+    }
+
+    /// Reads until the server stops, or the source is another organisation's.
+    fn read(mut self, feed: &mut Feed) -> Result<(), Stopped> {
+        tracing::info!(source = %name(&feed.source.name), "topics are read");
+        while !feed.stop().is_told() {
+            let is_pause = self.next(feed)?;
+            let is_due = self.begun_at.is_some_and(|at| is_pause || at.elapsed() >= BATCH_WAITS);
+            if feed.is_full() || is_due {
+                self.commit(feed)?;
+            }
+            if is_pause {
+                self.look_after(feed);
+                if feed.organisation()? != self.organisation {
+                    return Ok(());
+                }
+            }
+        }
+        self.commit(feed)?;
+        Err(Stopped)
+    }
+
+    /// Takes the next message; true if there is none for now.
+    fn next(&mut self, feed: &mut Feed) -> Result<bool, Stopped> {
+        let message = match self.consumer.poll(BATCH_WAITS) {
+            None => return Ok(true),
+            Some(Ok(message)) => message,
+            Some(Err(error)) => {
+                trouble(feed, &error);
+                return Ok(true);
+            }
+        };
+        feed.is_well();
+        if !self.topics.contains_key(message.topic()) {
+            self.topics.insert(message.topic().to_owned(), Topic::new(message.topic()));
+        }
+        let Some(topic) = self.topics.get_mut(message.topic()) else { return Ok(false) };
+        topic.documents.take(feed, &topic.reading, message.payload().unwrap_or_default())?;
+        topic.next.insert(message.partition(), message.offset() + 1);
+        self.begun_at.get_or_insert_with(Instant::now);
+        Ok(false)
+    }
+
+    /// Makes durable what came, with the offsets behind it; then tells the group.
+    fn commit(&mut self, feed: &mut Feed) -> Result<(), Stopped> {
+        if self.begun_at.take().is_none() {
+            return feed.commit();
+        }
+        let cluster = self.consumer.context().cluster(&self.consumer);
+        let mut told = TopicPartitionList::new();
+        for (name, topic) in &mut self.topics {
+            topic.documents.flush(feed, &topic.reading)?;
+            for (partition, next) in std::mem::take(&mut topic.next) {
+                let position = u64::try_from(next).unwrap_or_default();
+                let key = key(&cluster, name, partition);
+                feed.set_offsets(vec![sighting::Offset { key, position }])?;
+                // An offset that cannot be told of is one that the group does not hear.
+                let _ = told.add_partition_offset(name, partition, Offset::Offset(next));
+            }
+        }
+        feed.commit()?;
+        if let Err(error) = self.consumer.commit(&told, CommitMode::Async) {
+            // It may be another member's by now. The store knows better anyway.
+            tracing::debug!(source = %name(&feed.source.name), %error, "the group did not take the offsets");
+        }
+        Ok(())
+    }
+
+    /// Looks now and then whether a cluster that was in trouble is there again.
+    fn look_after(&mut self, feed: &Feed) {
+        feed.status.change(|status| {
+            status.open = self.consumer.assignment().map_or(0, |partitions| partitions.count() as u64);
+        });
+        if !feed.status.is_in_trouble() || self.looked_at.elapsed() < TROUBLE_WAITS {
+            return;
+        }
+        self.looked_at = Instant::now();
+        if self.is_there() {
+            feed.is_well();
+        }
+    }
+
+    /// Whether the cluster answers, has the topics, and lets us see them.
+    fn is_there(&self) -> bool {
+        let Ok(wanted) = self.consumer.subscription() else { return false };
+        wanted.elements().iter().all(|topic| {
+            let found = self.consumer.fetch_metadata(Some(topic.topic()), ANSWERS_WITHIN);
+            found.is_ok_and(|found| found.topics().iter().all(|topic| topic.error().is_none()))
+        })
+    }
+}
+
+fn trouble(feed: &Feed, error: &KafkaError) {
+    feed.trouble(&format!("the Kafka cluster cannot be read ({error}); it is tried again, and nothing is lost"));
+}

@@ -1,0 +1,302 @@
+//! Sources on other machines, as they are written and meant: Kafka, NATS, object storage. What is secret stands in a file of its own,
+//! which is read when a connection is made, so that it can be replaced. Refuses to hold: the connections.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use object_store::ObjectStoreScheme;
+use object_store::aws::AmazonS3ConfigKey;
+use object_store::azure::AzureConfigKey;
+use object_store::gcp::GoogleConfigKey;
+use reqwest::Url;
+use sighting::escape;
+
+use super::{Globs, SourceConfig, globs, poll, whole};
+
+/// A file of credentials is some lines.
+const CREDENTIALS_BYTES_MAX: u64 = 64 << 10;
+/// Whatever others than the owner may do with a file.
+const MODE_OF_OTHERS: u32 = 0o077;
+/// How often a bucket is listed where nobody said another time.
+const LIST_EVERY: Duration = Duration::from_secs(60);
+/// Who reads, where nobody said another name.
+const READER: &str = "seenby";
+
+/// What this program says to the Kafka client itself.
+const KAFKA_OWN: [&str; 8] = [
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "partition.assignment.strategy",
+    "security.protocol",
+];
+
+/// Topics of a Kafka cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Kafka {
+    pub(crate) brokers: Vec<String>,
+    pub(crate) topics: Vec<String>,
+    pub(crate) group: String,
+    tls: bool,
+    ca_file: Option<PathBuf>,
+    options: Options,
+    credentials: Option<Credentials>,
+}
+
+impl Kafka {
+    /// All that the client is told of how to speak with the brokers.
+    pub(crate) fn options(&self) -> anyhow::Result<Options> {
+        let mut options = self.options.clone();
+        let mut set = |key: &str, value: &str| options.0.insert(key.to_owned(), value.to_owned());
+        let secrets = self.credentials.as_ref().map(Credentials::named).transpose()?;
+        if let Some(secrets) = &secrets {
+            set("sasl.username", secrets.of("username")?);
+            set("sasl.password", secrets.of("password")?);
+        }
+        set("security.protocol", match (self.tls, secrets.is_some()) {
+            (false, false) => "plaintext",
+            (false, true) => "sasl_plaintext",
+            (true, false) => "ssl",
+            (true, true) => "sasl_ssl",
+        });
+        match &self.ca_file {
+            Some(file) => set("ssl.ca.location", &file.display().to_string()),
+            // Wherever this system keeps its own.
+            None if self.tls => set("ssl.ca.location", "probe"),
+            None => None,
+        };
+        if secrets.is_some() && !self.options.0.contains_key("sasl.mechanism") {
+            options.0.insert("sasl.mechanism".to_owned(), "PLAIN".to_owned());
+        }
+        Ok(options)
+    }
+}
+
+/// A stream of a NATS system.
+#[derive(Clone, Debug)]
+pub(crate) struct Nats {
+    pub(crate) servers: Vec<String>,
+    pub(crate) stream: String,
+    pub(crate) consumer: String,
+    pub(crate) subject: Option<String>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+/// Objects below a prefix.
+#[derive(Clone, Debug)]
+pub(crate) struct Objects {
+    pub(crate) url: Url,
+    pub(crate) globs: Globs,
+    pub(crate) every: Duration,
+    options: Options,
+    credentials: Option<Credentials>,
+}
+
+impl Objects {
+    /// All that the client is told: the settings' words, then those of the file, before what the environment says.
+    pub(crate) fn options(&self) -> anyhow::Result<Options> {
+        let secrets = self.credentials.as_ref().map(Credentials::named).transpose()?.unwrap_or_default();
+        let of_environment = std::env::vars().filter(|(key, _)| {
+            ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|start| key.starts_with(start))
+        });
+        let mut all: BTreeMap<String, String> =
+            of_environment.map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
+        all.extend(self.options.0.clone());
+        all.extend(secrets.0);
+        Ok(Options(all))
+    }
+}
+
+/// Words for a client library. Some are secret, so none is shown.
+#[derive(Clone, Default)]
+pub(crate) struct Options(pub(crate) BTreeMap<String, String>);
+
+impl Options {
+    /// A word that has to be there.
+    pub(crate) fn of(&self, key: &str) -> anyhow::Result<&str> {
+        let found = self.0.get(key).map(String::as_str);
+        found.with_context(|| format!("there is no {key} in the file of credentials; write {key} = \"…\""))
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A file with what proves who we are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Credentials(PathBuf);
+
+impl Credentials {
+    /// What is in it.
+    pub(crate) fn text(&self) -> anyhow::Result<String> {
+        let shown = crate::house::shown(&self.0);
+        let cannot = || format!("the file of credentials {shown} cannot be read");
+        let file = File::open(&self.0).with_context(cannot)?;
+        let mode = file.metadata().with_context(cannot)?.permissions().mode();
+        ensure!(
+            mode & MODE_OF_OTHERS == 0,
+            "others than its owner may read the file of credentials {shown}: `chmod 600` it, and change what is in it if \
+             they may have read it"
+        );
+        let mut text = String::new();
+        file.take(CREDENTIALS_BYTES_MAX).read_to_string(&mut text).with_context(cannot)?;
+        Ok(text)
+    }
+
+    /// What is in it, by name.
+    pub(crate) fn named(&self) -> anyhow::Result<Options> {
+        let read = toml::from_str(&self.text()?);
+        // The library's message would show the line.
+        read.map(Options).map_err(|_| {
+            let shown = crate::house::shown(&self.0);
+            anyhow!("the file of credentials {shown} is not made of lines such as password = \"…\"")
+        })
+    }
+}
+
+fn credentials(config: &SourceConfig) -> anyhow::Result<Option<Credentials>> {
+    let path = config.credentials.as_deref().map(|path| whole("credentials", path)).transpose()?;
+    Ok(path.map(Credentials))
+}
+
+fn ca_file(config: &SourceConfig) -> anyhow::Result<Option<PathBuf>> {
+    config.ca_file.as_deref().map(|path| whole("ca_file", path)).transpose()
+}
+
+pub(super) fn kafka(config: &SourceConfig) -> anyhow::Result<Kafka> {
+    let brokers = config.kafka.clone().unwrap_or_default();
+    ensure!(!brokers.is_empty(), "kafka names no broker; write kafka = [\"kafka-1.example.org:9092\"]");
+    for broker in &brokers {
+        let port = broker.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        ensure!(
+            port.is_some() && !broker.contains(','),
+            "kafka has '{}'; write a host and a port, such as kafka-1.example.org:9092",
+            escape(broker)
+        );
+    }
+    let topics = config.topics.clone().unwrap_or_default();
+    ensure!(!topics.is_empty(), "needs topics, those of the cluster that are read: topics = [\"edr\"]");
+    let options = Options(config.options.clone().unwrap_or_default());
+    for key in options.0.keys() {
+        ensure!(
+            !KAFKA_OWN.contains(&key.as_str()),
+            "options has {}, which is kafka, group, tls and credentials here, or how nothing is lost; leave it out",
+            escape(key)
+        );
+    }
+    let tls = config.tls.unwrap_or(false);
+    let ca_file = ca_file(config)?;
+    ensure!(tls || ca_file.is_none(), "has a ca_file, and does not speak TLS; write tls = true");
+    Ok(Kafka {
+        brokers,
+        topics,
+        group: config.group.clone().unwrap_or_else(|| READER.to_owned()),
+        tls,
+        ca_file,
+        options,
+        credentials: credentials(config)?,
+    })
+}
+
+pub(super) fn nats(config: &SourceConfig) -> anyhow::Result<Nats> {
+    let servers = config.nats.clone().unwrap_or_default();
+    ensure!(!servers.is_empty(), "nats names no server; write nats = [\"nats://nats-1.example.org:4222\"]");
+    for server in &servers {
+        let url = Url::parse(server).ok().filter(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host());
+        let url = url.with_context(|| {
+            format!("nats has '{}'; write nats:// or tls://, a host and a port", escape(server))
+        })?;
+        ensure!(url.password().is_none(), "nats has a password in it; write it into a file, and credentials = \"…\"");
+    }
+    let stream = config.stream.clone().context("needs stream, the one that is read: stream = \"edr\"")?;
+    let consumer = config.consumer.clone().unwrap_or_else(|| READER.to_owned());
+    for (key, name) in [("stream", &stream), ("consumer", &consumer)] {
+        let is_sound = !name.is_empty()
+            && name.chars().all(|it| it.is_ascii_graphic() && !".*>/\\".contains(it));
+        ensure!(is_sound, "{key} is '{}'; names have no spaces and none of . * > / \\", escape(name));
+    }
+    let (ca_file, credentials) = (ca_file(config)?, credentials(config)?);
+    Ok(Nats { servers, stream, consumer, subject: config.subject.clone(), ca_file, credentials })
+}
+
+pub(super) fn objects(config: &SourceConfig) -> anyhow::Result<Objects> {
+    let written = config.objects.as_deref().unwrap_or_default();
+    let told = || {
+        format!(
+            "objects is '{}'; write s3://, az:// or gs://, a bucket or container, and a prefix, such as s3://logs/AWSLogs/",
+            escape(written)
+        )
+    };
+    let url = Url::parse(written).ok().with_context(told)?;
+    let (scheme, _) = ObjectStoreScheme::parse(&url).ok().with_context(told)?;
+    let is_option = match scheme {
+        ObjectStoreScheme::AmazonS3 => |key: &str| key.parse::<AmazonS3ConfigKey>().is_ok(),
+        ObjectStoreScheme::MicrosoftAzure => |key: &str| key.parse::<AzureConfigKey>().is_ok(),
+        ObjectStoreScheme::GoogleCloudStorage => |key: &str| key.parse::<GoogleConfigKey>().is_ok(),
+        _ => bail!(told()),
+    };
+    let options = Options(config.options.clone().unwrap_or_default());
+    for key in options.0.keys() {
+        ensure!(is_option(key), "options has {}, which is no option of {}://", escape(key), url.scheme());
+    }
+    let every = poll(config)?.filter(|_| !matches!(config.poll, Some(super::PollConfig::Switch(_))));
+    Ok(Objects {
+        url,
+        globs: globs(config)?,
+        every: every.unwrap_or(LIST_EVERY),
+        options,
+        credentials: credentials(config)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_secret_is_read_when_it_is_needed_and_never_shown() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("hub");
+        let credentials = Credentials(path.clone());
+        assert!(credentials.named().expect_err("no file").to_string().contains("cannot be read"));
+        std::fs::write(&path, "username = '$ConnectionString'\npassword = 'Endpoint=sb://x/;Key=abc='\n").expect("written");
+        assert!(credentials.named().expect_err("everybody's").to_string().contains("chmod 600"));
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mine");
+        let kafka = Kafka {
+            brokers: vec!["a:9093".to_owned()],
+            topics: vec!["t".to_owned()],
+            group: "g".to_owned(),
+            tls: true,
+            ca_file: None,
+            options: Options::default(),
+            credentials: Some(credentials.clone()),
+        };
+        let options = kafka.options().expect("sound");
+        for (key, value) in [
+            ("security.protocol", "sasl_ssl"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "$ConnectionString"),
+            ("sasl.password", "Endpoint=sb://x/;Key=abc="),
+            ("ssl.ca.location", "probe"),
+        ] {
+            assert_eq!(options.of(key).expect(key), value, "{key}");
+        }
+        assert!(!format!("{options:?}").contains("abc"), "{options:?}");
+        std::fs::write(&path, "password = abc\n").expect("written");
+        let error = format!("{:#}", credentials.named().expect_err("no TOML"));
+        assert!(error.contains("is not made of lines") && !error.contains("abc"), "{error}");
+    }
+}
