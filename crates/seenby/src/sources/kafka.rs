@@ -12,6 +12,7 @@
 //! group has none either, or the offset is not there any more, the oldest message that is kept.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use sighting::{OrganisationId, SourceName, Store as _};
 
 use super::documents::Documents;
 use super::feed::{Around, Feed, Stopped, name};
+use super::place::mark;
 use super::settings::Kafka;
 use crate::ingest::Reading;
 
@@ -35,22 +37,25 @@ const BATCH_WAITS: Duration = Duration::from_millis(200);
 const CLIENT_WAITS: Duration = Duration::from_secs(5);
 /// How long a cluster has to say what it is called, and that it is there.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// After how long without a word a member counts as gone, and its partitions are another's.
+const SESSION_MS: &str = "10000";
 /// How often a cluster in trouble is asked whether it is there.
 const TROUBLE_WAITS: Duration = Duration::from_secs(5);
 
 type Consumer = BaseConsumer<Places>;
 
 /// Reads until the server stops.
-pub(super) fn consume(mut feed: Feed, settings: &Kafka) {
+pub(super) fn consume(mut feed: Feed, settings: &Kafka, data: &Path) {
     // A server that stops is the only end.
-    let Stopped = run(&mut feed, settings);
+    let member = member(&feed.source.name, data);
+    let Stopped = run(&mut feed, settings, &member);
     let _ = feed.commit();
 }
 
-fn run(feed: &mut Feed, settings: &Kafka) -> Stopped {
+fn run(feed: &mut Feed, settings: &Kafka, member: &str) -> Stopped {
     loop {
         let ended = feed.organisation().and_then(|organisation| {
-            match open(feed, settings, organisation) {
+            match open(feed, settings, member, organisation) {
                 Ok(consumer) => Consuming::new(consumer, organisation).read(feed),
                 Err(error) => {
                     feed.trouble(&format!("the Kafka client cannot be made ({error:#}); correct its [[sources]]"));
@@ -64,8 +69,22 @@ fn run(feed: &mut Feed, settings: &Kafka) -> Stopped {
     }
 }
 
-fn open(feed: &Feed, settings: &Kafka, organisation: OrganisationId) -> anyhow::Result<Consumer> {
+/// Who we are in the group. The same after a restart, so that a server that was killed has its partitions again at once.
+fn member(source: &SourceName, data: &Path) -> String {
+    let data = std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
+    let machine = rustix::system::uname();
+    let words = [machine.nodename().to_string_lossy().into_owned(), data.display().to_string(), source.as_str().to_owned()];
+    format!("seenby-{:016x}", mark(words.join("\n").as_bytes()))
+}
+
+fn open(
+    feed: &Feed,
+    settings: &Kafka,
+    member: &str,
+    organisation: OrganisationId,
+) -> anyhow::Result<Consumer> {
     let mut config = ClientConfig::new();
+    config.set("session.timeout.ms", SESSION_MS).set("group.instance.id", member);
     for (key, value) in &settings.options()?.0 {
         config.set(key, value);
     }

@@ -77,7 +77,7 @@ impl Sources {
                     From::Files(files) => folder::follow(feed, files, &data),
                     From::Syslog(listener) => syslog::listen(feed, listener),
                     From::NetFlow(address) => netflow::listen(feed, *address),
-                    From::Kafka(topics) => kafka::consume(feed, topics),
+                    From::Kafka(topics) => kafka::consume(feed, topics, &data),
                     From::Nats(stream) => nats::consume(feed, stream),
                     From::Objects(objects) => objects::follow(feed, objects, &data),
                 }
