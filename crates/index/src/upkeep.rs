@@ -13,7 +13,7 @@ use sighting::{Day, OrganisationId, Second};
 
 use crate::error::IndexError;
 use crate::journal;
-use crate::leases::{self, Fact};
+use crate::leases::{Fact, Needed};
 use crate::manifest::{Held, Manifest, Named};
 use crate::names::{Filing, Names};
 use crate::names_file;
@@ -491,9 +491,8 @@ fn fold_old_leases(
     }
     let mut rows: Vec<Row> = Vec::new();
     for (what, facts) in leases {
-        let newest = leases::newest_before(facts.iter(), first_kept);
-        let needed = facts.into_iter().filter(|fact| leases::is_needed(fact, newest, first_kept));
-        rows.extend(needed.map(|fact| fact.row(what)));
+        let needed = Needed::of(&facts, first_kept);
+        rows.extend(facts.iter().filter(|fact| needed.has(fact)).map(|fact| fact.row(what)));
     }
     rows.sort_unstable();
     rows.dedup();
