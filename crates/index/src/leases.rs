@@ -100,6 +100,24 @@ impl Leases {
         (*who != NOBODY).then_some(*who)
     }
 
+    /// When an address changes hands on a day.
+    pub(crate) fn changes_on(&self, what: u32, day: Day) -> impl Iterator<Item = Second> {
+        self.handed_over_on(what, day).iter().map(|(second, _)| *second)
+    }
+
+    /// Whether an address is anybody's at all on a day.
+    pub(crate) fn is_held_on(&self, what: u32, day: Day) -> bool {
+        let changes = self.handed_over_on(what, day);
+        changes.iter().any(|(_, who)| *who != NOBODY) || self.at(what, day.first()).is_some()
+    }
+
+    fn handed_over_on(&self, what: u32, day: Day) -> &[(Second, u32)] {
+        let Some(held) = self.of.get(&what) else { return &[] };
+        let begin = held.changes.partition_point(|(second, _)| *second < day.first());
+        let end = held.changes.partition_point(|(second, _)| *second <= day.last());
+        &held.changes[begin..end]
+    }
+
     /// Every lease to somebody, by address.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, Fact)> {
         let each = self.of.iter().flat_map(|(what, held)| held.facts.iter().map(|fact| (*what, *fact)));

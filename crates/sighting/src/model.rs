@@ -96,6 +96,24 @@ impl Held {
         who.clone()
     }
 
+    /// Whose device an identity that reported on a day was: where it was leased to anybody on it, whoever owned it at any second
+    /// at which it was; else its owner when the day ends.
+    fn owners_on(&self, identity: &Identity, day: Day) -> BTreeSet<Identity> {
+        let leased = self.moments_of(day).into_iter().filter(|at| self.leased_to(identity, *at).is_some());
+        let owners: BTreeSet<Identity> = leased.map(|at| self.owner(identity, at)).collect();
+        if owners.is_empty() { BTreeSet::from([self.owner(identity, day.last())]) } else { owners }
+    }
+
+    /// The seconds of a day at which anything may become another's, its first among them.
+    fn moments_of(&self, day: Day) -> BTreeSet<Second> {
+        let carried = self.carriers.values().flatten().map(|(second, _)| *second);
+        let begun = self.leases.values().flatten().map(|(since, ..)| *since);
+        let behind = |(_, _, until): &Tenure| until.map(|until| until.plus(1));
+        let ended = self.leases.values().flatten().filter_map(behind);
+        let all = [day.first()].into_iter().chain(carried).chain(begun).chain(ended);
+        all.filter(|second| second.day() == day).collect()
+    }
+
     /// An operator's word, else the product's.
     fn merged_into(&self, identity: &Identity) -> Option<Identity> {
         if let Some(word) = self.merges.get(identity) {
@@ -337,7 +355,7 @@ impl Store for ModelStore {
         let mut reporters: BTreeMap<Day, BTreeSet<Identity>> = BTreeMap::new();
         for (day, identity) in &held.reporters {
             if (kept_since.day()..=until.day()).contains(day) {
-                reporters.entry(*day).or_default().insert(held.owner(identity, day.last()));
+                reporters.entry(*day).or_default().append(&mut held.owners_on(identity, *day));
             }
         }
         Ok(Coverage {
