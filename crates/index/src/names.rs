@@ -203,7 +203,7 @@ pub(crate) struct Names {
     joins_log: Vec<Touched>,
     /// Numbered entries learned since the folder was made.
     learned: u64,
-    /// Learned but not yet handed to a journal record.
+    /// Learned, and in no journal record yet.
     unjournalled: Vec<Entry>,
     /// In the journal but not in the names file: numbered entries and carriers, in order.
     unfiled: Vec<Entry>,
@@ -428,11 +428,14 @@ impl Names {
         self.number(identity).ok_or_else(|| identity.clone())
     }
 
-    /// Takes what a journal record must carry: the number of its first entry and the entries.
-    pub(crate) fn take_unjournalled(&mut self) -> (u64, Vec<Entry>) {
-        let entries = std::mem::take(&mut self.unjournalled);
-        self.unfiled.extend_from_slice(&entries);
-        (self.learned - entries.len() as u64, entries)
+    /// What the next journal record must carry: the number of its first entry and the entries.
+    pub(crate) fn unjournalled(&self) -> (u64, &[Entry]) {
+        (self.learned - self.unjournalled.len() as u64, &self.unjournalled)
+    }
+
+    /// A journal record carries it: no other does, so it must be the next one written.
+    pub(crate) fn journalled(&mut self) {
+        self.unfiled.append(&mut self.unjournalled);
     }
 
     /// What the names file lacks of the journals so far. To be asked while no batch is under way.

@@ -23,7 +23,7 @@ use crate::ask;
 use crate::error::IndexError;
 use crate::give_way::give_way;
 use crate::hot::Hot;
-use crate::journal::Journal;
+use crate::journal::{self, Frame, Journal, PAYLOAD_BYTES_MAX};
 use crate::leases::Fact;
 use crate::manifest::Manifest;
 use crate::names::{Entry, Names};
@@ -55,6 +55,8 @@ pub struct Options {
     /// The most bytes that the filters of all segments take together. While one finds no room, every question about
     /// its day reads a page.
     pub filter_bytes_max: u64,
+    /// The most bytes of one record of the journal, which holds a batch; 1 GiB at most. A larger batch is refused.
+    pub journal_record_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -87,6 +89,7 @@ impl Options {
             hot_asked_min: 16,
             hot_bytes_max: bytes / 16,
             filter_bytes_max: bytes / 8 * 3,
+            journal_record_bytes_max: PAYLOAD_BYTES_MAX,
         }
     }
 }
@@ -141,7 +144,7 @@ impl Active {
         Active { number, journal: OnceLock::new(), creating: Mutex::new(()) }
     }
 
-    pub(crate) fn journal(&self, storage: &dyn Storage) -> Result<Arc<Journal>, IndexError> {
+    pub(crate) fn journal(&self, shared: &Shared) -> Result<Arc<Journal>, IndexError> {
         if let Some(journal) = self.journal.get() {
             return Ok(Arc::clone(journal));
         }
@@ -149,7 +152,8 @@ impl Active {
         if let Some(journal) = self.journal.get() {
             return Ok(Arc::clone(journal));
         }
-        let journal = Arc::new(Journal::create(storage, self.number)?);
+        let bytes_max = shared.options.journal_record_bytes_max;
+        let journal = Arc::new(Journal::create(&*shared.storage, self.number, bytes_max)?);
         Ok(Arc::clone(self.journal.get_or_init(|| journal)))
     }
 
@@ -374,6 +378,8 @@ impl IndexStore {
         let numbered = Numbered::new(batch, &names)?;
         let cells = cells_of(batch, &numbered);
         let body = record::cells(numbered.source, batch.offsets(), &cells);
+        // Nothing refers to it yet, and the names that are new go with the next batch: whoever sends less may go on.
+        journal::check_payload(body.len(), shared.options.journal_record_bytes_max)?;
 
         let active = shared.gate();
         shared.check()?;
@@ -381,16 +387,18 @@ impl IndexStore {
             // Its numbers mean nothing any more, and nobody wants its sightings.
             return Err(IndexError::Refused("the organisation was removed meanwhile".to_owned()));
         }
-        let journal = active.journal(&*shared.storage)?;
-        let put_names = |frame: &mut Vec<u8>| {
+        let journal = active.journal(shared)?;
+        let put_names = |frame: &mut Frame| {
             let mut names = write(&names);
             // Learned only now: nobody else's record brings them, so they are there with this batch or not at all.
             numbered.learn_product_words(batch, &mut names);
-            let (first, entries) = names.take_unjournalled();
-            record::put_append(frame, batch.organisation(), (first, &entries));
+            record::put_append(frame.bytes(), batch.organisation(), names.unjournalled());
+            frame.check()?;
+            names.journalled();
+            Ok(())
         };
         let position = journal.append(put_names, &body);
-        // A failed write leaves the names learned but unjournalled: the store has stopped, nothing refers to them.
+        // A failed write, or names that do not fit, leave them learned but unjournalled: the store has stopped, nothing refers to them.
         let position = position.inspect_err(|error| shared.fail(&error.to_string()))?;
         drop(body);
         journal.sync_to(position).inspect_err(|error| shared.fail(&error.to_string()))?;
@@ -528,12 +536,14 @@ impl IndexStore {
         if !shared.is_current(organisation, &names) {
             return Err(StoreError::Refused("the organisation was removed meanwhile".to_owned()));
         }
-        let journal = active.journal(&*shared.storage)?;
-        let put_names = |frame: &mut Vec<u8>| {
+        let journal = active.journal(shared)?;
+        let put_names = |frame: &mut Frame| {
             let mut names = write(&names);
             names.learn(entry);
-            let (first, entries) = names.take_unjournalled();
-            record::put_learn(frame, organisation, (first, &entries));
+            record::put_learn(frame.bytes(), organisation, names.unjournalled());
+            frame.check()?;
+            names.journalled();
+            Ok(())
         };
         let position = journal.append(put_names, &[]);
         let position = position.inspect_err(|error| shared.fail(&error.to_string()))?;

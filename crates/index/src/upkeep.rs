@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use sighting::{Day, OrganisationId, Second};
 
 use crate::error::IndexError;
-use crate::journal;
+use crate::journal::{self, Frame};
 use crate::leases::{Fact, Needed};
 use crate::manifest::{Held, Manifest, Named};
 use crate::names::{Filing, Names};
@@ -562,8 +562,12 @@ fn forget(
     active: &Active,
     organisation: OrganisationId,
 ) -> Result<Vec<u64>, IndexError> {
-    let journal = active.journal(&*shared.storage)?;
-    let position = journal.append(|frame| record::put_remove(frame, organisation), &[])?;
+    let journal = active.journal(shared)?;
+    let put_remove = |frame: &mut Frame| {
+        record::put_remove(frame.bytes(), organisation);
+        Ok(())
+    };
+    let position = journal.append(put_remove, &[])?;
     journal.sync_to(position)?;
     let mut next = manifest.clone();
     next.organisations.retain(|held| held.organisation != organisation);

@@ -96,6 +96,7 @@ fn open(disk: &Sim, hot_bytes_max: u64) -> IndexStore {
         hot_bytes_max,
         // Room for the filters of a few segments, so that others have none.
         filter_bytes_max: 2_000,
+        ..Options::default()
     };
     IndexStore::open(Arc::new(disk.clone()), options).expect("the folder opens")
 }
