@@ -23,6 +23,10 @@ const NOBODY: u32 = u32::MAX;
 /// In the place of an end where there is none.
 const OPEN: u32 = u32::MAX;
 
+/// Leases of one address in memory: a year of one every half hour. Of more the oldest are dropped, and counted, so that no
+/// address makes the leases of all others slow.
+const FACTS_MAX: usize = 1 << 14;
+
 /// One lease of some address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Fact {
@@ -65,6 +69,8 @@ impl Fact {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
     of: HashMap<u32, Arc<Tenancy>, FixedState>,
+    /// Leases that found no room, since the start.
+    dropped: u64,
 }
 
 /// The leases of one address.
@@ -77,7 +83,8 @@ struct Tenancy {
 }
 
 impl Leases {
-    /// Adds leases; repeats change nothing. Cost: that of the addresses that they are about.
+    /// Adds leases; repeats change nothing. Cost: that of the addresses that they are about. Which leases an address has
+    /// in the end depends on no order: the newest of all.
     pub(crate) fn add<'r>(&mut self, rows: impl Iterator<Item = &'r Row>, names: &Names) {
         let mut added: HashMap<u32, Vec<Fact>, FixedState> = HashMap::default();
         for (what, fact) in rows.map(Fact::of_row) {
@@ -88,8 +95,22 @@ impl Leases {
             tenancy.facts.extend(facts);
             tenancy.facts.sort_by(|a, b| a.order(b, what, names));
             tenancy.facts.dedup();
+            let too_many = tenancy.facts.len().saturating_sub(FACTS_MAX);
+            if too_many > 0 && self.dropped == 0 {
+                tracing::warn!(
+                    leases = FACTS_MAX,
+                    "an address has more leases than are known of one: the oldest do not count"
+                );
+            }
+            self.dropped += too_many as u64;
+            tenancy.facts.drain(..too_many);
             tenancy.changes = changes(what, &tenancy.facts);
         }
+    }
+
+    /// Leases that found no room, since the start.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Who held an address at a moment.
@@ -263,6 +284,24 @@ mod tests {
         };
         let holder = facts.iter().filter(is_begun).filter(lasts).max_by(|a, b| a.order(b, 0, names))?;
         (holder.who != 0).then_some(holder.who)
+    }
+
+    #[test]
+    fn of_very_many_leases_of_one_address_the_newest_count() {
+        let names = names();
+        let all = FACTS_MAX as u32 + 10;
+        let row = |number: u32| Fact::new(Second::new(number * 2), None, 1 + number % 2).row(0);
+        let rows: Vec<Row> = (0..all).map(row).collect();
+        let (old, new) = rows.split_at(rows.len() / 2);
+        for parts in [[old, new], [new, old]] {
+            let mut leases = Leases::default();
+            parts.iter().for_each(|part| leases.add(part.iter(), &names));
+            assert_eq!((leases.iter().count(), leases.dropped()), (FACTS_MAX, 10));
+            assert_eq!(leases.at(0, Second::new(19)), None);
+            for number in 10..all {
+                assert_eq!(leases.at(0, Second::new(number * 2)), Some(1 + number % 2), "{number}");
+            }
+        }
     }
 
     proptest! {

@@ -24,7 +24,7 @@ use crate::error::IndexError;
 use crate::give_way::give_way;
 use crate::hot::Hot;
 use crate::journal::{self, Frame, Journal, PAYLOAD_BYTES_MAX};
-use crate::leases::Fact;
+use crate::leases::{Fact, Leases};
 use crate::manifest::Manifest;
 use crate::names::{Entry, Names};
 use crate::record::{self, CellRows};
@@ -109,6 +109,8 @@ pub(crate) struct Shared {
     pub(crate) hot: Hot,
     /// Held while a new view is made of the old one.
     publishing: Mutex<()>,
+    /// Held while the leases of a new view are made of those of the old one, which takes longer: nobody else waits for it.
+    leasing: Mutex<()>,
     gate: RwLock<Active>,
     pub(crate) manifest: Mutex<Manifest>,
     /// Rows in runs of the active journal.
@@ -181,6 +183,7 @@ impl Shared {
             options,
             view: ArcSwap::from_pointee(view),
             publishing: Mutex::new(()),
+            leasing: Mutex::new(()),
             gate: RwLock::new(active),
             manifest: Mutex::new(manifest),
             live_rows: AtomicU64::new(live_rows),
@@ -215,6 +218,25 @@ impl Shared {
                 change(view);
                 view.update_joins();
             }
+        });
+    }
+
+    /// Replaces the leases of an organisation by a changed copy, and in the same view what else comes with them.
+    pub(crate) fn publish_leases_of(
+        &self,
+        organisation: OrganisationId,
+        change: impl FnOnce(&mut Leases, &Names),
+        rest: impl FnOnce(&mut OrganisationView),
+    ) {
+        let _leasing = self.leasing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.view.load().organisations.get(&organisation).map(Arc::clone);
+        let Some(known) = known else { return };
+        let mut leases = Leases::clone(&known.leases);
+        change(&mut leases, &known.names());
+        drop(known);
+        self.publish_of(organisation, |view| {
+            view.leases = Arc::new(leases);
+            rest(view);
         });
     }
 
@@ -432,15 +454,22 @@ impl IndexStore {
             |cell: CellRows| (cell.table, cell.day, Arc::new(Run::from_sorted(cell.rows, generation)));
         // Before the view is held: the filters of runs take time.
         let runs: Vec<_> = cells.into_iter().map(run_of).collect();
-        self.shared.publish_of(organisation, |view| {
-            let leases = || runs.iter().filter(|(table, ..)| *table == Table::Leases);
-            if leases().next().is_some() {
-                view.take_leases(leases().flat_map(|(_, _, run)| run.rows()));
-            }
+        let leases: Vec<Arc<Run>> = runs
+            .iter()
+            .filter(|(table, ..)| *table == Table::Leases)
+            .map(|(_, _, run)| Arc::clone(run))
+            .collect();
+        let take_runs = |view: &mut OrganisationView| {
             for (table, day, run) in runs {
                 view.cell_mut(table, day).runs.push(run);
             }
-        });
+        };
+        if leases.is_empty() {
+            self.shared.publish_of(organisation, take_runs);
+        } else {
+            let rows = leases.iter().flat_map(|run| run.rows());
+            self.shared.publish_leases_of(organisation, |leases, names| leases.add(rows, names), take_runs);
+        }
         places
     }
 
@@ -503,6 +532,10 @@ impl IndexStore {
             is_stopped: self.shared.check().is_err(),
             ..Figures::default()
         };
+        for held in view.organisations.values() {
+            figures.leases_dropped += held.leases.dropped();
+            figures.merges_dropped += held.names().merges_dropped();
+        }
         for (_, cell) in view.cells() {
             figures.live_rows += cell.runs.iter().map(|run| run.rows().len() as u64).sum::<u64>();
             figures.segments += cell.segments.len() as u64;
@@ -623,6 +656,10 @@ pub struct Figures {
     pub hot_addresses: u64,
     /// The bytes that they take.
     pub hot_bytes: u64,
+    /// Leases that found no room beside newer ones of the same address, since the start; repeats count again.
+    pub leases_dropped: u64,
+    /// Merges of the product that found no room beside others of the same agent, since the start; repeats count again.
+    pub merges_dropped: u64,
     /// Whether a failure stopped all writing; questions are answered all the same.
     pub is_stopped: bool,
 }
@@ -672,9 +709,7 @@ impl<'b> Numbered<'b> {
     fn learn_product_words(&self, batch: &Batch, names: &mut Names) {
         for merge in batch.merges() {
             let (from, into, second) = (self.identity(merge.from), self.identity(merge.into), merge.second);
-            if names.is_merge_news(from, into, second) {
-                names.learn(Entry::ProductMerge { from, into, second });
-            }
+            names.learn_product_merge(from, into, second);
         }
         for fact in batch.groups() {
             let (of, group, second) = (self.identity(fact.agent), fact.group.clone(), fact.second);

@@ -499,7 +499,7 @@ fn fold_old_leases(
     let segments: Vec<Arc<Segment>> = old.into_iter().map(|(_, segment)| segment).collect();
     let cell = Cell { organisation, table: Table::Leases, day: base };
     replace(shared, manifest, cell, (&segments, Taken::Nothing), |_| rows.into_iter().map(Ok))?;
-    shared.publish_of(organisation, |view| Arc::make_mut(&mut view.leases).forget_before(first_kept));
+    shared.publish_leases_of(organisation, |leases, _| leases.forget_before(first_kept), |_| {});
     Ok(())
 }
 
