@@ -18,7 +18,7 @@ use sighting::{Address, IdentityKind, Second};
 use crate::document::Document;
 use crate::json::{Scanner, Value, with_plain_escapes};
 use crate::record::{
-    DeviceFacts, Fault, Ignored, Lesson, Mentions, Opened, Passed, Refusal, Reporter, Sink, Taught,
+    DeviceFacts, Fault, Ignored, Lesson, Mentions, Opened, Passed, Refusal, Reporter, Sink, Taught, Warning,
 };
 use crate::settings::Settings;
 use crate::text::{Names, present};
@@ -106,6 +106,9 @@ impl Event<'_> {
             merged: self.info.merged.as_deref(),
             group: self.info.group.as_deref().and_then(present),
         };
+        if facts.is_merged_from_too_many() {
+            sink.warned(Warning::ManyMerged, line);
+        }
         let tenant = self.tenant.as_deref();
         sink.taught(&Taught { lesson: Lesson::Device(facts), tenant, line });
         Ok(())

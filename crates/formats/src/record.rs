@@ -118,9 +118,21 @@ pub struct DeviceFacts<'a> {
     pub group: Option<&'a str>,
 }
 
+/// The agents that one record says its device was made of. No machine was ever enrolled so often: what follows is not taken.
+const MERGED_MAX: usize = 256;
+
 impl<'a> DeviceFacts<'a> {
-    /// The agents whose device it became. Lists are written as JSON, as its text, or with commas.
+    /// The agents whose device it became, the first 256. Lists are written as JSON, as its text, or with commas.
     pub fn merged_from(&self) -> impl Iterator<Item = &'a str> {
+        self.all_merged_from().take(MERGED_MAX)
+    }
+
+    /// Whether the list has more than that.
+    pub(crate) fn is_merged_from_too_many(&self) -> bool {
+        self.all_merged_from().nth(MERGED_MAX).is_some()
+    }
+
+    fn all_merged_from(&self) -> impl Iterator<Item = &'a str> {
         let is_part_of_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let ids = self.merged.into_iter().flat_map(move |list| list.split(move |c| !is_part_of_id(c)));
         ids.filter(|id| !id.is_empty())
@@ -133,6 +145,11 @@ pub enum Warning {
     /// The event says another time than the record that carries it: the machine's clock was wrong, or is.
     #[error("the event's own time (UtcTime), which is taken, and the record's are more than an hour apart")]
     ClockGap,
+    /// Nobody merges so many.
+    #[error(
+        "the record lists more than 256 devices that were merged into one; the first 256 are taken, the others are ignored"
+    )]
+    ManyMerged,
 }
 
 /// The most names one record gives its device.

@@ -40,3 +40,21 @@ fn every_log_gives_the_expected_calls() {
         }
     }
 }
+
+/// A list of merged devices is taken up to a bound, and the record says that there were more.
+#[test]
+fn of_very_many_merged_devices_the_first_are_taken() {
+    for (count, taken, warned) in [(256, 256, 0), (257, 256, 1), (5_000, 256, 1)] {
+        let ids: Vec<String> = (0..count).map(|number| format!("\\\"m{number}\\\"")).collect();
+        let record = format!(
+            "{{\"category\":\"AdvancedHunting-DeviceInfo\",\"properties\":{{\"Timestamp\":\"2031-03-04T10:01:02Z\",\
+             \"DeviceId\":\"aa11\",\"MergedDeviceIds\":\"[{}]\"}}}}\n",
+            ids.join(",")
+        );
+        let calls = support::read(record.as_bytes(), &Settings::default());
+        let (told, others): (Vec<&String>, Vec<&String>) =
+            calls.iter().partition(|call| call.contains("taught"));
+        assert_eq!((told.len(), told[0].matches("\"m").count()), (1, taken), "{count}");
+        assert_eq!(others, vec!["line 1: warned ManyMerged"; warned], "{count}");
+    }
+}

@@ -293,6 +293,53 @@ impl<'a> Owners<'a> {
         Ok(path.owner(&self.view.names()))
     }
 
+    /// Adds the owners of an identity that reported on a day: where it was leased to anybody on it, whoever owned it at any second
+    /// at which it was; else its owner when the day ends.
+    fn on(
+        &mut self,
+        id: u32,
+        day: Day,
+        scratch: &mut Vec<u8>,
+        devices: &mut IdSet,
+    ) -> Result<(), IndexError> {
+        if !self.view.leases.is_held_on(id, day) {
+            devices.insert(self.at(id, day.last(), scratch)?);
+            return Ok(());
+        }
+        // Between two moments at which nothing on its way changes, its owner does not change either.
+        let mut moments = BTreeSet::from([day.first()]);
+        let mut met = BTreeSet::new();
+        let mut asked = BTreeSet::new();
+        while let Some(at) = moments.pop_first() {
+            asked.insert(at);
+            let mut way = vec![id];
+            if self.view.leases.at(id, at).is_some() {
+                let path = joins::walk(id, |current| {
+                    way.push(current);
+                    self.next(current, at, scratch)
+                })?;
+                devices.insert(path.owner(&self.view.names()));
+            }
+            for stop in way {
+                if met.insert(stop) {
+                    moments.extend(self.changes_on(stop, day, scratch)?);
+                }
+            }
+            moments.retain(|moment| !asked.contains(moment));
+        }
+        Ok(())
+    }
+
+    /// The moments of a day at which an identity becomes another's.
+    fn changes_on(&mut self, id: u32, day: Day, scratch: &mut Vec<u8>) -> Result<Vec<Second>, IndexError> {
+        let mut moments: Vec<Second> = self.view.leases.changes_on(id, day).collect();
+        let step = joins::step_without_lease(&self.view.names(), id);
+        if step == Step::Timed {
+            moments.extend(self.timeline(id, scratch)?.changes().filter(|second| second.day() == day));
+        }
+        Ok(moments)
+    }
+
     /// Where the joins of an identity lead next at a moment.
     fn next(&mut self, id: u32, at: Second, scratch: &mut Vec<u8>) -> Result<Option<u32>, IndexError> {
         if let Some(who) = self.view.leases.at(id, at) {
@@ -396,7 +443,7 @@ pub(crate) fn coverage(
         each_fact(cell, Key::of_number(0), &mut scratch, &mut |identity, _| identities.insert(identity))?;
         let mut devices = IdSet::default();
         for identity in identities.iter() {
-            devices.insert(owners.at(identity, day.last(), &mut scratch)?);
+            owners.on(identity, *day, &mut scratch, &mut devices)?;
         }
         reporters.push((*day, devices.len() as u32));
     }

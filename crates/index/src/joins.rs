@@ -162,6 +162,11 @@ impl Timeline {
         Timeline { changes }
     }
 
+    /// When another one begins to decide.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Second> {
+        self.changes.iter().map(|(second, _)| *second)
+    }
+
     /// Who carried the name at a moment; before its first carrier, that first one.
     pub(crate) fn at(&self, at: Second) -> Option<u32> {
         self.since(at).or_else(|| self.changes.first().map(|(_, agent)| *agent))

@@ -15,8 +15,8 @@ use crate::storage::{File, Storage};
 const FRAME_MAGIC: [u8; 4] = *b"jrn1";
 /// Magic, length, checksum, synced.
 const FRAME_HEAD_BYTES: usize = 4 + 4 + 4 + 8;
-/// A frame's payload is at most this: a batch of four million sightings is far below.
-const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+/// A frame's payload is at most this, whatever is asked for: a batch of four million sightings is far below.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 
 /// The folder of journals.
 pub(crate) const FOLDER: &str = "journal";
@@ -36,6 +36,7 @@ pub(crate) struct Journal {
     file: Arc<dyn File>,
     number: u64,
     path: String,
+    payload_bytes_max: usize,
     state: Mutex<State>,
     synced: Condvar,
 }
@@ -55,26 +56,37 @@ pub(crate) struct Position(u64);
 
 impl Journal {
     /// A new, empty journal whose name is durable.
-    pub(crate) fn create(storage: &dyn Storage, number: u64) -> Result<Journal, IndexError> {
+    pub(crate) fn create(
+        storage: &dyn Storage,
+        number: u64,
+        payload_bytes_max: usize,
+    ) -> Result<Journal, IndexError> {
         let path = path(number);
         let file = storage.create(&path).map_err(IndexError::io(&path))?;
         storage.sync_names(FOLDER).map_err(IndexError::io(FOLDER))?;
-        Ok(Journal { file, number, path, state: Mutex::default(), synced: Condvar::new() })
+        let payload_bytes_max = payload_bytes_max.min(PAYLOAD_BYTES_MAX);
+        Ok(Journal { file, number, path, payload_bytes_max, state: Mutex::default(), synced: Condvar::new() })
     }
 
     /// Appends a frame: what `fill` writes while no other frame can get in between, then `rest`, which is megabytes and not
-    /// copied. Not durable yet.
+    /// copied. What does not fit is not written; `fill` has to ask before it takes anything that must reach a frame. Not durable
+    /// yet.
     pub(crate) fn append(
         &self,
-        fill: impl FnOnce(&mut Vec<u8>),
+        fill: impl FnOnce(&mut Frame) -> Result<(), IndexError>,
         rest: &[u8],
     ) -> Result<Position, IndexError> {
         let mut state = self.state();
         self.check(&state)?;
-        let mut frame = vec![0; FRAME_HEAD_BYTES];
-        fill(&mut frame);
-        let payload_bytes = frame.len() - FRAME_HEAD_BYTES + rest.len();
-        assert!(payload_bytes <= PAYLOAD_BYTES_MAX, "a batch is cut before it fills a frame");
+        let mut frame = Frame {
+            bytes: vec![0; FRAME_HEAD_BYTES],
+            rest_bytes: rest.len(),
+            payload_bytes_max: self.payload_bytes_max,
+        };
+        fill(&mut frame)?;
+        frame.check()?;
+        let payload_bytes = frame.payload_bytes();
+        let mut frame = frame.bytes;
         frame[..4].copy_from_slice(&FRAME_MAGIC);
         frame[4..8].copy_from_slice(&(payload_bytes as u32).to_le_bytes());
         frame[12..20].copy_from_slice(&state.durable.to_le_bytes());
@@ -136,6 +148,40 @@ impl Journal {
     }
 }
 
+/// The beginning of a frame, while it is filled.
+pub(crate) struct Frame {
+    bytes: Vec<u8>,
+    /// Bytes that will follow.
+    rest_bytes: usize,
+    payload_bytes_max: usize,
+}
+
+impl Frame {
+    /// Where to write.
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Whether all of it fits.
+    pub(crate) fn check(&self) -> Result<(), IndexError> {
+        check_payload(self.payload_bytes(), self.payload_bytes_max)
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.bytes.len() - FRAME_HEAD_BYTES + self.rest_bytes
+    }
+}
+
+/// Whether so many bytes fit into a frame.
+pub(crate) fn check_payload(bytes: usize, bytes_max: usize) -> Result<(), IndexError> {
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(IndexError::Refused(format!(
+        "a batch of {bytes} bytes is more than a journal record of {bytes_max} bytes holds; append less at a time"
+    )))
+}
+
 /// Reads every payload of a journal in order, and makes all that it read durable: whoever wrote it may have been killed
 /// before it was. `last` says that the file may end in torn frames, which are cut off; returns the bytes cut.
 pub(crate) fn replay(
@@ -177,7 +223,7 @@ fn make_durable(file: &dyn File, path: &str, bytes: &[u8], durable: u64) -> Resu
     file.sync().map_err(IndexError::io(path))
 }
 
-struct Frame<'a> {
+struct FrameRead<'a> {
     synced: u64,
     payload: &'a [u8],
 }
@@ -192,7 +238,7 @@ fn checksum<const N: usize>((number, offset): (u64, u64), synced_and_payload: [&
 }
 
 /// The frame at the front of `bytes`, which lie at `place`, if there is a whole and undamaged one.
-fn parse_frame(bytes: &[u8], place: (u64, u64)) -> Option<Frame<'_>> {
+fn parse_frame(bytes: &[u8], place: (u64, u64)) -> Option<FrameRead<'_>> {
     let mut reader = Reader::new(bytes);
     let magic: [u8; 4] = reader.array().ok()?;
     let payload_bytes = reader.u32().ok()? as usize;
@@ -200,7 +246,7 @@ fn parse_frame(bytes: &[u8], place: (u64, u64)) -> Option<Frame<'_>> {
     let synced = reader.u64().ok()?;
     let payload = reader.take(payload_bytes).ok()?;
     let covered = bytes.get(12..FRAME_HEAD_BYTES + payload_bytes)?;
-    (magic == FRAME_MAGIC && checksum(place, [covered]) == expected).then_some(Frame { synced, payload })
+    (magic == FRAME_MAGIC && checksum(place, [covered]) == expected).then_some(FrameRead { synced, payload })
 }
 
 /// Whether a whole frame behind `at` says that what lies at `at` had been durable before it was written.

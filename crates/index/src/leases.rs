@@ -2,12 +2,13 @@
 //! which its holder changes. Refuses to hold: files (facts are rows of the `Leases` table and outlive a restart there),
 //! and where a holder's own joins lead (`joins`).
 //!
-//! Of the leases that cover a moment the one that began last decides, of those that began together the greatest
-//! identity's, and somebody's before nobody's. A lease without an end ends when the next one of the same address begins. Leased to itself, an address is
-//! nobody's.
+//! An address has one holder at a time. Whatever begins later ends every earlier lease of another holder (nobody is one), and
+//! every earlier one without an end; the same holder's again makes it longer. Of those that last at a moment the one that
+//! began last decides, of those that began together the greatest identity's, and somebody's before nobody's. Leased to itself,
+//! an address is nobody's. In which order leases are told makes no difference.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -21,6 +22,10 @@ const NOBODY: u32 = u32::MAX;
 
 /// In the place of an end where there is none.
 const OPEN: u32 = u32::MAX;
+
+/// Leases of one address in memory: a year of one every half hour. Of more the oldest are dropped, and counted, so that no
+/// address makes the leases of all others slow.
+const FACTS_MAX: usize = 1 << 14;
 
 /// One lease of some address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +69,8 @@ impl Fact {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
     of: HashMap<u32, Arc<Tenancy>, FixedState>,
+    /// Leases that found no room, since the start.
+    dropped: u64,
 }
 
 /// The leases of one address.
@@ -76,7 +83,8 @@ struct Tenancy {
 }
 
 impl Leases {
-    /// Adds leases; repeats change nothing. Cost: that of the addresses that they are about.
+    /// Adds leases; repeats change nothing. Cost: that of the addresses that they are about. Which leases an address has
+    /// in the end depends on no order: the newest of all.
     pub(crate) fn add<'r>(&mut self, rows: impl Iterator<Item = &'r Row>, names: &Names) {
         let mut added: HashMap<u32, Vec<Fact>, FixedState> = HashMap::default();
         for (what, fact) in rows.map(Fact::of_row) {
@@ -87,8 +95,22 @@ impl Leases {
             tenancy.facts.extend(facts);
             tenancy.facts.sort_by(|a, b| a.order(b, what, names));
             tenancy.facts.dedup();
+            let too_many = tenancy.facts.len().saturating_sub(FACTS_MAX);
+            if too_many > 0 && self.dropped == 0 {
+                tracing::warn!(
+                    leases = FACTS_MAX,
+                    "an address has more leases than are known of one: the oldest do not count"
+                );
+            }
+            self.dropped += too_many as u64;
+            tenancy.facts.drain(..too_many);
             tenancy.changes = changes(what, &tenancy.facts);
         }
+    }
+
+    /// Leases that found no room, since the start.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Who held an address at a moment.
@@ -97,6 +119,24 @@ impl Leases {
         let behind = changes.partition_point(|(second, _)| *second <= at);
         let (_, who) = changes.get(behind.checked_sub(1)?)?;
         (*who != NOBODY).then_some(*who)
+    }
+
+    /// When an address changes hands on a day.
+    pub(crate) fn changes_on(&self, what: u32, day: Day) -> impl Iterator<Item = Second> {
+        self.handed_over_on(what, day).iter().map(|(second, _)| *second)
+    }
+
+    /// Whether an address is anybody's at all on a day.
+    pub(crate) fn is_held_on(&self, what: u32, day: Day) -> bool {
+        let changes = self.handed_over_on(what, day);
+        changes.iter().any(|(_, who)| *who != NOBODY) || self.at(what, day.first()).is_some()
+    }
+
+    fn handed_over_on(&self, what: u32, day: Day) -> &[(Second, u32)] {
+        let Some(held) = self.of.get(&what) else { return &[] };
+        let begin = held.changes.partition_point(|(second, _)| *second < day.first());
+        let end = held.changes.partition_point(|(second, _)| *second <= day.last());
+        &held.changes[begin..end]
     }
 
     /// Every lease to somebody, by address.
@@ -108,74 +148,109 @@ impl Leases {
     /// Forgets what no moment from a day on depends on.
     pub(crate) fn forget_before(&mut self, first_kept: Day) {
         let needless = |held: &Arc<Tenancy>| {
-            let newest = newest_before(held.facts.iter(), first_kept);
-            held.facts.iter().any(|fact| !is_needed(fact, newest, first_kept))
+            let needed = Needed::of(&held.facts, first_kept);
+            held.facts.iter().any(|fact| !needed.has(fact))
         };
         let whats: Vec<u32> =
             self.of.iter().filter(|(_, held)| needless(held)).map(|(what, _)| *what).collect();
         for what in whats {
             let tenancy = Arc::make_mut(self.of.entry(what).or_default());
-            let newest = newest_before(tenancy.facts.iter(), first_kept);
-            tenancy.facts.retain(|fact| is_needed(fact, newest, first_kept));
+            let needed = Needed::of(&tenancy.facts, first_kept);
+            tenancy.facts.retain(|fact| needed.has(fact));
             tenancy.changes = changes(what, &tenancy.facts);
         }
     }
 }
 
-/// When the last of some leases of one address began before a day.
-pub(crate) fn newest_before<'f>(facts: impl Iterator<Item = &'f Fact>, day: Day) -> Option<Second> {
-    facts.map(|fact| fact.since).filter(|since| *since < day.first()).max()
+/// On which leases of one address any moment from a day on may depend, whatever is told later.
+pub(crate) struct Needed {
+    first_kept: Second,
+    /// When the last began before the day: whatever its own end, it ends those that began before it, also if they are told once more.
+    newest: Option<Second>,
+    /// When the last of another holder than that one's began before the day: it ends those of that holder.
+    newest_of_others: Option<Second>,
 }
 
-/// Whether any moment from a day on may depend on a lease, given when the last of its address before that day began:
-/// whatever its own end, that one ends those without an end that began before it, also if they are told once more.
-pub(crate) fn is_needed(fact: &Fact, newest: Option<Second>, first_kept: Day) -> bool {
-    let reaches = fact.until().is_some_and(|until| until >= first_kept.first());
-    fact.since >= first_kept.first() || reaches || Some(fact.since) == newest
+impl Needed {
+    pub(crate) fn of(facts: &[Fact], first_kept: Day) -> Needed {
+        let first_kept = first_kept.first();
+        let before = || facts.iter().filter(|fact| fact.since < first_kept);
+        let newest = before().max_by_key(|fact| fact.since);
+        let others = before().filter(|fact| newest.is_some_and(|newest| newest.who != fact.who));
+        Needed {
+            first_kept,
+            newest: newest.map(|fact| fact.since),
+            newest_of_others: others.map(|fact| fact.since).max(),
+        }
+    }
+
+    pub(crate) fn has(&self, fact: &Fact) -> bool {
+        let reaches = fact.until().is_some_and(|until| until >= self.first_kept);
+        let ends_others = [self.newest, self.newest_of_others].contains(&Some(fact.since));
+        fact.since >= self.first_kept || reaches || ends_others
+    }
+}
+
+/// The leases of one holder that nobody has ended yet.
+struct Lasting {
+    holder: u32,
+    /// The last second of those with an end.
+    until: Option<Second>,
+    /// Whether one without an end began last.
+    is_open: bool,
 }
 
 /// When an address changes hands, from its leases in the order in which they decide.
 fn changes(what: u32, facts: &[Fact]) -> Vec<(Second, u32)> {
-    let ends: Vec<u32> = ends(facts);
-    let behind = |end: u32| end.checked_add(1).map(Second::new);
-    let mut moments: BTreeSet<Second> = facts.iter().map(|fact| fact.since).collect();
-    moments.extend(ends.iter().copied().filter_map(behind));
-    // Places in `facts`, the one that decides on top.
-    let mut covering: BinaryHeap<usize> = BinaryHeap::new();
-    let mut begun = 0;
     let mut changes: Vec<(Second, u32)> = Vec::new();
-    for moment in moments {
-        while facts.get(begun).is_some_and(|fact| fact.since <= moment) {
-            covering.push(begun);
-            begun += 1;
-        }
-        while covering.peek().is_some_and(|place| ends[*place] < moment.unix()) {
-            covering.pop();
-        }
-        let holder = covering.peek().map(|place| facts[*place].who).filter(|who| *who != what);
-        let holder = holder.unwrap_or(NOBODY);
-        if changes.last().map_or(NOBODY, |(_, last)| *last) != holder {
-            changes.push((moment, holder));
-        }
+    let mut lasting: Vec<Lasting> = Vec::new();
+    let mut together = facts.chunk_by(|a, b| a.since == b.since).peekable();
+    while let Some(begun) = together.next() {
+        let Some(since) = begun.first().map(|fact| fact.since.unix()) else { continue };
+        let next = together.peek().and_then(|next| next.first());
+        begin(&mut lasting, what, begun);
+        hand_over(&mut changes, &lasting, (since, next.map_or(OPEN, |next| next.since.unix() - 1)));
     }
     changes
 }
 
-/// The last second of each lease: of one without an end, that before the next one begins.
-fn ends(facts: &[Fact]) -> Vec<u32> {
-    let mut next: Option<Second> = None;
-    let mut ends = vec![OPEN; facts.len()];
-    for (place, fact) in facts.iter().enumerate().rev() {
-        let following = facts.get(place + 1).map(|following| following.since);
-        if following.is_some_and(|since| since > fact.since) {
-            next = following;
+/// Leases begin together: those of other holders end, those without an end too.
+fn begin(lasting: &mut Vec<Lasting>, what: u32, begun: &[Fact]) {
+    let holder_of = |fact: &Fact| if fact.who == what { NOBODY } else { fact.who };
+    lasting.retain(|it| it.until.is_some() && begun.iter().all(|fact| holder_of(fact) == it.holder));
+    lasting.iter_mut().for_each(|it| it.is_open = false);
+    for fact in begun {
+        // Each holder's lie side by side.
+        if lasting.last().is_none_or(|last| last.holder != holder_of(fact)) {
+            lasting.push(Lasting { holder: holder_of(fact), until: None, is_open: false });
         }
-        ends[place] = match (fact.until(), next) {
-            (None, Some(next)) => next.unix() - 1,
-            _ => fact.until,
-        };
+        let Some(holder) = lasting.last_mut() else { continue };
+        holder.until = holder.until.max(fact.until());
+        holder.is_open |= fact.until().is_none();
     }
-    ends
+}
+
+/// Who holds an address in turn from a second to another, behind which the next leases begin.
+fn hand_over(changes: &mut Vec<(Second, u32)>, lasting: &[Lasting], (since, last): (u32, u32)) {
+    let mut change = |from: u32, holder: u32| {
+        if changes.last().map_or(NOBODY, |(_, known)| *known) != holder {
+            changes.push((Second::new(from), holder));
+        }
+    };
+    let mut from = since;
+    for it in lasting.iter().rev() {
+        let until = it.until.map_or(0, Second::unix);
+        let until = if it.is_open { last } else { until.min(last) };
+        if until < from {
+            continue;
+        }
+        change(from, it.holder);
+        if until == last {
+            return;
+        }
+        from = until + 1;
+    }
+    change(from, NOBODY);
 }
 
 #[cfg(test)]
@@ -199,13 +274,34 @@ mod tests {
 
     /// The rule as it is documented, over all facts.
     fn expected(facts: &[Fact], names: &Names, at: u32) -> Option<u32> {
-        let covers = |fact: &&Fact| {
-            let ended =
-                |open: &Fact| facts.iter().any(|next| open.since < next.since && next.since.unix() <= at);
-            fact.since.unix() <= at && fact.until().map_or(!ended(fact), |until| at <= until.unix())
+        let is_begun = |fact: &&Fact| fact.since.unix() <= at;
+        let is_ended_by = |fact: &Fact, next: &Fact| {
+            fact.since < next.since && (fact.until().is_none() || fact.who != next.who)
         };
-        let holder = facts.iter().filter(covers).max_by(|a, b| a.order(b, 0, names))?;
+        let lasts = |fact: &&Fact| {
+            fact.until().is_none_or(|until| at <= until.unix())
+                && !facts.iter().filter(is_begun).any(|next| is_ended_by(fact, next))
+        };
+        let holder = facts.iter().filter(is_begun).filter(lasts).max_by(|a, b| a.order(b, 0, names))?;
         (holder.who != 0).then_some(holder.who)
+    }
+
+    #[test]
+    fn of_very_many_leases_of_one_address_the_newest_count() {
+        let names = names();
+        let all = FACTS_MAX as u32 + 10;
+        let row = |number: u32| Fact::new(Second::new(number * 2), None, 1 + number % 2).row(0);
+        let rows: Vec<Row> = (0..all).map(row).collect();
+        let (old, new) = rows.split_at(rows.len() / 2);
+        for parts in [[old, new], [new, old]] {
+            let mut leases = Leases::default();
+            parts.iter().for_each(|part| leases.add(part.iter(), &names));
+            assert_eq!((leases.iter().count(), leases.dropped()), (FACTS_MAX, 10));
+            assert_eq!(leases.at(0, Second::new(19)), None);
+            for number in 10..all {
+                assert_eq!(leases.at(0, Second::new(number * 2)), Some(1 + number % 2), "{number}");
+            }
+        }
     }
 
     proptest! {

@@ -162,6 +162,42 @@ fn take_network(reader: &mut Reader<'_>) -> Result<Network, CodecError> {
     Network::parse(reader.text()?).map_err(|_| CodecError("not a network"))
 }
 
+/// Agents into which the product may merge one agent: each is known for good, and no machine was ever enrolled so often.
+/// One more is passed over, and counted.
+const MERGE_TARGETS_MAX: usize = 256;
+
+/// What the product merged one agent into.
+#[derive(Debug, Default)]
+struct Targets {
+    /// When each was first told.
+    first_told: HashMap<u32, Second, FixedState>,
+    /// The one that counts: which was first told last, of several the greatest identity.
+    last: Option<u32>,
+}
+
+impl Targets {
+    /// Whether a merge is new, or older than was known.
+    fn is_news(&self, into: u32, second: Second) -> bool {
+        self.first_told.get(&into).is_none_or(|first_told| second < *first_told)
+    }
+
+    fn has_room_for(&self, into: u32) -> bool {
+        self.first_told.len() < MERGE_TARGETS_MAX || self.first_told.contains_key(&into)
+    }
+
+    fn tell(&mut self, into: u32, second: Second, identities: &[Identity]) {
+        let first_told = self.first_told.entry(into).or_insert(second);
+        *first_told = second.min(*first_told);
+        // Being told of an earlier second, the last one may be the last no more.
+        let rivals: Vec<u32> = match self.last {
+            Some(last) if last != into => vec![last, into],
+            _ => self.first_told.keys().copied().collect(),
+        };
+        self.last =
+            rivals.into_iter().max_by_key(|id| (self.first_told.get(id), identities.get(*id as usize)));
+    }
+}
+
 /// Tells these names from all others of this process, whose numbers mean something else.
 #[derive(Debug)]
 struct NamesId(u64);
@@ -185,8 +221,10 @@ pub(crate) struct Names {
     carrier_pairs: HashSet<(u32, u32), FixedState>,
     /// By an operator's word: into which, or into none.
     merges: HashMap<u32, Option<u32>, FixedState>,
-    /// By the product's: into which of them since when.
-    product_merges: HashMap<u32, Vec<(u32, Second)>, FixedState>,
+    /// By the product's.
+    product_merges: HashMap<u32, Targets, FixedState>,
+    /// Merges of the product that found no room, since the start.
+    merges_dropped: u64,
     /// What anything was ever merged into.
     merge_targets: HashSet<u32, FixedState>,
     /// Addresses and MACs that were leased at all.
@@ -203,7 +241,7 @@ pub(crate) struct Names {
     joins_log: Vec<Touched>,
     /// Numbered entries learned since the folder was made.
     learned: u64,
-    /// Learned but not yet handed to a journal record.
+    /// Learned, and in no journal record yet.
     unjournalled: Vec<Entry>,
     /// In the journal but not in the names file: numbered entries and carriers, in order.
     unfiled: Vec<Entry>,
@@ -281,10 +319,7 @@ impl Names {
         if let Some(word) = self.merges.get(&from) {
             return *word;
         }
-        let told = self.product_merges.get(&from)?.iter();
-        let last =
-            told.max_by(|a, b| a.1.cmp(&b.1).then_with(|| self.identity(a.0).cmp(&self.identity(b.0))));
-        last.map(|(into, _)| *into)
+        self.product_merges.get(&from)?.last
     }
 
     /// Whether anything was ever merged into an identity.
@@ -297,10 +332,22 @@ impl Names {
         self.merges.keys().chain(self.product_merges.keys()).copied()
     }
 
-    /// Whether a merge that the product told is new, or older than was known.
-    pub(crate) fn is_merge_news(&self, from: u32, into: u32, second: Second) -> bool {
-        let known = self.product_merges.get(&from).and_then(|told| told.iter().find(|it| it.0 == into));
-        known.is_none_or(|(_, first_told)| second < *first_told)
+    /// Learns a merge that the product told, if it is news and has room.
+    pub(crate) fn learn_product_merge(&mut self, from: u32, into: u32, second: Second) {
+        let known = self.product_merges.get(&from);
+        if known.is_some_and(|known| !known.is_news(into, second)) {
+            return;
+        }
+        if known.is_some_and(|known| !known.has_room_for(into)) {
+            self.merges_dropped += 1;
+            return;
+        }
+        self.learn(Entry::ProductMerge { from, into, second });
+    }
+
+    /// Merges of the product that found no room, since the start.
+    pub(crate) fn merges_dropped(&self) -> u64 {
+        self.merges_dropped
     }
 
     /// Whether an address or MAC was leased at all.
@@ -443,11 +490,14 @@ impl Names {
         self.number(identity).ok_or_else(|| identity.clone())
     }
 
-    /// Takes what a journal record must carry: the number of its first entry and the entries.
-    pub(crate) fn take_unjournalled(&mut self) -> (u64, Vec<Entry>) {
-        let entries = std::mem::take(&mut self.unjournalled);
-        self.unfiled.extend_from_slice(&entries);
-        (self.learned - entries.len() as u64, entries)
+    /// What the next journal record must carry: the number of its first entry and the entries.
+    pub(crate) fn unjournalled(&self) -> (u64, &[Entry]) {
+        (self.learned - self.unjournalled.len() as u64, &self.unjournalled)
+    }
+
+    /// A journal record carries it: no other does, so it must be the next one written.
+    pub(crate) fn journalled(&mut self) {
+        self.unfiled.append(&mut self.unjournalled);
     }
 
     /// What the names file lacks of the journals so far. To be asked while no batch is under way.
@@ -545,11 +595,7 @@ impl Names {
                 self.joins_log.push(Touched::All);
             }
             Entry::ProductMerge { from, into, second } => {
-                let told = self.product_merges.entry(from).or_default();
-                match told.iter_mut().find(|(known, _)| *known == into) {
-                    Some((_, first_told)) => *first_told = second.min(*first_told),
-                    None => told.push((into, second)),
-                }
+                self.product_merges.entry(from).or_default().tell(into, second, &self.identities);
                 self.merge_targets.insert(into);
                 self.joins_log.push(Touched::All);
             }
@@ -574,5 +620,52 @@ impl Names {
             }
             Entry::Offset { source, key, position } => self.keep_offset(source, key, position),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Names of so many agents, whose numbers are not in the order of their names.
+    fn agents(count: u32) -> Names {
+        let mut names = Names::default();
+        for number in 0..count {
+            let name = format!("{:03}", number * 7 % count);
+            names.number_or_learn(&Identity::new(IdentityKind::AgentId, &name).expect("a name"));
+        }
+        names
+    }
+
+    proptest! {
+        /// A merge counts from the second at which it was first told, in whatever order that is heard.
+        #[test]
+        fn the_merge_that_was_first_told_last_counts(told in prop::collection::vec((1u32..6, 0u32..10), 1..20)) {
+            let mut names = agents(6);
+            for (into, second) in &told {
+                names.learn_product_merge(0, *into, Second::new(*second));
+            }
+            let first_told = |id: u32| told.iter().filter(|it| it.0 == id).map(|it| it.1).min();
+            let last = (1..6).max_by_key(|id| (first_told(*id), names.identity(*id)));
+            prop_assert_eq!(names.merged_into(0), last);
+        }
+    }
+
+    #[test]
+    fn one_agent_is_merged_into_so_many_others_at_most() {
+        let all = MERGE_TARGETS_MAX as u32 + 10;
+        let mut names = agents(all + 1);
+        for _ in 0..2 {
+            for into in 1..=all {
+                names.learn_product_merge(0, into, Second::new(1_000 + into));
+            }
+        }
+        assert_eq!(names.merged_into(0), Some(MERGE_TARGETS_MAX as u32));
+        assert_eq!(names.merges_dropped(), 20, "each time that they are told");
+        let learned = names.learned();
+        // What has room is still heard.
+        names.learn_product_merge(0, 256, Second::new(5));
+        assert_eq!((names.merged_into(0), names.learned()), (Some(255), learned + 1));
     }
 }

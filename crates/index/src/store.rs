@@ -23,8 +23,8 @@ use crate::ask;
 use crate::error::IndexError;
 use crate::give_way::give_way;
 use crate::hot::Hot;
-use crate::journal::Journal;
-use crate::leases::Fact;
+use crate::journal::{self, Frame, Journal, PAYLOAD_BYTES_MAX};
+use crate::leases::{Fact, Leases};
 use crate::manifest::Manifest;
 use crate::names::{Entry, Names};
 use crate::record::{self, CellRows};
@@ -55,6 +55,8 @@ pub struct Options {
     /// The most bytes that the filters of all segments take together. While one finds no room, every question about
     /// its day reads a page.
     pub filter_bytes_max: u64,
+    /// The most bytes of one record of the journal, which holds a batch; 1 GiB at most. A larger batch is refused.
+    pub journal_record_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -87,6 +89,7 @@ impl Options {
             hot_asked_min: 16,
             hot_bytes_max: bytes / 16,
             filter_bytes_max: bytes / 8 * 3,
+            journal_record_bytes_max: PAYLOAD_BYTES_MAX,
         }
     }
 }
@@ -106,6 +109,8 @@ pub(crate) struct Shared {
     pub(crate) hot: Hot,
     /// Held while a new view is made of the old one.
     publishing: Mutex<()>,
+    /// Held while the leases of a new view are made of those of the old one, which takes longer: nobody else waits for it.
+    leasing: Mutex<()>,
     gate: RwLock<Active>,
     pub(crate) manifest: Mutex<Manifest>,
     /// Rows in runs of the active journal.
@@ -141,7 +146,7 @@ impl Active {
         Active { number, journal: OnceLock::new(), creating: Mutex::new(()) }
     }
 
-    pub(crate) fn journal(&self, storage: &dyn Storage) -> Result<Arc<Journal>, IndexError> {
+    pub(crate) fn journal(&self, shared: &Shared) -> Result<Arc<Journal>, IndexError> {
         if let Some(journal) = self.journal.get() {
             return Ok(Arc::clone(journal));
         }
@@ -149,7 +154,8 @@ impl Active {
         if let Some(journal) = self.journal.get() {
             return Ok(Arc::clone(journal));
         }
-        let journal = Arc::new(Journal::create(storage, self.number)?);
+        let bytes_max = shared.options.journal_record_bytes_max;
+        let journal = Arc::new(Journal::create(&*shared.storage, self.number, bytes_max)?);
         Ok(Arc::clone(self.journal.get_or_init(|| journal)))
     }
 
@@ -177,6 +183,7 @@ impl Shared {
             options,
             view: ArcSwap::from_pointee(view),
             publishing: Mutex::new(()),
+            leasing: Mutex::new(()),
             gate: RwLock::new(active),
             manifest: Mutex::new(manifest),
             live_rows: AtomicU64::new(live_rows),
@@ -211,6 +218,25 @@ impl Shared {
                 change(view);
                 view.update_joins();
             }
+        });
+    }
+
+    /// Replaces the leases of an organisation by a changed copy, and in the same view what else comes with them.
+    pub(crate) fn publish_leases_of(
+        &self,
+        organisation: OrganisationId,
+        change: impl FnOnce(&mut Leases, &Names),
+        rest: impl FnOnce(&mut OrganisationView),
+    ) {
+        let _leasing = self.leasing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.view.load().organisations.get(&organisation).map(Arc::clone);
+        let Some(known) = known else { return };
+        let mut leases = Leases::clone(&known.leases);
+        change(&mut leases, &known.names());
+        drop(known);
+        self.publish_of(organisation, |view| {
+            view.leases = Arc::new(leases);
+            rest(view);
         });
     }
 
@@ -374,6 +400,8 @@ impl IndexStore {
         let numbered = Numbered::new(batch, &names)?;
         let cells = cells_of(batch, &numbered);
         let body = record::cells(numbered.source, batch.offsets(), &cells);
+        // Nothing refers to it yet, and the names that are new go with the next batch: whoever sends less may go on.
+        journal::check_payload(body.len(), shared.options.journal_record_bytes_max)?;
 
         let active = shared.gate();
         shared.check()?;
@@ -381,16 +409,18 @@ impl IndexStore {
             // Its numbers mean nothing any more, and nobody wants its sightings.
             return Err(IndexError::Refused("the organisation was removed meanwhile".to_owned()));
         }
-        let journal = active.journal(&*shared.storage)?;
-        let put_names = |frame: &mut Vec<u8>| {
+        let journal = active.journal(shared)?;
+        let put_names = |frame: &mut Frame| {
             let mut names = write(&names);
             // Learned only now: nobody else's record brings them, so they are there with this batch or not at all.
             numbered.learn_product_words(batch, &mut names);
-            let (first, entries) = names.take_unjournalled();
-            record::put_append(frame, batch.organisation(), (first, &entries));
+            record::put_append(frame.bytes(), batch.organisation(), names.unjournalled());
+            frame.check()?;
+            names.journalled();
+            Ok(())
         };
         let position = journal.append(put_names, &body);
-        // A failed write leaves the names learned but unjournalled: the store has stopped, nothing refers to them.
+        // A failed write, or names that do not fit, leave them learned but unjournalled: the store has stopped, nothing refers to them.
         let position = position.inspect_err(|error| shared.fail(&error.to_string()))?;
         drop(body);
         journal.sync_to(position).inspect_err(|error| shared.fail(&error.to_string()))?;
@@ -424,15 +454,22 @@ impl IndexStore {
             |cell: CellRows| (cell.table, cell.day, Arc::new(Run::from_sorted(cell.rows, generation)));
         // Before the view is held: the filters of runs take time.
         let runs: Vec<_> = cells.into_iter().map(run_of).collect();
-        self.shared.publish_of(organisation, |view| {
-            let leases = || runs.iter().filter(|(table, ..)| *table == Table::Leases);
-            if leases().next().is_some() {
-                view.take_leases(leases().flat_map(|(_, _, run)| run.rows()));
-            }
+        let leases: Vec<Arc<Run>> = runs
+            .iter()
+            .filter(|(table, ..)| *table == Table::Leases)
+            .map(|(_, _, run)| Arc::clone(run))
+            .collect();
+        let take_runs = |view: &mut OrganisationView| {
             for (table, day, run) in runs {
                 view.cell_mut(table, day).runs.push(run);
             }
-        });
+        };
+        if leases.is_empty() {
+            self.shared.publish_of(organisation, take_runs);
+        } else {
+            let rows = leases.iter().flat_map(|run| run.rows());
+            self.shared.publish_leases_of(organisation, |leases, names| leases.add(rows, names), take_runs);
+        }
         places
     }
 
@@ -495,6 +532,10 @@ impl IndexStore {
             is_stopped: self.shared.check().is_err(),
             ..Figures::default()
         };
+        for held in view.organisations.values() {
+            figures.leases_dropped += held.leases.dropped();
+            figures.merges_dropped += held.names().merges_dropped();
+        }
         for (_, cell) in view.cells() {
             figures.live_rows += cell.runs.iter().map(|run| run.rows().len() as u64).sum::<u64>();
             figures.segments += cell.segments.len() as u64;
@@ -528,12 +569,14 @@ impl IndexStore {
         if !shared.is_current(organisation, &names) {
             return Err(StoreError::Refused("the organisation was removed meanwhile".to_owned()));
         }
-        let journal = active.journal(&*shared.storage)?;
-        let put_names = |frame: &mut Vec<u8>| {
+        let journal = active.journal(shared)?;
+        let put_names = |frame: &mut Frame| {
             let mut names = write(&names);
             names.learn(entry);
-            let (first, entries) = names.take_unjournalled();
-            record::put_learn(frame, organisation, (first, &entries));
+            record::put_learn(frame.bytes(), organisation, names.unjournalled());
+            frame.check()?;
+            names.journalled();
+            Ok(())
         };
         let position = journal.append(put_names, &[]);
         let position = position.inspect_err(|error| shared.fail(&error.to_string()))?;
@@ -613,6 +656,10 @@ pub struct Figures {
     pub hot_addresses: u64,
     /// The bytes that they take.
     pub hot_bytes: u64,
+    /// Leases that found no room beside newer ones of the same address, since the start; repeats count again.
+    pub leases_dropped: u64,
+    /// Merges of the product that found no room beside others of the same agent, since the start; repeats count again.
+    pub merges_dropped: u64,
     /// Whether a failure stopped all writing; questions are answered all the same.
     pub is_stopped: bool,
 }
@@ -662,9 +709,7 @@ impl<'b> Numbered<'b> {
     fn learn_product_words(&self, batch: &Batch, names: &mut Names) {
         for merge in batch.merges() {
             let (from, into, second) = (self.identity(merge.from), self.identity(merge.into), merge.second);
-            if names.is_merge_news(from, into, second) {
-                names.learn(Entry::ProductMerge { from, into, second });
-            }
+            names.learn_product_merge(from, into, second);
         }
         for fact in batch.groups() {
             let (of, group, second) = (self.identity(fact.agent), fact.group.clone(), fact.second);

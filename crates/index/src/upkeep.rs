@@ -12,8 +12,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use sighting::{Day, OrganisationId, Second};
 
 use crate::error::IndexError;
-use crate::journal;
-use crate::leases::{self, Fact};
+use crate::journal::{self, Frame};
+use crate::leases::{Fact, Needed};
 use crate::manifest::{Held, Manifest, Named};
 use crate::names::{Filing, Names};
 use crate::names_file;
@@ -491,16 +491,15 @@ fn fold_old_leases(
     }
     let mut rows: Vec<Row> = Vec::new();
     for (what, facts) in leases {
-        let newest = leases::newest_before(facts.iter(), first_kept);
-        let needed = facts.into_iter().filter(|fact| leases::is_needed(fact, newest, first_kept));
-        rows.extend(needed.map(|fact| fact.row(what)));
+        let needed = Needed::of(&facts, first_kept);
+        rows.extend(facts.iter().filter(|fact| needed.has(fact)).map(|fact| fact.row(what)));
     }
     rows.sort_unstable();
     rows.dedup();
     let segments: Vec<Arc<Segment>> = old.into_iter().map(|(_, segment)| segment).collect();
     let cell = Cell { organisation, table: Table::Leases, day: base };
     replace(shared, manifest, cell, (&segments, Taken::Nothing), |_| rows.into_iter().map(Ok))?;
-    shared.publish_of(organisation, |view| Arc::make_mut(&mut view.leases).forget_before(first_kept));
+    shared.publish_leases_of(organisation, |leases, _| leases.forget_before(first_kept), |_| {});
     Ok(())
 }
 
@@ -563,8 +562,12 @@ fn forget(
     active: &Active,
     organisation: OrganisationId,
 ) -> Result<Vec<u64>, IndexError> {
-    let journal = active.journal(&*shared.storage)?;
-    let position = journal.append(|frame| record::put_remove(frame, organisation), &[])?;
+    let journal = active.journal(shared)?;
+    let put_remove = |frame: &mut Frame| {
+        record::put_remove(frame.bytes(), organisation);
+        Ok(())
+    };
+    let position = journal.append(put_remove, &[])?;
     journal.sync_to(position)?;
     let mut next = manifest.clone();
     next.organisations.retain(|held| held.organisation != organisation);

@@ -6,12 +6,15 @@ mod common;
 use std::sync::Arc;
 
 use common::sim::Sim;
-use common::{Fact, Line, batch, difference, identity, now, organisation, registry_batch, second};
+use common::{Fact, Line, batch, difference, identity, now, organisation, registry_batch, second, source};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use seenby_index::{IndexStore, Options};
 use sighting::model::ModelStore;
-use sighting::{DeviceEntry, Label, Network, NetworkKind, RegistryChange, Second, Store, TagChange};
+use sighting::{
+    Batch, Coverage, Day, DeviceEntry, Identity, IdentityKind, Label, Network, NetworkKind, RegistryChange,
+    Second, Store, TagChange,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -93,6 +96,7 @@ fn open(disk: &Sim, hot_bytes_max: u64) -> IndexStore {
         hot_bytes_max,
         // Room for the filters of a few segments, so that others have none.
         filter_bytes_max: 2_000,
+        ..Options::default()
     };
     IndexStore::open(Arc::new(disk.clone()), options).expect("the folder opens")
 }
@@ -239,4 +243,52 @@ fn every_question_after_each_kind_of_step() {
         check(steps, false);
         check(steps, true);
     }
+}
+
+/// Two addresses, each of them a host's for hours of one day and nobody's at its end, report on that day.
+#[test]
+fn who_reported_under_a_leased_address_is_whom_it_was_leased_to() {
+    let at = |hour: u32| Day::new(100).expect("in range").first().plus(u64::from(hour) * 3_600);
+    let of = |kind, name: &str| Identity::new(kind, name).expect("a name");
+    let fill = |leases: &[(&str, &str, u32, Option<u32>)], reporters: &[&str]| {
+        let mut batch = Batch::new(organisation(0), source(0));
+        for (what, who, since, until) in leases {
+            let kind_of = |name: &str| match name {
+                name if name.starts_with("10.") => IdentityKind::Address,
+                name if name.contains(':') => IdentityKind::Mac,
+                _ => IdentityKind::HostName,
+            };
+            let (what, who) =
+                (batch.identity(of(kind_of(what), what)), batch.identity(of(kind_of(who), who)));
+            batch.leased(what, who, at(*since), until.map(at));
+        }
+        for address in reporters {
+            let address = batch.identity(of(IdentityKind::Address, address));
+            batch.reported(address, at(3));
+        }
+        batch
+    };
+    let check = |leases: &[(&str, &str, u32, Option<u32>)], reporters: &[&str], expected: u32| {
+        let disk = Sim::default();
+        let (store, model) = (open(&disk, 1 << 20), ModelStore::new());
+        let batch = fill(leases, reporters);
+        let _ = now(model.append(&batch)).expect("the model takes it");
+        let _ = now(store.append(&batch)).expect("the store takes it");
+        let reporters = |coverage: Coverage| coverage.reporters.iter().map(|(_, count)| *count).collect();
+        let whole = (Second::MIN, Second::MAX);
+        let told: Vec<u32> =
+            reporters(now(store.coverage(organisation(0), whole.0, whole.1)).expect("covered"));
+        let by_model: Vec<u32> =
+            reporters(now(model.coverage(organisation(0), whole.0, whole.1)).expect("covered"));
+        assert_eq!((told, by_model), (vec![expected], vec![expected]), "{leases:?}");
+    };
+    let two = ["10.0.0.5", "10.0.0.9"];
+    check(&[("10.0.0.5", "pc-1", 8, Some(12)), ("10.0.0.9", "pc-1", 13, Some(17))], &two, 1);
+    check(&[("10.0.0.5", "pc-1", 8, Some(12)), ("10.0.0.5", "pc-2", 13, Some(17))], &two[..1], 2);
+    // Through a MAC that is one host's, another's, and then nobody's but its own.
+    let mac = "00:0d:3a:13:e3:69";
+    check(&[("10.0.0.5", mac, 0, Some(12)), (mac, "pc-1", 0, None), (mac, "pc-2", 2, Some(4))], &two[..1], 3);
+    // Not on that day at all.
+    check(&[("10.0.0.5", "pc-1", 30, Some(31)), ("10.0.0.9", "pc-1", 32, None)], &two, 2);
+    check(&[], &two, 2);
 }

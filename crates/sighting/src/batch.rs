@@ -75,7 +75,7 @@ pub struct Lease {
     pub who: u32,
     /// From when on.
     pub since: Second,
-    /// Until when; without, until the next lease of the same address begins.
+    /// Until when, unless somebody else's lease of the same address begins before; without, until any lease of it begins.
     pub until: Option<Second>,
 }
 
@@ -275,14 +275,16 @@ impl Batch {
         }
     }
 
-    /// Adds the fact that an address or MAC was `who`'s from `since` until `until`, both included; without an end, until the
-    /// next lease of it begins. Leased to itself, it was nobody's. Both are indices that this batch gave. What is no address
+    /// Adds the fact that an address or MAC was `who`'s from `since` until `until`, both included, or until somebody else's lease
+    /// of it begins; without an end, until the next one begins. Leased to itself, it was nobody's. Both are indices that this batch gave. What is no address
     /// and no MAC is not leased, and a lease that ends before it begins never was: those say nothing.
     pub fn leased(&mut self, what: u32, who: u32, since: Second, until: Option<Second>) {
         let can_be_leased = self.identities[what as usize].is_address();
         if !can_be_leased || until.is_some_and(|until| until < since) {
             return;
         }
+        // No second is later than the last of all: a lease until then has no end.
+        let until = until.filter(|until| *until != Second::MAX);
         let fact = Lease { what, who, since, until };
         if self.leases.last() != Some(&fact) {
             self.used[what as usize] = true;

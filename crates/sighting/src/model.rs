@@ -31,7 +31,7 @@ struct Held {
     reporters: BTreeSet<(Day, Identity)>,
     sources: BTreeSet<SourceName>,
     offsets: BTreeMap<(SourceName, String), u64>,
-    /// Address or MAC: since, whose (or nobody's), until; sorted, so the last of those that cover a moment wins.
+    /// Address or MAC: since, whose (or nobody's), until; sorted, so the last of those that last at a moment wins.
     leases: BTreeMap<Identity, BTreeSet<Tenure>>,
     /// By an operator's word: into which, or into none.
     merges: BTreeMap<Identity, Option<Identity>>,
@@ -80,18 +80,38 @@ impl Held {
         full.filter(|full| self.identities.contains(full))
     }
 
-    /// Whose an address is by the lease that covers a moment: of several the one that began last, of those the greatest
-    /// identity's, and somebody's before nobody's.
+    /// Whose an address is by lease. It has one holder at a time: what begins later ends every earlier lease of another holder
+    /// (nobody is one), and every earlier one without an end. Of those that last, the one that began last decides; of
+    /// those that began together the greatest identity's, and somebody's before nobody's.
     fn leased_to(&self, what: &Identity, at: Second) -> Option<Identity> {
-        let leases = self.leases.get(what)?;
-        let begins_between = |since: Second| leases.iter().any(|(next, ..)| since < *next && *next <= at);
-        let covers = |(since, _, until): &&Tenure| match until {
-            _ if *since > at => false,
-            Some(until) => at <= *until,
-            None => !begins_between(*since),
+        let begun: Vec<&Tenure> = self.leases.get(what)?.iter().filter(|(since, ..)| *since <= at).collect();
+        let lasts = |(since, who, until): &Tenure| {
+            let mut later = begun.iter().filter(|(next, ..)| since < next);
+            match until {
+                Some(until) => at <= *until && later.all(|(_, next, _)| next == who),
+                None => later.next().is_none(),
+            }
         };
-        let (_, who, _) = leases.iter().rfind(covers)?;
+        let (_, who, _) = begun.iter().rfind(|lease| lasts(lease))?;
         who.clone()
+    }
+
+    /// Whose device an identity that reported on a day was: where it was leased to anybody on it, whoever owned it at any second
+    /// at which it was; else its owner when the day ends.
+    fn owners_on(&self, identity: &Identity, day: Day) -> BTreeSet<Identity> {
+        let leased = self.moments_of(day).into_iter().filter(|at| self.leased_to(identity, *at).is_some());
+        let owners: BTreeSet<Identity> = leased.map(|at| self.owner(identity, at)).collect();
+        if owners.is_empty() { BTreeSet::from([self.owner(identity, day.last())]) } else { owners }
+    }
+
+    /// The seconds of a day at which anything may become another's, its first among them.
+    fn moments_of(&self, day: Day) -> BTreeSet<Second> {
+        let carried = self.carriers.values().flatten().map(|(second, _)| *second);
+        let begun = self.leases.values().flatten().map(|(since, ..)| *since);
+        let behind = |(_, _, until): &Tenure| until.map(|until| until.plus(1));
+        let ended = self.leases.values().flatten().filter_map(behind);
+        let all = [day.first()].into_iter().chain(carried).chain(begun).chain(ended);
+        all.filter(|second| second.day() == day).collect()
     }
 
     /// An operator's word, else the product's.
@@ -339,7 +359,7 @@ impl Store for ModelStore {
         let mut reporters: BTreeMap<Day, BTreeSet<Identity>> = BTreeMap::new();
         for (day, identity) in &held.reporters {
             if (kept_since.day()..=until.day()).contains(day) {
-                reporters.entry(*day).or_default().insert(held.owner(identity, day.last()));
+                reporters.entry(*day).or_default().append(&mut held.owners_on(identity, *day));
             }
         }
         Ok(Coverage {
@@ -696,6 +716,56 @@ mod tests {
         }
         let devices = now(store.devices(ORGANISATION, None, Second::new(250))).expect("devices");
         assert_eq!((devices.len(), devices[0].leases.len()), (1, 3));
+    }
+
+    /// Nothing (`-`) or a host name's, at each of some seconds, given leases told in an order.
+    #[track_caller]
+    fn check_holders(leases: &[(&str, u32, Option<u32>)], expected: &[(u32, &str)]) {
+        let forwards: Vec<_> = leases.iter().collect();
+        let backwards: Vec<_> = leases.iter().rev().collect();
+        for order in [forwards, backwards] {
+            let store = ModelStore::new();
+            let what = identity(IdentityKind::Address, "10.0.0.5");
+            for (who, since, until) in order {
+                append(&store, |batch| {
+                    let index = batch.identity(what.clone());
+                    let who = if *who == "-" {
+                        index
+                    } else {
+                        batch.identity(identity(IdentityKind::HostName, who))
+                    };
+                    batch.leased(index, who, Second::new(*since), until.map(Second::new));
+                });
+            }
+            let organisations = store.held();
+            let held = &organisations[&ORGANISATION];
+            for (at, who) in expected {
+                let holder = held.leased_to(&what, Second::new(*at));
+                assert_eq!(holder.as_ref().map_or("-", Identity::name), *who, "{leases:?} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_begins_later_ends_every_earlier_lease_of_another_holder() {
+        let a_and_b = |between: Option<(&'static str, u32, Option<u32>)>| {
+            let leases = [("a", 10, Some(18)), ("b", 12, Some(13))];
+            leases.into_iter().chain(between).collect::<Vec<_>>()
+        };
+        // Given back at 11, another's from 12 to 13: nothing brings the first back.
+        let given_back = [(9, "-"), (10, "a"), (11, "-"), (12, "b"), (13, "b"), (14, "-"), (18, "-")];
+        check_holders(&a_and_b(Some(("-", 11, None))), &given_back);
+        check_holders(&a_and_b(None), &[(11, "a"), (12, "b"), (14, "-"), (18, "-")]);
+        // The same holder's again makes it longer and never shorter; unless somebody had it between.
+        check_holders(&[("a", 10, Some(18)), ("a", 12, Some(13))], &[(13, "a"), (18, "a"), (19, "-")]);
+        check_holders(&[("a", 10, Some(12)), ("a", 11, Some(15))], &[(12, "a"), (15, "a"), (16, "-")]);
+        let between = [("a", 10, Some(18)), ("a", 13, Some(14)), ("-", 12, Some(12))];
+        check_holders(&between, &[(11, "a"), (12, "-"), (13, "a"), (15, "-")]);
+        // What begins in the same second ends nothing, and decides by its name while it lasts.
+        check_holders(&[("a", 10, Some(18)), ("b", 10, Some(12))], &[(12, "b"), (13, "a"), (19, "-")]);
+        check_holders(&[("a", 10, Some(12)), ("-", 10, None)], &[(10, "a"), (12, "a"), (13, "-")]);
+        // The last second of all is no end.
+        check_holders(&[("a", 10, Some(u32::MAX)), ("a", 12, Some(13))], &[(11, "a"), (13, "a"), (14, "-")]);
     }
 
     #[test]

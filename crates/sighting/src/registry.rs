@@ -34,7 +34,8 @@ pub struct DeviceEntry {
     pub leases: Vec<HeldLease>,
 }
 
-/// A lease as it is shown: validity is that of the fact, both ends included.
+/// A lease as it is shown: validity is that of the fact, both ends included. Somebody else's lease of the same address that
+/// begins before its end has ended it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct HeldLease {
     /// When it began.

@@ -218,17 +218,18 @@ pub(crate) async fn run(command: DeviceCommand, mut context: Context) -> Outcome
         }
         DeviceCommand::Rename { device, name, none: _ } => {
             let device = find_to_merge(&house, &organisation, &device).await?;
-            let change = RegistryChange::Rename { identity: device.identity.clone(), name };
-            house.store.teach(organisation.id, change).await?;
+            // It may have been called something by any of its identities; a name of the owner goes before all others.
+            for identity in told_to(&device, name.is_none()) {
+                let change = RegistryChange::Rename { identity: identity.clone(), name: name.clone() };
+                house.store.teach(organisation.id, change).await?;
+            }
             show_again(&house, &organisation, device.identity, &mut context).await
         }
         DeviceCommand::Tag { device, tags, remove } => {
             let device = find_to_merge(&house, &organisation, &device).await?;
             for tag in tags {
                 // A device's tags may have been given to any of its identities.
-                let all = std::iter::once(&device.identity).chain(&device.others);
-                let identities = all.take(if remove { usize::MAX } else { 1 });
-                for identity in identities {
+                for identity in told_to(&device, remove) {
                     let change = if remove { TagChange::Remove } else { TagChange::Add };
                     let change = RegistryChange::Tag { identity: identity.clone(), tag: tag.clone(), change };
                     house.store.teach(organisation.id, change).await?;
@@ -246,6 +247,12 @@ pub(crate) async fn run(command: DeviceCommand, mut context: Context) -> Outcome
         }
         DeviceCommand::Domain { domain } => set_domain(&house, &organisation, &domain, &mut context).await,
     }
+}
+
+/// The identities to which an operator's word on a device goes: its owner, to take something off all of them.
+fn told_to(device: &DeviceEntry, takes_off: bool) -> impl Iterator<Item = &Identity> {
+    let all = std::iter::once(&device.identity).chain(&device.others);
+    all.take(if takes_off { usize::MAX } else { 1 })
 }
 
 /// Takes back a merge of what a person means: a name of its own, since its device is the one that it is merged into.

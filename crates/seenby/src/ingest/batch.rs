@@ -21,6 +21,10 @@ use crate::clock;
 /// Records in a batch before it is appended: a journal record of a few MB, one disk sync for each.
 const BATCH_RECORDS_MAX: u64 = 262_144;
 
+/// Facts of the registry for each record, on average, before they fill a batch: an ordinary one brings no more than it has
+/// names, and one of a product's merges up to 257.
+const FACTS_EACH: u64 = formats::MENTIONS_MAX as u64;
+
 /// How far ahead of our clock a record's may be, in seconds: the specification's 5 minutes.
 const AHEAD_SECONDS_MAX: u64 = 300;
 
@@ -185,7 +189,9 @@ impl Filler {
 
     /// Whether a batch that was begun should be appended before more comes in.
     pub(crate) fn is_full(&self) -> bool {
-        self.records_in_batch >= self.records_max
+        let facts = |batch: &Batch| batch.carriers().len() + batch.leases().len() + batch.merges().len();
+        let facts = self.batch.as_ref().map_or(0, facts) as u64;
+        self.records_in_batch.max(facts / FACTS_EACH) >= self.records_max
     }
 
     /// The batch, if it is full.
@@ -577,6 +583,30 @@ mod tests {
         assert_eq!(refused, [("foreign_tenant", 1), ("in_future", 1), ("no_device", 1)]);
         let lines: Vec<u64> = tally.refused_in[&0].first.iter().map(|record| record.line).collect();
         assert_eq!(lines, [2, 4, 5]);
+    }
+
+    #[test]
+    fn facts_fill_a_batch_as_records_do() {
+        let rules = rules(&organisation(1, &[]), &[]);
+        let mut filler = Filler::new(Arc::new(rules)).with_batches_of(10);
+        assert_eq!(filler.change_source(&SourceName::new("test").expect("a name")), None);
+        filler.begin(&reading(), None);
+        let device = Mentions::one(Mention { kind: IdentityKind::AgentId, written: "A1" });
+        let tell = |filler: &mut Filler, merged: &str| {
+            let facts = DeviceFacts {
+                second: clock::now(),
+                device,
+                merged_into: None,
+                merged: Some(merged),
+                group: None,
+            };
+            filler.taught(&Taught { lesson: Lesson::Device(facts), tenant: None, line: 1 });
+            filler.is_full()
+        };
+        let ids = |count: u32| (0..count).map(|number| format!("m{number}")).collect::<Vec<_>>().join(",");
+        assert!(!tell(&mut filler, &ids(39)));
+        assert!(tell(&mut filler, "m40"));
+        assert!(filler.take_full().is_some_and(|batch| batch.merges().len() == 40) && !filler.is_full());
     }
 
     #[test]

@@ -134,6 +134,13 @@ fn check_words(place: &Place) {
     assert!(shown.contains("'Reception'") && shown.contains("finance") && shown.contains("Desks"), "{shown}");
     let named = place.run(["device", "rename", "a1", "--none", "--json"]).ends(0).json();
     assert_eq!(named["display_name"], Value::Null);
+    // What another of its identities was called before it was one of them goes too.
+    place.run(["device", "rename", "b2", "Old desk"]).ends(0);
+    place.run(["device", "merge", "b2", "a1", "--yes"]).ends(0);
+    let named = place.run(["device", "rename", "a1", "New desk", "--json"]).ends(0).json();
+    assert_eq!((&named["name"], &named["display_name"]), (&json!("a1"), &json!("New desk")));
+    let named = place.run(["device", "rename", "a1", "--none", "--json"]).ends(0).json();
+    assert_eq!(named["display_name"], Value::Null);
     place.run(["device", "tag", "nobody", "vip"]).ends(2);
     place.run(["device", "rename", "a1"]).ends(2);
 }
