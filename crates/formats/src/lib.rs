@@ -8,6 +8,8 @@
 //! Refuses to hold: I/O, decompression, a clock (too old and in the future are the caller's words), threads (chunks
 //! are `Send`, who decodes them where is the caller's choice), and the joining of names to devices.
 //!
+//! UTF-8 is expected; what begins with the byte order mark of UTF-16 is turned into it by the framer.
+//!
 //! The road of a byte: `detect` sees the first bytes and gives an [`Opening`]; a [`Framer`] made of it cuts the
 //! stream into [`Chunk`]s of whole records, in order, keeping all state that runs from record to record (column
 //! orders, open quotes, nesting, and the search for a format that the first bytes did not tell); `decode` turns a
@@ -56,6 +58,7 @@ mod sysmon;
 mod sysmon_xml;
 mod text;
 mod time;
+mod utf16;
 mod windows_dhcp;
 mod wrapper;
 mod zeek;
