@@ -384,7 +384,9 @@ impl Search {
             _ if self.takes(Format::WindowsDhcp) && windows_dhcp::is_start(line) => {
                 return Some(Format::WindowsDhcp);
             }
-            _ if self.takes(Format::PanOs) && pan_os::is_record(line) => return Some(Format::PanOs),
+            _ if self.takes(Format::PanOs) && pan_os::is_record(line, self.columns.pan_os.as_ref()) => {
+                return Some(Format::PanOs);
+            }
             _ if self.takes(Format::FortiGate) && fortigate::is_record(line) => {
                 return Some(Format::FortiGate);
             }

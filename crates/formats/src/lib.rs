@@ -73,6 +73,7 @@ pub use detect::{Detection, HEAD_BYTES, Opening, detect, missing_columns};
 pub use format::{About, Family, Format, Wanted};
 pub use framer::{Framer, Place};
 pub use netflow::{Flows, Lost};
+pub use pan_os::{FieldOrder, LacksField};
 pub use record::{
     DeviceFacts, Ignored, Leased, Lesson, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink,
     Taught, Warning,
