@@ -42,7 +42,7 @@ fn format() -> Format {
 
 /// Whether every line is one record, and no record is more. (Elsewhere a line may hold several, or a record several lines.)
 fn is_a_line_each(format: Format) -> bool {
-    matches!(format, Format::ZeekTsv | Format::PanOs | Format::FortiGate)
+    matches!(format, Format::ZeekTsv | Format::PanOs | Format::FortiGate | Format::Conntrack)
 }
 
 fn opening(bytes: &[u8], wanted: Wanted, settings: &Settings) -> Opening {

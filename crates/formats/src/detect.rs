@@ -19,9 +19,9 @@ use crate::settings::ColumnMap;
 use crate::utf16::Order;
 use crate::wrapper::ENVELOPE_KEYS;
 use crate::{
-    address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate,
-    generic, isc_dhcpd, kea, netflow, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon_xml, time,
-    windows_dhcp,
+    address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, conntrack, crowdstrike, ecs,
+    fortigate, generic, isc_dhcpd, kea, netflow, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon_xml,
+    time, windows_dhcp,
 };
 
 /// How much of an input (decompressed) is looked at before it is read; more than any header and a few records of any
@@ -162,7 +162,7 @@ impl<'a> Head<'a> {
     /// How records lie in the head if they are JSON; nothing while more bytes could tell.
     fn shape(self) -> Option<Shape> {
         match self.first_byte() {
-            Some(b'[') => return Some(Shape::Document),
+            Some(b'[') => return self.shape_of_bracket(),
             Some(b'{') => {}
             Some(_) => return Some(Shape::Lines),
             None => return self.is_all.then_some(Shape::Lines),
@@ -190,6 +190,16 @@ impl<'a> Head<'a> {
                 Some(_) => Some(Shape::Document),
                 None => self.is_all.then_some(Shape::Lines),
             },
+        }
+    }
+
+    /// A document, unless what the bracket is about is a time or a word.
+    fn shape_of_bracket(self) -> Option<Shape> {
+        let bytes = self.bytes.trim_ascii_start();
+        match bytes.len() {
+            1 if !self.is_all => None,
+            _ if conntrack::begins(bytes) => Some(Shape::Lines),
+            _ => Some(Shape::Document),
         }
     }
 
@@ -376,6 +386,9 @@ impl Search {
     /// Any other line.
     fn row(&self, line: &str) -> Option<Format> {
         match line.as_bytes().first()? {
+            b'[' if self.takes(Format::Conntrack) && conntrack::is_record(line) => {
+                return Some(Format::Conntrack);
+            }
             b'{' | b'[' => return self.json(line),
             b'<' if self.takes(Format::SysmonXml) && sysmon_xml::is_start(line) => {
                 return Some(Format::SysmonXml);
@@ -386,6 +399,9 @@ impl Search {
             }
             _ if self.takes(Format::PanOs) && pan_os::is_record(line, self.columns.pan_os.as_ref()) => {
                 return Some(Format::PanOs);
+            }
+            _ if self.takes(Format::Conntrack) && conntrack::is_record(line) => {
+                return Some(Format::Conntrack);
             }
             _ if self.takes(Format::FortiGate) && fortigate::is_record(line) => {
                 return Some(Format::FortiGate);
@@ -677,6 +693,8 @@ mod tests {
         check("{\"time\":1,\"device\":\"d\",\"ip\":\"i\"}", Some((Ndjson, Lines)));
         check("\n\ntime;device;ip\n", Some((Csv, Lines)));
         check("{\"ts\":1,\"id.orig_h\":\"10.1.2", Some((ZeekJson, Lines)));
+        check("[1930557662.3]\t    [NEW] tcp 6 src=10.1.2.3 dst=192.0.2.1\n", Some((Conntrack, Lines)));
+        check("\n   [DESTROY] tcp 6 src=10.1.2.3 dst=192.0.2.1", Some((Conntrack, Lines)));
     }
 
     #[test]
@@ -740,7 +758,7 @@ mod tests {
     #[test]
     fn more_bytes_may_be_needed() {
         let columns = ColumnMap::default();
-        for head in ["", "{\"ts\":1,", "#sep", "{\n", "prose\n"] {
+        for head in ["", "[", "{\"ts\":1,", "#sep", "{\n", "prose\n"] {
             let detection = detect(head.as_bytes(), false, Wanted::Detect, &columns);
             assert_eq!(detection, Detection::NeedMore, "{head}");
         }

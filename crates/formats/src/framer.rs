@@ -105,9 +105,10 @@ impl Frames {
             (Some(format @ Format::IscDhcpd), _) => Frames::Blocks(format),
             (Some(format @ Format::AwsVpc), _) => Frames::Csv { format, separator: Some(b' '), layout: None },
             (Some(Format::NetFlow), _) => Frames::Datagrams(Box::new(netflow::File::new())),
-            (Some(format @ (Format::PanOs | Format::FortiGate | Format::WindowsDhcp)), _) => {
-                Frames::Lines(format)
-            }
+            (
+                Some(format @ (Format::PanOs | Format::FortiGate | Format::Conntrack | Format::WindowsDhcp)),
+                _,
+            ) => Frames::Lines(format),
             (Some(format @ Format::SysmonXml), _) => Frames::XmlEvents { format, at_line_start: true },
             (Some(format), Shape::Lines) => Frames::JsonLines(format),
             (format, Shape::Document) => Frames::JsonDocument(Box::new(Elements {

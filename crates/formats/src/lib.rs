@@ -27,6 +27,7 @@ mod carbon_black;
 mod chunk;
 mod columnar;
 mod connection;
+mod conntrack;
 mod crowdstrike;
 mod csv;
 mod decode;
