@@ -9,9 +9,9 @@ use crate::format::Format;
 use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::{
-    address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate,
-    generic, isc_dhcpd, kea, mde, mde_csv, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon, sysmon_xml,
-    windows_dhcp, wrapper, zeek_json, zeek_tsv,
+    address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, conntrack, crowdstrike, ecs,
+    fortigate, generic, isc_dhcpd, kea, mde, mde_csv, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon,
+    sysmon_xml, windows_dhcp, wrapper, zeek_json, zeek_tsv,
 };
 
 /// Tells the sink of every record of a chunk, in order. Pure: the same chunk gives the same calls, on any thread.
@@ -34,6 +34,9 @@ pub fn decode(chunk: &Chunk, settings: &Settings, sink: &mut impl Sink) {
         }
         Content::Lines(Format::FortiGate) => {
             each_line(chunk, None, sink, |text, line, sink| fortigate::record(text, line, settings, sink));
+        }
+        Content::Lines(Format::Conntrack) => {
+            each_line(chunk, None, sink, |text, line, sink| conntrack::record(text, line, settings, sink));
         }
         Content::Lines(Format::IscDhcpd) => isc_dhcpd::blocks(chunk, sink),
         Content::Lines(Format::WindowsDhcp) => {

@@ -16,11 +16,12 @@ use crate::format::{Family, Format, Wanted};
 use crate::json::{Scanner, Value, with_plain_escapes};
 use crate::record::Refusal;
 use crate::settings::ColumnMap;
+use crate::utf16::Order;
 use crate::wrapper::ENVELOPE_KEYS;
 use crate::{
-    address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, crowdstrike, ecs, fortigate,
-    generic, isc_dhcpd, kea, netflow, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon_xml, time,
-    windows_dhcp,
+    address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, conntrack, crowdstrike, ecs,
+    fortigate, generic, isc_dhcpd, kea, netflow, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon_xml,
+    time, windows_dhcp,
 };
 
 /// How much of an input (decompressed) is looked at before it is read; more than any header and a few records of any
@@ -46,11 +47,20 @@ pub struct Opening {
     pub(crate) shape: Shape,
     /// What the format may turn out to be.
     pub(crate) wanted: Wanted,
+    /// The input is UTF-16.
+    pub(crate) utf16: Option<Order>,
 }
 
 impl Opening {
     /// For an input in no format that is known so far: every line that is not blank is refused as such.
-    pub const UNRECOGNISED: Opening = Opening { format: None, shape: Shape::Lines, wanted: Wanted::Detect };
+    pub const UNRECOGNISED: Opening =
+        Opening { format: None, shape: Shape::Lines, wanted: Wanted::Detect, utf16: None };
+
+    /// The same for records that came one by one: the byte order mark of the first says nothing of those that follow.
+    #[must_use]
+    pub const fn of_messages(self) -> Opening {
+        Opening { utf16: None, ..self }
+    }
 
     /// The format; none for an unrecognised input.
     pub const fn format(self) -> Option<Format> {
@@ -92,8 +102,31 @@ pub(crate) enum Shape {
 /// What an input is, from its first bytes; `at_end` if there are no more than these.
 pub fn detect(head: &[u8], at_end: bool, wanted: Wanted, columns: &ColumnMap) -> Detection {
     let is_all = at_end || head.len() >= HEAD_BYTES;
-    let head = Head { bytes: head.strip_prefix(MARK).unwrap_or(head), at_end, is_all };
-    let known = |format: Format, shape| Opening { format: Some(format), shape, wanted };
+    // Datagrams are no text, whatever they begin with.
+    let is_text = wanted != Wanted::Exactly(Format::NetFlow);
+    match Order::of(head).filter(|_| is_text) {
+        Some(order) => {
+            detect_text(Head::new(&order.text(head), at_end, is_all), wanted, columns).in_utf16(order)
+        }
+        None if is_text && !is_all && Order::may_follow(head) => Detection::NeedMore,
+        None => detect_text(Head::new(head, at_end, is_all), wanted, columns),
+    }
+}
+
+impl Detection {
+    fn in_utf16(self, order: Order) -> Detection {
+        let marked = |opening| Opening { utf16: Some(order), ..opening };
+        match self {
+            Detection::Known(opening) => Detection::Known(marked(opening)),
+            Detection::NeedMore => Detection::NeedMore,
+            Detection::Unknown(opening) => Detection::Unknown(marked(opening)),
+        }
+    }
+}
+
+fn detect_text(head: Head<'_>, wanted: Wanted, columns: &ColumnMap) -> Detection {
+    let Head { at_end, is_all, .. } = head;
+    let known = |format: Format, shape| Opening { format: Some(format), shape, wanted, utf16: None };
     let search = Search::new(wanted, columns);
     let found = match wanted {
         Wanted::Exactly(format) => head.shape().map(|shape| known(format, shape)),
@@ -112,7 +145,9 @@ pub fn detect(head: &[u8], at_end: bool, wanted: Wanted, columns: &ColumnMap) ->
     match found {
         Some(opening) => Detection::Known(opening),
         None if !is_all => Detection::NeedMore,
-        None => Detection::Unknown(Opening { format: None, shape: head.shape_unknown(), wanted }),
+        None => {
+            Detection::Unknown(Opening { format: None, shape: head.shape_unknown(), wanted, utf16: None })
+        }
     }
 }
 
@@ -130,6 +165,10 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
+    fn new(bytes: &'a [u8], at_end: bool, is_all: bool) -> Head<'a> {
+        Head { bytes: bytes.strip_prefix(MARK).unwrap_or(bytes), at_end, is_all }
+    }
+
     /// The lines with anything on them, the last only if it is complete.
     fn lines(self) -> impl Iterator<Item = &'a [u8]> {
         let is_whole = move |line: &&[u8]| line.ends_with(b"\n") || self.at_end;
@@ -145,7 +184,7 @@ impl<'a> Head<'a> {
     /// How records lie in the head if they are JSON; nothing while more bytes could tell.
     fn shape(self) -> Option<Shape> {
         match self.first_byte() {
-            Some(b'[') => return Some(Shape::Document),
+            Some(b'[') => return self.shape_of_bracket(),
             Some(b'{') => {}
             Some(_) => return Some(Shape::Lines),
             None => return self.is_all.then_some(Shape::Lines),
@@ -173,6 +212,16 @@ impl<'a> Head<'a> {
                 Some(_) => Some(Shape::Document),
                 None => self.is_all.then_some(Shape::Lines),
             },
+        }
+    }
+
+    /// A document, unless what the bracket is about is a time or a word.
+    fn shape_of_bracket(self) -> Option<Shape> {
+        let bytes = self.bytes.trim_ascii_start();
+        match bytes.len() {
+            1 if !self.is_all => None,
+            _ if conntrack::begins(bytes) => Some(Shape::Lines),
+            _ => Some(Shape::Document),
         }
     }
 
@@ -359,6 +408,9 @@ impl Search {
     /// Any other line.
     fn row(&self, line: &str) -> Option<Format> {
         match line.as_bytes().first()? {
+            b'[' if self.takes(Format::Conntrack) && conntrack::is_record(line) => {
+                return Some(Format::Conntrack);
+            }
             b'{' | b'[' => return self.json(line),
             b'<' if self.takes(Format::SysmonXml) && sysmon_xml::is_start(line) => {
                 return Some(Format::SysmonXml);
@@ -367,7 +419,12 @@ impl Search {
             _ if self.takes(Format::WindowsDhcp) && windows_dhcp::is_start(line) => {
                 return Some(Format::WindowsDhcp);
             }
-            _ if self.takes(Format::PanOs) && pan_os::is_record(line) => return Some(Format::PanOs),
+            _ if self.takes(Format::PanOs) && pan_os::is_record(line, self.columns.pan_os.as_ref()) => {
+                return Some(Format::PanOs);
+            }
+            _ if self.takes(Format::Conntrack) && conntrack::is_record(line) => {
+                return Some(Format::Conntrack);
+            }
             _ if self.takes(Format::FortiGate) && fortigate::is_record(line) => {
                 return Some(Format::FortiGate);
             }
@@ -559,7 +616,8 @@ impl Traits {
 /// Those of the keys or columns that an operator named, other than by default, that neither the header nor any record
 /// in the first bytes of an input has. Nothing if no record or header is whole there.
 pub fn missing_columns<'m>(head: &[u8], at_end: bool, columns: &'m ColumnMap) -> Vec<&'m str> {
-    let head = Head { bytes: head.strip_prefix(MARK).unwrap_or(head), at_end, is_all: true };
+    let text = Order::of(head).map_or(Cow::Borrowed(head), |order| Cow::Owned(order.text(head)));
+    let head = Head::new(&text, at_end, true);
     let named = named_columns(columns);
     let known = match head.first_byte() {
         Some(b'{' | b'[') => head.known_keys(),
@@ -657,6 +715,8 @@ mod tests {
         check("{\"time\":1,\"device\":\"d\",\"ip\":\"i\"}", Some((Ndjson, Lines)));
         check("\n\ntime;device;ip\n", Some((Csv, Lines)));
         check("{\"ts\":1,\"id.orig_h\":\"10.1.2", Some((ZeekJson, Lines)));
+        check("[1930557662.3]\t    [NEW] tcp 6 src=10.1.2.3 dst=192.0.2.1\n", Some((Conntrack, Lines)));
+        check("\n   [DESTROY] tcp 6 src=10.1.2.3 dst=192.0.2.1", Some((Conntrack, Lines)));
     }
 
     #[test]
@@ -720,13 +780,39 @@ mod tests {
     #[test]
     fn more_bytes_may_be_needed() {
         let columns = ColumnMap::default();
-        for head in ["", "{\"ts\":1,", "#sep", "{\n", "prose\n"] {
+        for head in ["", "[", "{\"ts\":1,", "#sep", "{\n", "prose\n"] {
             let detection = detect(head.as_bytes(), false, Wanted::Detect, &columns);
             assert_eq!(detection, Detection::NeedMore, "{head}");
         }
         let long = "x".repeat(HEAD_BYTES);
         let unknown = Detection::Unknown(Opening::UNRECOGNISED);
         assert_eq!(detect(long.as_bytes(), false, Wanted::Detect, &columns), unknown);
+    }
+
+    #[test]
+    fn utf16_is_told_by_its_mark() {
+        let columns = ColumnMap::default();
+        let marked = |text: &str| -> Vec<u8> {
+            [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+        };
+        let text = marked(MDE);
+        for length in [0, 1, 2, 3, 40] {
+            let detection = detect(&text[..length], false, Wanted::Detect, &columns);
+            assert_eq!(detection, Detection::NeedMore, "{length}");
+        }
+        let opening = Opening {
+            format: Some(Format::Mde),
+            shape: Shape::Lines,
+            wanted: Wanted::Detect,
+            utf16: Some(Order::Little),
+        };
+        assert_eq!(detect(&text, true, Wanted::Detect, &columns), Detection::Known(opening));
+        assert_eq!(opening.of_messages().utf16, None);
+        let netflow = detect(&text, true, Wanted::Exactly(Format::NetFlow), &columns);
+        assert!(matches!(netflow, Detection::Known(Opening { utf16: None, .. })), "{netflow:?}");
+        let columns = ColumnMap { ip: "remote".to_owned(), ..ColumnMap::default() };
+        assert_eq!(missing_columns(&marked("time,device,ip\n"), true, &columns), ["remote"]);
+        assert!(missing_columns(&marked("time,device,remote\n"), true, &columns).is_empty());
     }
 
     #[test]

@@ -12,7 +12,15 @@
 //! where the record is written later. On a host the device is the host, and `network.direction` tells who opened. A sensor
 //! sees others: Packetbeat, whatever has an `observer`, and Filebeat, which carries the logs of others. There the device is
 //! `source.ip`, if it is ours. Packetbeat reports a flow again and again, always with its start, so that each report may count.
-//! Source: the reference of ECS 1 to 8, and the exported fields of the Beats and of Elastic Defend.
+//! Before version 7, without ECS, it said `dest`, `start_time`, `transport`, and `stats` of either side; addresses of IPv6 had a key
+//! of their own. `source.mac` is no name: behind a router it is the router's.
+//!
+//! ```text
+//! {"@timestamp":"2031-03-04T10:01:30.000Z","type":"flow","beat":{"hostname":"sensor-1"},"start_time":"2031-03-04T10:01:02.345Z",
+//!  "final":true,"transport":"tcp","source":{"ip":"10.1.2.3"},"dest":{"ip":"198.51.100.20","stats":{"net_packets_total":8}}}
+//! ```
+//!
+//! Source: the reference of ECS 1 to 8, and the exported fields of the Beats 5 to 8 and of Elastic Defend.
 
 use sighting::{IdentityKind, Second};
 
@@ -35,13 +43,22 @@ pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
         "data_stream.dataset",
         "agent.type",
     ];
-    let names_both = has("source.ip") && has("destination.ip");
-    has("@timestamp") && (signs.into_iter().any(has) || names_both)
+    has("@timestamp") && (signs.into_iter().any(has) || names_both(has) || is_of_packetbeat_6(has))
+}
+
+fn names_both(has: &dyn Fn(&str) -> bool) -> bool {
+    has("source.ip") && has("destination.ip")
+}
+
+/// A flow, or what was said in one.
+fn is_of_packetbeat_6(has: &dyn Fn(&str) -> bool) -> bool {
+    let is_flow = has("start_time") && (has("flow_id") || has("dest.ip") || has("dest.ipv6"));
+    is_flow || has("type") && has("client_ip") && (has("beat.hostname") || has("beat.name"))
 }
 
 /// Whether it is one of a network, whoever carries it.
 pub(crate) fn is_network(has: &dyn Fn(&str) -> bool) -> bool {
-    is_record(has) && (has("event.category") || has("source.ip") && has("destination.ip"))
+    is_record(has) && (has("event.category") || names_both(has) || is_of_packetbeat_6(has))
 }
 
 /// One record; those of Winlogbeat are read as what they are.
@@ -90,6 +107,9 @@ enum Place {
     Network,
     Source,
     Destination,
+    /// What Packetbeat called the destination before ECS.
+    Dest,
+    DestStats,
     Observer,
     Schema,
     Winlog,
@@ -106,6 +126,8 @@ impl Place {
             (Place::Top, "network") => Place::Network,
             (Place::Top, "source") => Place::Source,
             (Place::Top, "destination") => Place::Destination,
+            (Place::Top, "dest") => Place::Dest,
+            (Place::Dest, "stats") => Place::DestStats,
             (Place::Top, "observer") => Place::Observer,
             (Place::Top, "ecs") => Place::Schema,
             (Place::Top, "winlog") => Place::Winlog,
@@ -167,7 +189,9 @@ struct Values<'a> {
     transport: Value<'a>,
     protocol_number: Value<'a>,
     source: Value<'a>,
+    source_v6: Value<'a>,
     destination: Value<'a>,
+    destination_v6: Value<'a>,
     packets_back: Value<'a>,
     /// There is something that watches others.
     has_observer: bool,
@@ -175,6 +199,10 @@ struct Values<'a> {
     has_schema: bool,
     /// It is an event of Windows.
     is_windows: bool,
+    /// It has the names of Packetbeat before ECS.
+    has_dest: bool,
+    /// The flow is one of ICMP, as Packetbeat said it before ECS.
+    icmp_id: Value<'a>,
     /// A value was written with escapes.
     is_escaped: bool,
 }
@@ -191,6 +219,7 @@ impl<'a> Values<'a> {
             Place::Observer => self.has_observer = true,
             Place::Schema => self.has_schema = true,
             Place::Winlog => self.is_windows = true,
+            Place::Dest => self.has_dest = true,
             _ => {}
         }
     }
@@ -255,7 +284,8 @@ impl<'a> Values<'a> {
         Some(match (place, name) {
             (Place::Top, "@timestamp") => &mut self.record_time,
             (Place::Top, "type") => &mut self.kind,
-            (Place::Event, "start") => &mut self.start,
+            (Place::Event, "start") | (Place::Top, "start_time") => &mut self.start,
+            (Place::Top, "icmp_id") => &mut self.icmp_id,
             (Place::Event, "dataset") => &mut self.dataset,
             (Place::DataStream, "dataset") => &mut self.stream,
             (Place::Event, "module") => &mut self.module,
@@ -267,11 +297,15 @@ impl<'a> Values<'a> {
             (Place::Host, "name") => &mut self.host_name,
             (Place::Host, "hostname") => &mut self.short_name,
             (Place::Network, "direction") => &mut self.direction,
-            (Place::Network, "transport") => &mut self.transport,
+            (Place::Network, "transport") | (Place::Top, "transport") => &mut self.transport,
             (Place::Network, "iana_number") => &mut self.protocol_number,
             (Place::Source, "ip") => &mut self.source,
-            (Place::Destination, "ip") => &mut self.destination,
-            (Place::Destination, "packets") => &mut self.packets_back,
+            (Place::Source, "ipv6") => &mut self.source_v6,
+            (Place::Destination | Place::Dest, "ip") => &mut self.destination,
+            (Place::Dest, "ipv6") => &mut self.destination_v6,
+            (Place::Destination, "packets") | (Place::DestStats, "net_packets_total") => {
+                &mut self.packets_back
+            }
             _ => return None,
         })
     }
@@ -279,15 +313,14 @@ impl<'a> Values<'a> {
     fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
         let producer = self.producer();
         let why_not = self.not_opened(producer)?;
-        let remote = (self.destination.plain(), "destination.ip");
+        let (source, remote) = self.ends();
         let second = self.second(settings);
         if self.is_sensor(producer) {
             if why_not == Some(Ignored::OtherEvent) {
                 sink.ignored(&Passed::by_nobody(Ignored::OtherEvent, line));
                 return Ok(());
             }
-            let (device, not_ours) =
-                by_address(self.source.plain(), "source.ip", self.says_local(producer), settings);
+            let (device, not_ours) = by_address(source, "source.ip", self.says_local(producer), settings);
             let why_not = not_ours.or(why_not);
             return Connection { second, device, remote, why_not }.judge(line, settings, sink);
         }
@@ -307,6 +340,15 @@ impl<'a> Values<'a> {
         }
         let device = names.required("host.id");
         Connection { second, device, remote, why_not }.judge(line, settings, sink)
+    }
+
+    /// The source, and the remote with its field. Of a flow that has addresses of both kinds one is a tunnel; which, nobody says.
+    fn ends(&self) -> (Option<&'a str>, (Option<&'a str>, &'static str)) {
+        if !self.has_dest {
+            return (self.source.plain(), (self.destination.plain(), "destination.ip"));
+        }
+        let source = self.source.plain().or(self.source_v6.plain());
+        (source, (self.destination.plain().or(self.destination_v6.plain()), "dest.ip"))
     }
 
     fn producer(&self) -> Producer {
@@ -487,10 +529,12 @@ impl<'a> Values<'a> {
     fn is_icmp(&self) -> bool {
         matches!(self.transport.plain(), Some("icmp" | "icmp6" | "icmpv6" | "ipv6-icmp" | "ICMP"))
             || matches!(self.protocol_number.plain(), Some("1" | "58"))
+            || !self.icmp_id.is_absent() && self.transport.is_absent()
     }
 
     fn second(&self, settings: &Settings) -> Result<Second, Fault> {
-        let fields = [(self.start, "event.start"), (self.record_time, "@timestamp")];
+        let start = if self.has_dest { "start_time" } else { "event.start" };
+        let fields = [(self.start, start), (self.record_time, "@timestamp")];
         let Some((value, field)) = fields.into_iter().find(|(value, _)| !value.is_absent()) else {
             return Err(Fault::of(Refusal::NoTime, "@timestamp"));
         };

@@ -42,6 +42,8 @@ pub enum Format {
     FortiGate,
     /// Argus flows as CSV (binetflow).
     Argus,
+    /// Events of Linux's connection tracking, as `conntrack -E` prints them.
+    Conntrack,
     /// NetFlow 5, NetFlow 9 and IPFIX: datagrams, one behind the other in a file.
     NetFlow,
     /// The leases of ISC's dhcpd.
@@ -60,7 +62,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 26] = [
+    pub const ALL: [Format; 27] = [
         Format::ZeekTsv,
         Format::ZeekJson,
         Format::Mde,
@@ -80,6 +82,7 @@ impl Format {
         Format::PanOs,
         Format::FortiGate,
         Format::Argus,
+        Format::Conntrack,
         Format::NetFlow,
         Format::IscDhcpd,
         Format::Kea,
@@ -111,6 +114,7 @@ impl Format {
             Format::PanOs => "pan-os",
             Format::FortiGate => "fortigate",
             Format::Argus => "argus",
+            Format::Conntrack => "conntrack",
             Format::NetFlow => "netflow",
             Format::IscDhcpd => "isc-dhcpd",
             Format::Kea => "kea",
@@ -159,6 +163,7 @@ impl Format {
             "pan-os" | "panos" | "palo-alto" | "paloalto" => Wanted::Exactly(Format::PanOs),
             "fortigate" | "fortinet" | "fortios" => Wanted::Exactly(Format::FortiGate),
             "argus" | "binetflow" => Wanted::Exactly(Format::Argus),
+            "conntrack" | "nf-conntrack" | "netfilter" => Wanted::Exactly(Format::Conntrack),
             "netflow" | "ipfix" | "netflow-v5" | "netflow-v9" | "netflow5" | "netflow9" | "cflow"
             | "netstream" | "jflow" => Wanted::Exactly(Format::NetFlow),
             "isc-dhcpd" | "isc-dhcp" | "dhcpd" | "dhcpd.leases" => Wanted::Exactly(Format::IscDhcpd),
@@ -256,6 +261,11 @@ impl Format {
                 "sessions from ours that were not denied",
             ),
             Format::Argus => ("Argus flows as CSV (binetflow)", "source address", "two-way flows from ours"),
+            Format::Conntrack => (
+                "Linux connection tracking: conntrack -E -o timestamp, syslog",
+                "source address before translation",
+                "connections from ours that were established or answered",
+            ),
             Format::NetFlow => (
                 "NetFlow 5 and 9, IPFIX: datagrams one behind the other",
                 "source address before translation",

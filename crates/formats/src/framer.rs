@@ -17,6 +17,7 @@ use crate::format::Format;
 use crate::netflow::{self, Lost};
 use crate::record::Refusal;
 use crate::settings::ColumnMap;
+use crate::utf16::Decoder;
 use crate::zeek_tsv::ZeekHeader;
 use crate::{aws_vpc, isc_dhcpd, sysmon_xml};
 
@@ -27,6 +28,8 @@ const SPARES_MAX: usize = 8;
 /// Bytes in, chunks of whole records out. Sequential and cheap: a fraction of decoding.
 pub struct Framer {
     frames: Frames,
+    /// Makes UTF-8 of an input in UTF-16; everything below is of what comes out of it.
+    utf16: Option<Decoder>,
     /// Bytes that are not in a chunk yet; they start at the start of a record.
     pending: Vec<u8>,
     /// The number of the line on which `pending` starts.
@@ -102,9 +105,10 @@ impl Frames {
             (Some(format @ Format::IscDhcpd), _) => Frames::Blocks(format),
             (Some(format @ Format::AwsVpc), _) => Frames::Csv { format, separator: Some(b' '), layout: None },
             (Some(Format::NetFlow), _) => Frames::Datagrams(Box::new(netflow::File::new())),
-            (Some(format @ (Format::PanOs | Format::FortiGate | Format::WindowsDhcp)), _) => {
-                Frames::Lines(format)
-            }
+            (
+                Some(format @ (Format::PanOs | Format::FortiGate | Format::Conntrack | Format::WindowsDhcp)),
+                _,
+            ) => Frames::Lines(format),
             (Some(format @ Format::SysmonXml), _) => Frames::XmlEvents { format, at_line_start: true },
             (Some(format), Shape::Lines) => Frames::JsonLines(format),
             (format, Shape::Document) => Frames::JsonDocument(Box::new(Elements {
@@ -149,6 +153,7 @@ impl Framer {
     pub fn new(opening: Opening, columns: &ColumnMap) -> Framer {
         Framer {
             frames: Frames::of(opening, columns),
+            utf16: opening.utf16.map(Decoder::new),
             pending: Vec::new(),
             line: 1,
             next_cut: CHUNK_BYTES,
@@ -174,6 +179,9 @@ impl Framer {
         let mut framer = Framer::new(opening, columns);
         if place.position == 0 {
             return Some(framer);
+        }
+        if framer.utf16.is_some() {
+            return None;
         }
         let mut header_end = place.header;
         match &mut framer.frames {
@@ -203,8 +211,11 @@ impl Framer {
     }
 
     /// Where the first record begins that was not given out. None, while only the start of the input will do: in a document, while
-    /// no format is known, before a header, under one that is not all in one piece.
+    /// no format is known, before a header, under one that is not all in one piece, in UTF-16.
     pub fn place(&self) -> Option<Place> {
+        if self.utf16.is_some() {
+            return None;
+        }
         let is_told = match &self.frames {
             Frames::JsonDocument(_) | Frames::Datagrams(_) | Frames::Unknown(_) => false,
             Frames::Csv { layout, .. } => layout.is_some(),
@@ -217,7 +228,10 @@ impl Framer {
 
     /// How many bytes of the input were pushed.
     pub const fn pushed(&self) -> u64 {
-        self.pushed
+        match &self.utf16 {
+            Some(decoder) => decoder.pushed(),
+            None => self.pushed,
+        }
     }
 
     /// Gives out the whole records so far like [`Framer::flush`], and with them a JSON text without a line end, if it is whole:
@@ -248,7 +262,13 @@ impl Framer {
     pub fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(Chunk)) {
         // Pieces bound how far `pending` can grow past a cut.
         for piece in bytes.chunks(CHUNK_BYTES) {
-            self.push_piece(piece, out);
+            match &mut self.utf16 {
+                Some(decoder) => {
+                    let text = decoder.push(piece);
+                    self.push_piece(&text, out);
+                }
+                None => self.push_piece(piece, out),
+            }
         }
     }
 
@@ -288,6 +308,7 @@ impl Framer {
         if let Frames::Datagrams(file) = &mut self.frames {
             return file.finish(&mut self.pending, out);
         }
+        self.push_left_over(out);
         self.is_past_bom = self.is_past_bom || self.pass_bom(out);
         if let Frames::JsonDocument(elements) = &mut self.frames {
             elements.push(&std::mem::take(&mut self.pending), out);
@@ -309,6 +330,7 @@ impl Framer {
         if let Frames::Datagrams(file) = &mut self.frames {
             return file.break_off(&mut self.pending, out);
         }
+        self.push_left_over(out);
         self.give_whole(out);
         if let Frames::JsonDocument(elements) = &mut self.frames {
             return elements.break_off(out);
@@ -344,6 +366,14 @@ impl Framer {
     pub fn recycle(&mut self, chunk: Chunk) {
         if self.spares.len() < SPARES_MAX && chunk.bytes.capacity() <= 4 * CHUNK_BYTES {
             self.spares.push(chunk.bytes);
+        }
+    }
+
+    /// Half a letter at the end of UTF-16 is a part of the last record.
+    fn push_left_over(&mut self, out: &mut impl FnMut(Chunk)) {
+        if let Some(decoder) = &mut self.utf16 {
+            let left_over = decoder.finish();
+            self.push_piece(left_over, out);
         }
     }
 

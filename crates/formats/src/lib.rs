@@ -8,6 +8,8 @@
 //! Refuses to hold: I/O, decompression, a clock (too old and in the future are the caller's words), threads (chunks
 //! are `Send`, who decodes them where is the caller's choice), and the joining of names to devices.
 //!
+//! UTF-8 is expected; what begins with the byte order mark of UTF-16 is turned into it by the framer.
+//!
 //! The road of a byte: `detect` sees the first bytes and gives an [`Opening`]; a [`Framer`] made of it cuts the
 //! stream into [`Chunk`]s of whole records, in order, keeping all state that runs from record to record (column
 //! orders, open quotes, nesting, and the search for a format that the first bytes did not tell); `decode` turns a
@@ -25,6 +27,7 @@ mod carbon_black;
 mod chunk;
 mod columnar;
 mod connection;
+mod conntrack;
 mod crowdstrike;
 mod csv;
 mod decode;
@@ -56,6 +59,7 @@ mod sysmon;
 mod sysmon_xml;
 mod text;
 mod time;
+mod utf16;
 mod windows_dhcp;
 mod wrapper;
 mod zeek;
@@ -70,6 +74,7 @@ pub use detect::{Detection, HEAD_BYTES, Opening, detect, missing_columns};
 pub use format::{About, Family, Format, Wanted};
 pub use framer::{Framer, Place};
 pub use netflow::{Flows, Lost};
+pub use pan_os::{FieldOrder, LacksField};
 pub use record::{
     DeviceFacts, Ignored, Leased, Lesson, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink,
     Taught, Warning,

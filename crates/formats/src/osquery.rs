@@ -1,5 +1,5 @@
 //! osquery results of `socket_events` and `bpf_socket_events`: a row a line (`columns`), or many in one line (`diffResults`,
-//! `snapshot`), each of which is a record. Refuses to hold: `process_open_sockets`, a picture of what is open that tells
+//! `snapshot`), each of which is a record; and what its TLS logger posts, many such results in `data`. Refuses to hold: `process_open_sockets`, a picture of what is open that tells
 //! neither direction nor start; the names of queries, which operators choose; and `local_address`.
 //!
 //! ```text
@@ -7,6 +7,7 @@
 //!  "decorations":{"host_uuid":"aa11bb22-cc33-dd44-ee55-ff66aa77bb88"},"columns":{"action":"connect",
 //!  "status":"succeeded","family":"2","remote_address":"198.51.100.20","remote_port":"443","time":"1930557662"}}
 //! {"name":"..","hostIdentifier":"..","unixTime":1930557700,"diffResults":{"added":[{..},{..}],"removed":[]}}
+//! {"node_key":"..","log_type":"result","data":[{"name":"..","hostIdentifier":"..","columns":{..}},{..}]}
 //! ```
 //!
 //! A row is of a socket if it has `remote_address`, or if the query's name has `socket_events` in it; `action` (`syscall` in
@@ -17,7 +18,7 @@ use sighting::{IdentityKind, Second};
 
 use crate::connection::Connection;
 use crate::fields::{address, first_time, is_icmp, name, one, put};
-use crate::json::{Scanner, Value, object, reread};
+use crate::json::{Scanner, Value, object, reread, with_plain_escapes};
 use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::text::Names;
@@ -28,20 +29,72 @@ const IN_PROGRESS: [&str; 3] = ["-115", "18446744073709551501", "4294967181"];
 /// Whether a record with these keys (dotted paths) is one of this format's, be it none that counts.
 pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
     let has_rows = has("columns") || has("diffResults") || has("snapshot");
-    has("hostIdentifier") && has_rows || has("calendarTime") && has("unixTime")
+    let is_posted = has("node_key") && has("log_type") && has("data");
+    has("hostIdentifier") && has_rows || has("calendarTime") && has("unixTime") || is_posted
 }
 
-/// One line: a row, or many.
+/// One line: a result, or many that were posted together.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-    let mut result = Outcome::default();
-    let has_escaped_keys = object(text, |scanner| result.read(scanner))?;
+    let told = result(text, line, settings, sink);
+    if told.is_err_and(|fault| fault.refusal == Refusal::MissingField) {
+        let plain = with_plain_escapes(text);
+        if let Some(results) = posted(plain.as_deref().unwrap_or(text)) {
+            return each_posted(results, line, settings, sink);
+        }
+    }
+    told
+}
+
+/// The scanner before the first of the results that were posted; nothing, if these are none.
+#[cold]
+fn posted(text: &str) -> Option<Scanner<'_>> {
+    let (mut results, mut is_told_of_what) = (None, false);
+    let read = object(text, |scanner| {
+        scanner.each_key(|scanner, name| {
+            is_told_of_what |= name == "log_type";
+            match name {
+                "data" => results = list(scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })
+    });
+    results.filter(|_| read.is_ok() && is_told_of_what)
+}
+
+/// Every result is what a line of a file would be; a status log among them says so by itself.
+fn each_posted(
+    mut results: Scanner<'_>,
+    line: u64,
+    settings: &Settings,
+    sink: &mut impl Sink,
+) -> Result<(), Fault> {
+    let mut more = results.first_element()?;
+    if !more {
+        sink.ignored(&Passed::by_nobody(Ignored::Blank, line));
+    }
+    while more {
+        let start = results.place();
+        results.skip()?;
+        if let Err(fault) = result(results.since(start), line, settings, sink) {
+            sink.refused(fault.refusal, line, fault.field);
+        }
+        more = results.next_element()?;
+    }
+    Ok(())
+}
+
+/// One result: a row, or many.
+fn result(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    let mut outcome = Outcome::default();
+    let has_escaped_keys = object(text, |scanner| outcome.read(scanner))?;
     // Rows are read last, so whether they hold escapes is not known yet.
-    if (has_escaped_keys || result.is_escaped() || result.has_lists())
-        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
+    if (has_escaped_keys || outcome.is_escaped() || outcome.has_lists())
+        && let Some(told) = reread(text, &mut |plain| result(plain, line, settings, sink))
     {
         return told;
     }
-    result.judge(line, settings, sink)
+    outcome.judge(line, settings, sink)
 }
 
 /// What one run of a query gave.

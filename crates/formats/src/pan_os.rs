@@ -1,6 +1,6 @@
 //! Traffic logs of firewalls of Palo Alto Networks, a line a record: the default CSV of PAN-OS, CEF, or LEEF, each with or without a
 //! syslog header, and the forms in which Strata Logging Service forwards them. Refuses to hold: other logs (threat, system ...:
-//! ignored), custom CSV, the user (`Source User`), who is no device, and addresses behind NAT.
+//! ignored), the user (`Source User`), who is no device, and addresses behind NAT.
 //!
 //! ```text
 //! 1,2031/03/04 10:01:40,0001,TRAFFIC,end,0,2031/03/04 10:01:40,10.1.2.3,198.51.100.20,...,tcp,allow,...,2031/03/04 10:01:02,...
@@ -11,12 +11,14 @@
 //!  StartTime=2031/03/04 10:01:02
 //! ```
 //!
-//! Fields of CSV keep their places from version to version; new ones come at the end. Clocks say no zone: the source's setting does,
+//! Fields of CSV keep their places from version to version; new ones come at the end. A firewall may be told to write others, in an
+//! order of the organisation's own (a custom log format); such rows say nothing of their fields, so the operator does ([`FieldOrder`]).
+//! Clocks say no zone: the source's setting does,
 //! or `dtz` in CEF. CEF has no start of the session but the time of the log and how long it lasted. A session counts when the policy
 //! allowed it; whether the other side answered is not asked.
 //! Source: the field descriptions of PAN-OS 6.1 to 11.1, the CEF and LEEF templates for it, the log reference of Strata Logging.
 
-use sighting::{IdentityKind, Second};
+use sighting::{Address, IdentityKind, Second};
 
 use crate::connection::{Connection, by_address};
 use crate::csv::{Field, split};
@@ -66,13 +68,79 @@ const LOGS: [&str; 17] = [
     "AUDIT",
 ];
 
+/// The fields of a custom log format that matter, by the names that PAN-OS has for them there, and by what [`Values::set`] knows them.
+const CUSTOM_FIELDS: [(&str, &str); 16] = [
+    ("type", "Type"),
+    ("subtype", "Subtype"),
+    ("action", "action"),
+    ("src", "src"),
+    ("src_host", "SourceDeviceHost"),
+    ("src_mac", "SourceDeviceMac"),
+    ("hostid", "HostID"),
+    ("dst", "dst"),
+    ("proto", "proto"),
+    ("start", "StartTime"),
+    ("time_generated", "start"),
+    ("cef-formatted-time_generated", "start"),
+    ("high_res_timestamp", "start"),
+    ("receive_time", "rt"),
+    ("cef-formatted-receive_time", "rt"),
+    ("elapsed", "ElapsedTime"),
+];
+
+/// The fields of a row in an order of the organisation's own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldOrder {
+    /// A key of [`Values::set`] for each field; nothing for those that do not matter.
+    keys: Vec<Option<&'static str>>,
+}
+
+/// A field without which no record could count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no {0} among the fields; write all of them in their order, as start|src|dst|action")]
+pub struct LacksField(&'static str);
+
+impl FieldOrder {
+    /// From their names in PAN-OS, between bars or commas, with or without the `$` that a custom log format has.
+    ///
+    /// # Errors
+    ///
+    /// A field is not among them without which no record could count.
+    pub fn parse(text: &str) -> Result<FieldOrder, LacksField> {
+        let name = |text: &str| text.trim().trim_start_matches('$').to_ascii_lowercase();
+        let key = |name: String| CUSTOM_FIELDS.iter().find(|(known, _)| *known == name).map(|(_, key)| *key);
+        let keys: Vec<_> = text.split(['|', ',']).map(|field| key(name(field))).collect();
+        let has = |wanted: &str| keys.contains(&Some(wanted));
+        match () {
+            () if !has("src") => Err(LacksField("src")),
+            () if !has("dst") => Err(LacksField("dst")),
+            () if !has("action") => Err(LacksField("action")),
+            () if !["StartTime", "start", "rt"].into_iter().any(has) => Err(LacksField("start")),
+            () => Ok(FieldOrder { keys }),
+        }
+    }
+
+    /// Whether a row may be one of these.
+    fn fits(&self, fields: &[Field<'_>]) -> bool {
+        let is_sound = |(key, field): (&Option<&str>, &Field<'_>)| {
+            !matches!(key, Some("src" | "dst")) || Address::parse_logged(field.plain().as_bytes()).is_some()
+        };
+        self.keys.len() == fields.len() && self.keys.iter().zip(fields).all(is_sound)
+    }
+}
+
 /// Whether a line is a record of this format, be it none that counts.
-pub(crate) fn is_record(line: &str) -> bool {
+pub(crate) fn is_record(line: &str, order: Option<&FieldOrder>) -> bool {
     let message = message(line);
-    match event(message) {
-        Some(event) => is_ours(&event),
+    match (event(message), order) {
+        (Some(event), _) => is_ours(&event),
+        (None, Some(order)) => {
+            let mut fields = Vec::new();
+            split(message, b',', &mut fields);
+            order.fits(&fields)
+        }
         // Cheaper than splitting what is none.
-        None => message.split(',').nth(RECEIVED).is_some_and(is_time) && csv(message).is_some(),
+        (None, None) => message.split(',').nth(RECEIVED).is_some_and(is_time) && csv(message).is_some(),
     }
 }
 
@@ -96,10 +164,11 @@ fn csv(message: &str) -> Option<Vec<Field<'_>>> {
 /// One record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
     let message = message(text);
-    let values = match event(message) {
-        Some(event) if is_ours(&event) => Values::of_event(&event),
-        Some(_) => return Err(Refusal::Unrecognised.into()),
-        None => Values::of_fields(&csv(message).ok_or(Refusal::Unrecognised)?),
+    let values = match (event(message), &settings.columns.pan_os) {
+        (Some(event), _) if is_ours(&event) => Values::of_event(&event),
+        (Some(_), _) => return Err(Refusal::Unrecognised.into()),
+        (None, Some(order)) => Values::of_order(order, message)?,
+        (None, None) => Values::of_fields(&csv(message).ok_or(Refusal::Unrecognised)?),
     };
     let kind = values.kind.ok_or(Fault::of(Refusal::MissingField, "Type"))?;
     if !kind.eq_ignore_ascii_case("TRAFFIC") {
@@ -157,6 +226,23 @@ impl<'a> Values<'a> {
             elapsed: value(ELAPSED),
             ..Values::default()
         }
+    }
+
+    /// Of a row whose fields are known from elsewhere. A custom log format is for one kind of log, which it need not name.
+    fn of_order(order: &FieldOrder, message: &'a str) -> Result<Values<'a>, Fault> {
+        let mut fields = Vec::with_capacity(order.keys.len());
+        split(message, b',', &mut fields);
+        match fields.len() {
+            count if count < order.keys.len() => return Err(Refusal::TooFewColumns.into()),
+            count if count > order.keys.len() => return Err(Refusal::TooManyColumns.into()),
+            _ => {}
+        }
+        let names_kind = order.keys.contains(&Some("Type"));
+        let mut values = Values { kind: (!names_kind).then_some("TRAFFIC"), ..Values::default() };
+        for (key, field) in order.keys.iter().zip(&fields) {
+            values.set(key.unwrap_or_default(), field.plain());
+        }
+        Ok(values)
     }
 
     fn of_event(event: &Event<'a>) -> Values<'a> {
@@ -270,5 +356,40 @@ impl<'a> Values<'a> {
             () if is_refused => Some(Ignored::Failed),
             () => Some(Ignored::OtherAction),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_of_fields() {
+        let order = FieldOrder::parse("$receive_time,$SRC, $dst ,$rule,$action").expect("an order");
+        assert_eq!(order.keys, [Some("rt"), Some("src"), Some("dst"), None, Some("action")]);
+        assert_eq!(FieldOrder::parse("receive_time|src|dst|x|action"), Ok(order));
+        for (text, lacks) in [
+            ("", "src"),
+            ("src", "dst"),
+            ("src|dst|start", "action"),
+            ("src|dst|action|natsrc", "start"),
+            ("src;dst;action;start", "src"),
+        ] {
+            assert_eq!(FieldOrder::parse(text), Err(LacksField(lacks)), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_in_an_order() {
+        let order = FieldOrder::parse("start|src|dst|action").expect("an order");
+        for (line, expected) in [
+            ("2031/03/04 10:01:02,10.1.2.3,198.51.100.20,allow", true),
+            ("<14>Mar  4 10:01:45 fw-1 2031/03/04 10:01:02,10.1.2.3,2001:db8::20,allow", true),
+            ("2031/03/04 10:01:02,10.1.2.3,198.51.100.20,allow,more", false),
+            ("start,src,dst,action", false),
+            ("", false),
+        ] {
+            assert_eq!(is_record(line, Some(&order)), expected, "{line}");
+        }
     }
 }

@@ -4,6 +4,8 @@
 use jiff::tz::TimeZone;
 use sighting::{Address, IdentityKind, LocalNetworks, Mention, Network};
 
+use crate::pan_os::FieldOrder;
+
 /// How records of a source are read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Settings {
@@ -33,7 +35,7 @@ impl Settings {
     }
 }
 
-/// The keys (JSON; a dot descends into an object) or columns (CSV) of the generic formats.
+/// The keys (JSON; a dot descends into an object) or columns (CSV) of the generic formats, and the fields of one other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ColumnMap {
     /// When the connection was opened: RFC 3339 with an offset, or epoch seconds, ms, us or ns.
@@ -50,6 +52,8 @@ pub struct ColumnMap {
     pub action: String,
     /// The only actions that count as opened, case aside; empty: the usual words do.
     pub opened_actions: Vec<String>,
+    /// What stands where in rows of PAN-OS that are written by a custom log format.
+    pub pan_os: Option<FieldOrder>,
 }
 
 impl Default for ColumnMap {
@@ -62,6 +66,7 @@ impl Default for ColumnMap {
             agent_id: "agent_id".to_owned(),
             action: "action".to_owned(),
             opened_actions: Vec::new(),
+            pan_os: None,
         }
     }
 }

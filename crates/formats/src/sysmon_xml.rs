@@ -1,6 +1,6 @@
 //! Sysmon event 3 (NetworkConnect) as Windows Event XML: a document of events, or an event a line as Splunk's
 //! XmlWinEventLog has it. Holds: where an event begins and ends, and where its fields lie. Refuses to hold: what they mean
-//! (`sysmon`), UTF-16, and events of other logs (ignored).
+//! (`sysmon`) and events of other logs (ignored).
 //!
 //! ```text
 //! <Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System><Provider Name='Microsoft-Windows-Sysmon'/>
@@ -29,8 +29,10 @@ use crate::sysmon;
 pub(crate) const START: &[u8] = b"<Event";
 pub(crate) const END: &[u8] = b"</Event>";
 
-/// Whether a line begins an event, or a document of events.
+/// Whether a line begins an event, or a document of events, be it behind an XML declaration.
 pub(crate) fn is_start(line: &str) -> bool {
+    let declared = line.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>"));
+    let line = declared.map_or(line, |(_, rest)| rest.trim_start());
     start_of_event(line.as_bytes()) == Some(0) || line.starts_with("<Events")
 }
 

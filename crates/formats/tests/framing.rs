@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use seenby_formats::{
-    CHUNK_BYTES, Chunk, ColumnMap, Family, Format, Framer, HEAD_BYTES, LINE_BYTES_MAX, Opening, Settings,
-    Wanted, decode,
+    CHUNK_BYTES, Chunk, ColumnMap, Family, Format, Framer, HEAD_BYTES, LINE_BYTES_MAX, Opening, Place,
+    Settings, Wanted, decode,
 };
 
 mod support;
@@ -190,6 +190,26 @@ fn places_are_told() {
     }
 }
 
+/// An input in UTF-16 is read from its start; its bytes are counted as they came, and half a letter is a part of a record.
+#[test]
+fn utf16_is_counted_in_its_own_bytes() {
+    let settings = Settings::default();
+    let text = format!("\u{feff}{MDE}\n{MDE}\n");
+    let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let opening = open(&bytes, Wanted::Detect, &settings.columns);
+    let mut recorder = Recorder::default();
+    let mut framer = Framer::new(opening, &settings.columns);
+    framer.push(&bytes, &mut |chunk| decode(&chunk, &settings, &mut recorder));
+    framer.flush(&mut |chunk| decode(&chunk, &settings, &mut recorder));
+    assert_eq!(recorder.calls, [format!("line 1: {SEEN}"), format!("line 2: {SEEN}")]);
+    assert_eq!((framer.pushed(), framer.line(), framer.place()), (bytes.len() as u64, 3, None));
+    framer.push(&[0], &mut |chunk| decode(&chunk, &settings, &mut recorder));
+    framer.break_off(&mut |chunk| decode(&chunk, &settings, &mut recorder));
+    assert_eq!(recorder.calls.last().map(String::as_str), Some("line 3: refused truncated"));
+    let place = Place { position: 4, line: 1, header: 0 };
+    assert!(Framer::resume(opening, &settings.columns, place, &bytes, None).is_none());
+}
+
 #[test]
 fn a_whole_json_text_needs_no_line_end() {
     let settings = Settings::default();
@@ -277,6 +297,10 @@ fn chunks_end_between_records_of_every_kind() {
         let bytes = fs::read(&log).expect("the log can be read");
         // Datagrams have no line ends, and where they end is tested with them.
         if log.parent().is_some_and(|folder| folder.ends_with("netflow")) {
+            continue;
+        }
+        // Nor has UTF-16 a line end that is one byte.
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             continue;
         }
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);

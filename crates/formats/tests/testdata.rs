@@ -1,10 +1,10 @@
 //! What every format makes of logs written for it: `testdata/<format>/<case>.log` beside `<case>.expected`, one line a
-//! call of the sink; a `<case>.zone` names the time zone of its clocks. All of these logs are synthetic. `BLESS=1` rewrites what is expected; read the difference.
+//! call of the sink; a `<case>.zone` names the time zone of its clocks, a `<case>.pan_os` the fields of a custom log format. All of these logs are synthetic. `BLESS=1` rewrites what is expected; read the difference.
 
 use std::fs;
 use std::path::Path;
 
-use seenby_formats::{Format, Settings};
+use seenby_formats::{ColumnMap, FieldOrder, Format, Settings};
 
 mod support;
 
@@ -13,7 +13,10 @@ fn check(format: Format, log: &Path) {
     // Beside a log of clocks that say no zone lies the name of their zone.
     let zone = fs::read_to_string(log.with_extension("zone")).ok();
     let zone = zone.map(|name| jiff::tz::TimeZone::get(name.trim()).expect("a time zone"));
-    let settings = Settings { time_zone: zone, ..Settings::default() };
+    let order = fs::read_to_string(log.with_extension("pan_os")).ok();
+    let order = order.map(|text| FieldOrder::parse(&text).expect("the fields of a row"));
+    let columns = ColumnMap { pan_os: order, ..ColumnMap::default() };
+    let settings = Settings { time_zone: zone, columns, ..Settings::default() };
     let opening = support::open(&bytes, seenby_formats::Wanted::Detect, &settings.columns);
     assert_eq!(opening.format(), Some(format), "{}", log.display());
     let got = support::read(&bytes, &settings).join("\n") + "\n";

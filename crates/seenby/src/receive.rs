@@ -376,7 +376,7 @@ impl Taking for Push {
         let wanted = if self.wanted == Wanted::Detect { wanted(format) } else { self.wanted };
         // One format is read alike whatever it looks like; of any other each document has to tell.
         if self.opening.is_none() || !matches!(self.wanted, Wanted::Exactly(_)) {
-            let opening = self.detect(bytes, true, wanted).unwrap_or(Opening::UNRECOGNISED);
+            let opening = self.detect(bytes, true, wanted).unwrap_or(Opening::UNRECOGNISED).of_messages();
             self.turn_to(opening)?;
         }
         self.frame(|framer, out| {

@@ -1,7 +1,7 @@
 //! What an operator writes of a source, on a command line or in the settings file: its format, its name, its time zone, its
 //! columns. Refuses to hold: what is done with it.
 
-use formats::{ColumnMap, Format, Wanted};
+use formats::{ColumnMap, FieldOrder, Format, Wanted};
 use jiff::tz::TimeZone;
 use sighting::{IdentityKind, SourceName, escape};
 
@@ -55,9 +55,12 @@ pub(crate) fn set_column(columns: &mut ColumnMap, key: &str, column: &str) -> Re
             let words = IdentityKind::ALL.map(IdentityKind::word).join(", ");
             columns.device_kind = Some(kind.ok_or_else(|| format!("device_kind is one of: {words}"))?);
         }
+        "pan_os" => {
+            columns.pan_os = Some(FieldOrder::parse(column).map_err(|lacks| format!("pan_os: {lacks}"))?)
+        }
         _ => {
             return Err(format!(
-                "'{}' is no key; the keys are time, device, ip, agent_id, action, opened and device_kind",
+                "'{}' is no key; the keys are time, device, ip, agent_id, action, opened, device_kind and pan_os",
                 escape(key)
             ));
         }
@@ -75,11 +78,14 @@ mod tests {
         assert_eq!((map.time.as_str(), map.device.as_str(), map.ip.as_str()), ("ts", "host", "dst"));
         assert_eq!(map.opened_actions, ["allow", "permit"]);
         assert_eq!(map.device_kind, Some(IdentityKind::Mac));
+        let order = FieldOrder::parse("receive_time|src|dst|action").expect("an order");
+        assert_eq!(columns("pan_os=$receive_time|$src|$dst|$action").expect("sound").pan_os, Some(order));
         for (text, says) in [
             ("ts", "KEY=COLUMN"),
             ("time=", "KEY=COLUMN"),
             ("when=ts", "the keys are time"),
             ("device_kind=pc", "agent_id, fqdn"),
+            ("pan_os=src|dst", "pan_os: there is no action"),
             ("\u{1b}[31mred", "'\\u{1b}[31mred'"),
             ("\u{202e}=x", "'\\u{202e}' is no key"),
         ] {

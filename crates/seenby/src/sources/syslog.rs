@@ -336,7 +336,7 @@ impl Known {
                 Detection::Known(opening) | Detection::Unknown(opening) => opening,
                 Detection::NeedMore => Opening::UNRECOGNISED,
             };
-            Framer::new(opening, columns)
+            Framer::new(opening.of_messages(), columns)
         });
         let mut chunks: Vec<Chunk> = Vec::new();
         framer.push(&lines.bytes, &mut |chunk| chunks.push(chunk));
