@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 
-use sighting::{Address, IdentityKind, Second};
+use sighting::{IdentityKind, Second};
 
 use crate::chunk::CsvLayout;
 use crate::connection::Connection;
@@ -18,7 +18,7 @@ use crate::csv::Field;
 use crate::json::{Scanner, Value, reread};
 use crate::record::{Fault, Ignored, Mentions, Refusal, Sink};
 use crate::settings::{ColumnMap, Settings};
-use crate::text::{Names, present};
+use crate::text::{Names, is_address, present, trimmed};
 use crate::time::instant;
 
 /// What is looked for, in the order of [`Wishes`] and of values.
@@ -49,23 +49,24 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     {
         return told;
     }
-    if values == [Value::Missing; COUNT] {
+    if values.iter().all(|value| matches!(value, Value::Missing)) {
         // Nothing of what the map names: the map is wrong, or the format is.
         return Err(Fault::of(Refusal::MissingField, "time"));
     }
-    Row {
+    let [device, agent, action] = [DEVICE, AGENT, ACTION].map(|place| named(values[place]));
+    let row = Row {
         time: values[TIME].plain(),
-        device: named(values[DEVICE]),
-        agent: named(values[AGENT]),
+        device: device.as_deref(),
+        agent: agent.as_deref(),
         address: match values[ADDRESS] {
             Value::Missing => Err(NO_ADDRESS),
             // What is there and no text is no address.
             Value::Bool(_) | Value::Object | Value::Array => Ok(Some("?")),
             other => Ok(other.plain()),
         },
-        action: named(values[ACTION]),
-    }
-    .judge(line, settings, sink)
+        action: action.as_deref(),
+    };
+    row.judge(line, settings, sink)
 }
 
 /// Whether a record that has some keys or columns has those of a generic one.
@@ -96,23 +97,42 @@ fn read_object<'a>(
     wishes: &Wishes<'_>,
     values: &mut [Value<'a>; COUNT],
 ) -> Result<(), Fault> {
-    let mut key = scanner.first_key()?;
-    while let Some(name) = key {
+    scanner.each_key(|scanner, name| {
         let value = scanner.value()?;
         for (slot, wish) in values.iter_mut().zip(wishes) {
-            if *wish == Some(name) {
+            if is_wished(*wish, name) {
                 *slot = value;
             }
         }
-        let below = wishes.map(|wish| wish.and_then(|wish| wish.strip_prefix(name)?.strip_prefix('.')));
-        if value == Value::Object && below.iter().any(Option::is_some) {
-            read_object(scanner, &below, values)?;
-        } else {
-            scanner.leave(value)?;
+        match value {
+            Value::Object => read_inside(scanner, name, wishes, values),
+            Value::Array => Ok(scanner.leave(value)?),
+            _ => Ok(()),
         }
-        key = scanner.next_key()?;
+    })
+}
+
+/// Whether a key is the wished one; length and first letter tell nearly always.
+#[inline(always)]
+fn is_wished(wish: Option<&str>, name: &str) -> bool {
+    wish.is_some_and(|wish| {
+        let (wish, name) = (wish.as_bytes(), name.as_bytes());
+        wish.len() == name.len() && wish.first() == name.first() && wish == name
+    })
+}
+
+/// The object under a key, which was just entered, if anything is to be found in it.
+fn read_inside<'a>(
+    scanner: &mut Scanner<'a>,
+    name: &str,
+    wishes: &Wishes<'_>,
+    values: &mut [Value<'a>; COUNT],
+) -> Result<(), Fault> {
+    let below = wishes.map(|wish| wish.and_then(|wish| wish.strip_prefix(name)?.strip_prefix('.')));
+    if below.iter().any(Option::is_some) {
+        return read_object(scanner, &below, values);
     }
-    Ok(())
+    Ok(scanner.leave(Value::Object)?)
 }
 
 /// The places of the columns that matter.
@@ -136,30 +156,31 @@ impl Columns {
     ) -> Result<(), Fault> {
         let field = |place: Option<usize>| place.and_then(|place| fields.get(place));
         let plain = |place| field(place).and_then(|field| present(field.plain()));
-        let resolved = |place| field(place).map(|field| field.resolved());
         let [time, device, address, agent, action] = self.places;
-        Row {
+        let [device, agent, action] =
+            [device, agent, action].map(|place| field(place).map(|field| field.resolved()));
+        let row = Row {
             time: plain(time),
-            device: resolved(device),
-            agent: resolved(agent),
+            device: device.as_deref(),
+            agent: agent.as_deref(),
             address: address.ok_or(NO_ADDRESS).map(|place| plain(Some(place))),
-            action: resolved(action),
-        }
-        .judge(line, settings, sink)
+            action: action.as_deref(),
+        };
+        row.judge(line, settings, sink)
     }
 }
 
 /// One record's values; `None` is absent.
 struct Row<'a> {
     time: Option<&'a str>,
-    device: Option<Cow<'a, str>>,
-    agent: Option<Cow<'a, str>>,
+    device: Option<&'a str>,
+    agent: Option<&'a str>,
     /// A record without the key is refused; one that says "nothing here" is not.
     address: Result<Option<&'a str>, Fault>,
-    action: Option<Cow<'a, str>>,
+    action: Option<&'a str>,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
     fn judge(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
         let why_not = self.not_opened(&settings.columns);
         let address = match self.address {
@@ -179,19 +200,19 @@ impl Row<'_> {
         instant(self.time.ok_or(Fault::of(Refusal::NoTime, "time"))?, "time", settings)
     }
 
-    fn device(&self, columns: &ColumnMap) -> Result<Mentions<'_>, Fault> {
+    fn device(&self, columns: &ColumnMap) -> Result<Mentions<'a>, Fault> {
         let mut names = Names::default();
-        if let Some(agent) = &self.agent {
+        if let Some(agent) = self.agent {
             names.add(IdentityKind::AgentId, agent, "agent_id");
         }
-        if let Some(device) = &self.device {
+        if let Some(device) = self.device {
             names.add(columns.device_kind.unwrap_or_else(|| kind_of(device)), device, "device");
         }
         names.required("device")
     }
 
     fn not_opened(&self, columns: &ColumnMap) -> Option<Ignored> {
-        let action = present(self.action.as_deref()?)?;
+        let action = present(self.action?)?;
         if columns.opened_actions.is_empty() {
             return classify(action);
         }
@@ -202,59 +223,28 @@ impl Row<'_> {
 
 /// A device's name is an address if it reads as one, else a host name.
 fn kind_of(device: &str) -> IdentityKind {
-    let is_address = Address::parse_logged(device.trim().as_bytes()).is_some();
-    if is_address { IdentityKind::Address } else { IdentityKind::Fqdn }
+    if is_address(trimmed(device)) { IdentityKind::Address } else { IdentityKind::Fqdn }
 }
+
+/// The longest word for what happened is shorter.
+const WORD_BYTES_MAX: usize = 32;
 
 /// The usual words for what happened.
 fn classify(action: &str) -> Option<Ignored> {
-    const OPENED: [&str; 19] = [
-        "open",
-        "opened",
-        "connect",
-        "connected",
-        "connection",
-        "success",
-        "succeeded",
-        "established",
-        "allow",
-        "allowed",
-        "accept",
-        "accepted",
-        "permit",
-        "permitted",
-        "pass",
-        "outbound",
-        "connectionsuccess",
-        "true",
-        "yes",
-    ];
-    const FAILED: [&str; 18] = [
-        "fail",
-        "failed",
-        "failure",
-        "deny",
-        "denied",
-        "block",
-        "blocked",
-        "drop",
-        "dropped",
-        "reject",
-        "rejected",
-        "refused",
-        "reset",
-        "timeout",
-        "connectionfailed",
-        "error",
-        "false",
-        "no",
-    ];
-    const INBOUND: [&str; 4] = ["inbound", "ingress", "accepted_inbound", "inboundconnectionaccepted"];
-    let is_one_of = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(action));
-    match () {
-        () if is_one_of(&OPENED) => None,
-        () if is_one_of(&FAILED) => Some(Ignored::Failed),
-        () if is_one_of(&INBOUND) => Some(Ignored::Inbound),
-        () => Some(Ignored::OtherAction),
+    let mut word = [0; WORD_BYTES_MAX];
+    let Some(word) = word.get_mut(..action.len()) else { return Some(Ignored::OtherAction) };
+    word.copy_from_slice(action.as_bytes());
+    word.make_ascii_lowercase();
+    match &*word {
+        b"open" | b"opened" | b"connect" | b"connected" | b"connection" | b"success" | b"succeeded"
+        | b"established" | b"allow" | b"allowed" | b"accept" | b"accepted" | b"permit" | b"permitted"
+        | b"pass" | b"outbound" | b"connectionsuccess" | b"true" | b"yes" => None,
+        b"fail" | b"failed" | b"failure" | b"deny" | b"denied" | b"block" | b"blocked" | b"drop"
+        | b"dropped" | b"reject" | b"rejected" | b"refused" | b"reset" | b"timeout" | b"connectionfailed"
+        | b"error" | b"false" | b"no" => Some(Ignored::Failed),
+        b"inbound" | b"ingress" | b"accepted_inbound" | b"inboundconnectionaccepted" => {
+            Some(Ignored::Inbound)
+        }
+        _ => Some(Ignored::OtherAction),
     }
 }
