@@ -335,41 +335,19 @@ fn with_colons(mac: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Opened, Taught};
+    use crate::record::Calls;
     use crate::wrapper::look_inside;
     use proptest::prelude::*;
-
-    /// Every call as text.
-    #[derive(Default)]
-    struct Calls(Vec<String>);
-
-    impl Sink for Calls {
-        fn opened(&mut self, record: &Opened<'_>) {
-            self.0.push(format!("{record:?}"));
-        }
-
-        fn ignored(&mut self, record: &Passed<'_>) {
-            self.0.push(format!("{record:?}"));
-        }
-
-        fn taught(&mut self, record: &Taught<'_>) {
-            self.0.push(format!("{record:?}"));
-        }
-
-        fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>) {
-            self.0.push(format!("{refusal:?} {line} {field:?}"));
-        }
-    }
 
     type Read = fn(&str, u64, &Settings, &mut Calls) -> Result<(), Fault>;
 
     /// What a line comes to if its records are read so.
-    fn calls(text: &str, read: Read) -> (Vec<String>, Result<(), Fault>) {
+    fn calls(text: &str, read: Read) -> (Calls, Result<(), Fault>) {
         let (mut calls, settings) = (Calls::default(), Settings::default());
         let inside = |text: &str, sink: &mut Calls| read(text, 1, &settings, sink);
         let told = read(text, 1, &settings, &mut calls)
             .or_else(|fault| look_inside(text, fault, 1, &mut calls, &inside));
-        (calls.0, told)
+        (calls, told)
     }
 
     const RECORDS: [&str; 6] = [

@@ -15,10 +15,10 @@ use sighting::{IdentityKind, Second};
 use crate::chunk::CsvLayout;
 use crate::connection::Connection;
 use crate::csv::Field;
-use crate::json::{Scanner, Value, reread};
+use crate::json::{Scanner, Value, reread, special};
 use crate::record::{Fault, Ignored, Mentions, Refusal, Sink};
 use crate::settings::{ColumnMap, Settings};
-use crate::text::{Names, is_address, present, trimmed};
+use crate::text::{Names, is_address, is_null, present, trimmed};
 use crate::time::instant;
 
 /// What is looked for, in the order of [`Wishes`] and of values.
@@ -41,11 +41,77 @@ fn wishes(columns: &ColumnMap) -> Wishes<'_> {
 
 /// One JSON record.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    match usual(text, &settings.columns) {
+        Some(row) => row.judge(line, settings, sink),
+        None => unusual(text, line, settings, sink),
+    }
+}
+
+/// A record that is one flat object of texts without escapes and whole numbers, nothing between them that need not be: such
+/// records are short, and the questions that JSON asks of others are most of the work. Nothing, if it is another.
+fn usual<'a>(text: &'a str, columns: &ColumnMap) -> Option<Row<'a>> {
+    let (bytes, wishes) = (text.as_bytes(), wishes(columns));
+    let (mut values, mut is_wished_for) = ([None; COUNT], false);
+    let (mut at, mut before) = (0, b'{');
+    while before != b'}' {
+        let key_end = string_end(bytes, at + 1)?;
+        let name = text.get(at + 2..key_end)?;
+        let start = key_end + 2;
+        let (value, end) = match bytes.get(start)? {
+            b'"' => {
+                let end = string_end(bytes, start)?;
+                (text.get(start + 1..end)?, end + 1)
+            }
+            b'1'..=b'9' => {
+                let end = number_end(bytes, start);
+                (text.get(start..end)?, end)
+            }
+            _ => return None,
+        };
+        let is_sound = bytes.get(at) == Some(&before) && bytes.get(key_end + 1) == Some(&b':');
+        before = *bytes.get(end).filter(|byte| is_sound && matches!(byte, b',' | b'}'))?;
+        at = end;
+        for (slot, wish) in values.iter_mut().zip(&wishes) {
+            if is_wished(*wish, name) {
+                *slot = Some(value);
+                is_wished_for = true;
+            }
+        }
+    }
+    if at + 1 != bytes.len() || !is_wished_for {
+        return None;
+    }
+    let [time, device, address, agent, action] = values;
+    let named = |written: Option<&'a str>| written.filter(|written| !is_null(written));
+    Some(Row {
+        time: time.and_then(present),
+        device: named(device),
+        agent: named(agent),
+        address: address.ok_or(NO_ADDRESS).map(present),
+        action: named(action),
+    })
+}
+
+/// The closing quote of a text without escapes, whose opening one is at `at`.
+#[inline(always)]
+fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = special(bytes, at + 1);
+    (bytes.get(at) == Some(&b'"') && bytes.get(end) == Some(&b'"')).then_some(end)
+}
+
+/// Where the digits end that begin at `at`.
+#[inline(always)]
+fn number_end(bytes: &[u8], at: usize) -> usize {
+    let digits = bytes.get(at..).unwrap_or_default();
+    at + digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len())
+}
+
+fn unusual(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
     let mut scanner = Scanner::new(text);
     let values = read(&mut scanner, &settings.columns)?;
     scanner.end()?;
     if (scanner.has_escaped_keys() || values[TIME].is_escaped() || values[ADDRESS].is_escaped())
-        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
+        && let Some(told) = reread(text, &mut |plain| unusual(plain, line, settings, sink))
     {
         return told;
     }
@@ -53,7 +119,7 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
         // Nothing of what the map names: the map is wrong, or the format is.
         return Err(Fault::of(Refusal::MissingField, "time"));
     }
-    let [device, agent, action] = [DEVICE, AGENT, ACTION].map(|place| named(values[place]));
+    let [device, agent, action] = [values[DEVICE], values[AGENT], values[ACTION]].map(named);
     let row = Row {
         time: values[TIME].plain(),
         device: device.as_deref(),
@@ -246,5 +312,70 @@ fn classify(action: &str) -> Option<Ignored> {
             Some(Ignored::Inbound)
         }
         _ => Some(Ignored::OtherAction),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Calls;
+    use proptest::prelude::*;
+
+    type Read = fn(&str, u64, &Settings, &mut Calls) -> Result<(), Fault>;
+
+    /// What a record comes to.
+    fn calls(text: &str, settings: &Settings, read: Read) -> (Calls, Result<(), Fault>) {
+        let mut calls = Calls::default();
+        let told = read(text, 1, settings, &mut calls);
+        (calls, told)
+    }
+
+    const ANY_PAIR: &str = "\"(time|device|ip|agent_id|action|a.b|other)\":\
+        (\"(2031-03-04T10:01:02Z|198[.]51[.]100[.]2|pc-17| pc |-|null|N/A|allowed|Blocked|é|)\"|1930557662|[0-9]{1,4}|true|null|[{][}])";
+
+    proptest! {
+        /// A record, as it is and with a byte or two changed, is read as a closer look reads it.
+        #[test]
+        fn usual_records_are_what_a_closer_look_finds(
+            pairs in prop::collection::vec(ANY_PAIR, 0..6),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{}\",:0a .\\\\\\x01-]|"), 0..3),
+            device in "device|ip|a.b",
+        ) {
+            let mut text = format!("{{{}}}", pairs.join(","));
+            for (place, with) in changes {
+                let place = place.index(text.len().max(1));
+                if text.is_char_boundary(place) && text.is_char_boundary(place + 1) {
+                    text.replace_range(place..=place, &with);
+                }
+            }
+            let mut settings = Settings::default();
+            settings.columns.device = device;
+            prop_assert_eq!(calls(&text, &settings, record), calls(&text, &settings, unusual), "{}", text);
+        }
+    }
+
+    #[test]
+    fn usual_records_are_known() {
+        let columns = ColumnMap::default();
+        for text in
+            [r#"{"time":1930557662,"device":"pc-17","ip":"198.51.100.20"}"#, r#"{"x":"","ip":"","y":7}"#]
+        {
+            assert!(usual(text, &columns).is_some(), "{text}");
+        }
+        for text in [
+            "",
+            "{}",
+            r#"{"x":1}"#,
+            r#"{"ip":1} "#,
+            r#"{ "ip":1}"#,
+            r#"{"ip":1.5}"#,
+            r#"{"ip":"\u0031"}"#,
+            r#"{"ip":"1"},"#,
+            r#"{"ip":"1""#,
+            r#"{"ip":{}}"#,
+            r#"["ip":1}"#,
+        ] {
+            assert!(usual(text, &columns).is_none(), "{text}");
+        }
     }
 }

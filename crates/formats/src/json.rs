@@ -524,7 +524,7 @@ fn interrupted_string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), 
 /// The place of the first byte from `at` on that ends or interrupts a string: a quote, a backslash, a control
 /// character, or the end of the text. Eight bytes at a time: keys and values are short, wider blocks measured slower.
 #[inline(always)]
-fn special(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let hits = hits(u64::from_le_bytes(*block));
         if hits != 0 {

@@ -3,6 +3,7 @@
 
 use sighting::{Address, IdentityKind, Mention, NAME_BYTES_MAX};
 
+use crate::blocks::first_of;
 use crate::record::{Fault, Mentions, Refusal};
 
 /// The text of a field unless it says "nothing here".
@@ -46,7 +47,8 @@ pub(crate) fn is_null(text: &str) -> bool {
 /// Whether a text reads as an address. Such begin with a digit or hold a colon, as hardly any name does.
 pub(crate) fn is_address(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let may_be_one = bytes.first().is_some_and(u8::is_ascii_digit) || bytes.contains(&b':');
+    let may_be_one =
+        bytes.first().is_some_and(u8::is_ascii_digit) || first_of(bytes, 0, [b':']) < bytes.len();
     may_be_one && Address::parse_logged(bytes).is_some()
 }
 
