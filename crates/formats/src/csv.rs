@@ -112,11 +112,7 @@ pub(crate) fn split<'a>(row: &'a str, separator: u8, fields: &mut Vec<Field<'a>>
 
 /// Some fields of a row without quotes, by their places, which ascend; nothing for those behind its end. For long rows of which little
 /// is wanted: the fields between are counted and not looked at.
-pub(crate) fn pick<'a, const N: usize>(
-    row: &'a str,
-    separator: u8,
-    places: [usize; N],
-) -> [Option<&'a str>; N] {
+pub(crate) fn pick<const N: usize>(row: &str, separator: u8, places: [usize; N]) -> [Option<&str>; N] {
     let bytes = row.as_bytes();
     let (mut place, mut start, mut end) = (0, 0, first_of(bytes, 0, [separator]));
     places.map(|wanted| {
