@@ -20,11 +20,12 @@ use std::borrow::Cow;
 
 use sighting::{IdentityKind, NAME_BYTES_MAX, Second};
 
+use crate::blocks::{split, split_once};
 use crate::connection::Connection;
 use crate::json::{Scanner, Value, object, reread};
-use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Reporter, Sink};
+use crate::record::{Fault, Ignored, Passed, Refusal, Reporter, Sink};
 use crate::settings::Settings;
-use crate::text::{Names, present};
+use crate::text::{Names, begins, present, trimmed};
 use crate::time::{Iso, epoch, iso};
 
 /// Whether a record with these keys (dotted paths) is one of this format's, be it none that counts.
@@ -34,16 +35,48 @@ pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
     is_network || is_group
 }
 
-/// One record: its tuples.
+/// One record: its tuples. Lines of these logs nearly always join records, so that they are looked at for that first.
 pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
+    match joined(text) {
+        Some(records) => records.iter().try_for_each(|values| values.tell(line, settings, sink)),
+        None => single(text, line, settings, sink),
+    }
+}
+
+fn single(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
     let mut values = Values::default();
     let has_escaped_keys = object(text, |scanner| values.read(scanner))?;
     if (has_escaped_keys || values.is_escaped)
-        && let Some(told) = reread(text, &mut |plain| record(plain, line, settings, sink))
+        && let Some(told) = reread(text, &mut |plain| single(plain, line, settings, sink))
     {
         return told;
     }
     values.tell(line, settings, sink)
+}
+
+/// The records of a line that is `{"records":[{..},{..}]}` and nothing else, if each of them is usual: whatever is not is left to
+/// those who look more closely (`wrapper`), before anything is told.
+fn joined(text: &str) -> Option<Vec<Values<'_>>> {
+    if !text.starts_with("{\"records\":[") {
+        return None;
+    }
+    let mut scanner = Scanner::new(text);
+    let _wrapper = (scanner.value().ok()?, scanner.first_key().ok()?, scanner.value().ok()?);
+    let (mut records, mut more) = (Vec::new(), scanner.first_element().ok()?);
+    while more {
+        let mut values = Values::default();
+        if scanner.value().ok()? != Value::Object {
+            return None;
+        }
+        values.read(&mut scanner).ok()?;
+        if values.is_escaped || values.is_flow_log().is_none() {
+            return None;
+        }
+        records.push(values);
+        more = scanner.next_element().ok()?;
+    }
+    let is_all = scanner.next_key().ok()?.is_none() && scanner.end().is_ok() && !scanner.has_escaped_keys();
+    (is_all && !records.is_empty()).then_some(records)
 }
 
 /// The values of one record.
@@ -142,27 +175,31 @@ impl<'a> Values<'a> {
         Ok(())
     }
 
+    /// Whether the record is of a flow log; nothing, if it does not say what it is.
+    fn is_flow_log(&self) -> Option<bool> {
+        match self.category.plain() {
+            Some(category) => Some(matches!(category, "FlowLogFlowEvent" | "NetworkSecurityGroupFlowEvent")),
+            None => self.has_flows.then_some(true),
+        }
+    }
+
     /// Tells the sink of each tuple; a bad one costs itself.
     fn tell(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
-        let is_flow_log = match self.category.plain() {
-            Some(category) => matches!(category, "FlowLogFlowEvent" | "NetworkSecurityGroupFlowEvent"),
-            None if self.has_flows => true,
-            None => return Err(Fault::of(Refusal::MissingField, "flowRecords")),
-        };
+        let is_flow_log = self.is_flow_log().ok_or(Fault::of(Refusal::MissingField, "flowRecords"))?;
         if !is_flow_log || self.tuples.is_empty() {
             let why = if is_flow_log { Ignored::NoRemote } else { Ignored::OtherEvent };
             self.ignore(why, line, sink);
             return Ok(());
         }
+        let mac = |tuple: &Tuple<'a>| if tuple.mac.is_absent() { self.mac } else { tuple.mac };
         // Many tuples share their names: these are looked at when they change.
-        let (mut written, mut named) = (self.mac, Named::of(self.target, self.mac));
-        for tuple in &self.tuples {
-            let mac = if tuple.mac.is_absent() { self.mac } else { tuple.mac };
-            if mac != written {
-                (written, named) = (mac, Named::of(self.target, mac));
-            }
-            if let Err(fault) = self.tuple(*tuple, &named, line, settings, sink) {
-                sink.refused(fault.refusal, line, fault.field);
+        for group in self.tuples.chunk_by(|tuple, next| mac(tuple) == mac(next)) {
+            let named = Named::of(self.target, group.first().map_or(self.mac, mac));
+            let names = named.names();
+            for tuple in group {
+                if let Err(fault) = tuple.tell(names, line, settings, sink) {
+                    sink.refused(fault.refusal, line, fault.field);
+                }
             }
         }
         Ok(())
@@ -172,27 +209,29 @@ impl<'a> Values<'a> {
     fn ignore(&self, why: Ignored, line: u64, sink: &mut impl Sink) {
         let second = self.time.plain().and_then(iso).map(Iso::utc);
         let named = Named::of(self.target, self.mac);
-        let device = named.mentions(None);
+        let device = named.names().required("macAddress");
         let reporter = match (second, device) {
             (Some(second), Ok(device)) => Some(Reporter { second, device }),
             _ => None,
         };
         sink.ignored(&Passed { why, reporter, tenant: None, line });
     }
+}
 
-    fn tuple(
-        &self,
-        tuple: Tuple<'a>,
-        named: &Named<'_>,
+impl Tuple<'_> {
+    /// Tells the sink of the flow, whose interface has these names and its address.
+    fn tell<'n>(
+        &'n self,
+        mut names: Names<'n>,
         line: u64,
         settings: &Settings,
         sink: &mut impl Sink,
     ) -> Result<(), Fault> {
-        let flow = Flow::of(tuple.value).ok_or(Fault::of(Refusal::MissingField, "flowTuples"))?;
-        let device = named.mentions(flow.own);
+        let flow = Flow::of(self.value).ok_or(Fault::of(Refusal::MissingField, "flowTuples"))?;
+        names.add(IdentityKind::Address, flow.own.unwrap_or_default(), "flowTuples.1");
         let connection = Connection {
             second: flow.second(),
-            device,
+            device: names.required("macAddress"),
             remote: (flow.destination, "flowTuples.2"),
             why_not: flow.not_opened()?,
         };
@@ -213,7 +252,7 @@ struct Flow<'a> {
 
 impl<'a> Flow<'a> {
     fn of(value: Value<'a>) -> Option<Flow<'a>> {
-        let mut fields = value.plain()?.split(',').map(str::trim);
+        let mut fields = split(value.plain()?, b',').map(trimmed);
         let time = present(fields.next()?);
         let (source, destination) = (present(fields.next()?), present(fields.next()?));
         let (_ports, protocol) = ((fields.next()?, fields.next()?), fields.next()?);
@@ -258,25 +297,25 @@ impl<'a> Named<'a> {
         Named { id, mac: mac.plain().filter(|mac| fits(mac)).map(with_colons) }
     }
 
-    fn mentions<'n>(&'n self, address: Option<&'n str>) -> Result<Mentions<'n>, Fault> {
+    fn names(&self) -> Names<'_> {
         let mut names = Names::default();
-        if let Some(id) = &self.id {
-            names.add(IdentityKind::AgentId, id, "targetResourceID");
-        }
-        if let Some(mac) = &self.mac {
-            names.add(IdentityKind::Mac, mac, "macAddress");
-        }
-        if let Some(address) = address {
-            names.add(IdentityKind::Address, address, "flowTuples.1");
-        }
-        names.required("macAddress")
+        names.add(IdentityKind::AgentId, self.id.as_deref().unwrap_or_default(), "targetResourceID");
+        names.add(IdentityKind::Mac, self.mac.as_deref().unwrap_or_default(), "macAddress");
+        names
     }
 }
 
 /// Whether a resource is one machine or one interface.
 fn is_device(resource: &str) -> bool {
-    let resource = resource.to_ascii_lowercase();
-    ["/networkinterfaces/", "/virtualmachines/"].iter().any(|kind| resource.contains(kind))
+    let kinds = ["networkinterfaces/", "virtualmachines/"];
+    let mut rest = resource;
+    while let Some((_, behind)) = split_once(rest, b'/') {
+        if kinds.iter().any(|kind| begins(behind, kind)) {
+            return true;
+        }
+        rest = behind;
+    }
+    false
 }
 
 /// `0200AA11BB22` as `02:00:AA:11:BB:22`; anything else as it is.
@@ -286,11 +325,68 @@ fn with_colons(mac: &str) -> String {
         return mac.to_owned();
     }
     let mut parted = String::with_capacity(17);
-    for (index, digit) in mac.chars().enumerate() {
-        if index > 0 && index % 2 == 0 {
-            parted.push(':');
-        }
-        parted.push(digit);
+    for place in (0..12).step_by(2) {
+        parted.push_str(if place > 0 { ":" } else { "" });
+        parted.push_str(mac.get(place..place + 2).unwrap_or_default());
     }
     parted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Calls;
+    use crate::wrapper::look_inside;
+    use proptest::prelude::*;
+
+    type Read = fn(&str, u64, &Settings, &mut Calls) -> Result<(), Fault>;
+
+    /// What a line comes to if its records are read so.
+    fn calls(text: &str, read: Read) -> (Calls, Result<(), Fault>) {
+        let (mut calls, settings) = (Calls::default(), Settings::default());
+        let inside = |text: &str, sink: &mut Calls| read(text, 1, &settings, sink);
+        let told = read(text, 1, &settings, &mut calls)
+            .or_else(|fault| look_inside(text, fault, 1, &mut calls, &inside));
+        (calls, told)
+    }
+
+    const RECORDS: [&str; 6] = [
+        r#"{"macAddress":"0200AA11BB22","category":"FlowLogFlowEvent","flowRecords":{"flows":[{"flowGroups":[{"flowTuples":["1930557662345,10.1.2.3,198.51.100.20,50001,443,6,O,B,NX,0,0,0,0","1930557663000,10.1.2.3,198.51.100.20,50001,443,6,I,C,NX,5,600,4,500"]}]}]}}"#,
+        r#"{"category":"NetworkSecurityGroupFlowEvent","properties":{"flows":[{"flows":[{"mac":"0200AA11BB33","flowTuples":["1930557662,10.1.2.4,198.51.100.21,50001,443,T,O,A",7]},{"flowTuples":[]}]}]}}"#,
+        r#"{"time":"2031-03-04T10:02:00Z","category":"other","records":[{"a":"}]"}],"targetResourceID":"/x/virtualMachines/y"}"#,
+        r#"{"flowRecords":{"flows":[]},"macAddress":"0200\u0041A11BB22"}"#,
+        r#"{"body":{"macAddress":"x","flowRecords":{"flows":[{"flowTuples":["1,2"]}]}}}"#,
+        r#"{"records":[],"mac":"\"{"}"#,
+    ];
+
+    proptest! {
+        /// Lines that join records, as they are and with a byte or two changed, are read as a closer look reads them.
+        #[test]
+        fn joined_records_are_what_a_closer_look_finds(
+            records in prop::collection::vec(prop::sample::select(&RECORDS[..]), 0..4),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{}\",:0a ]|records|\\\\u0041|"), 0..3),
+        ) {
+            let mut text = format!("{{\"records\":[{}]}}", records.join(","));
+            for (place, with) in changes {
+                let place = place.index(text.len());
+                text.replace_range(place..=place, &with);
+            }
+            prop_assert_eq!(calls(&text, record), calls(&text, single), "{}", text);
+        }
+    }
+
+    #[test]
+    fn what_joins_records_is_known() {
+        for (text, count) in [
+            (format!("{{\"records\":[{},{}]}}", RECORDS[0], RECORDS[1]), Some(2)),
+            (format!("{{\"records\":[{}]}} ", RECORDS[2]), Some(1)),
+            (format!("{{\"records\":[{}],\"a\":1}}", RECORDS[0]), None),
+            (format!("{{\"records\":[{},{}]}}", RECORDS[0], RECORDS[3]), None),
+            (format!("{{\"records\":[{},{}]}}", RECORDS[0], RECORDS[4]), None),
+            (format!("{{\"records\":[{},]}}", RECORDS[0]), None),
+            ("{\"records\":[]}".to_owned(), None),
+        ] {
+            assert_eq!(joined(&text).map(|records| records.len()), count, "{text}");
+        }
+    }
 }

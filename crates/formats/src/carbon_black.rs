@@ -18,12 +18,13 @@ use std::borrow::Cow;
 
 use sighting::{IdentityKind, Second};
 
+use crate::blocks::split;
 use crate::connection::Connection;
 use crate::fields::{address, first, is_icmp, name, put};
 use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Mentions, Refusal, Sink};
 use crate::settings::Settings;
-use crate::text::Names;
+use crate::text::{Names, trimmed};
 use crate::time::{Iso, epoch, iso};
 
 /// Whether a record with these keys (dotted paths) is one of this format's, be it none that counts.
@@ -155,7 +156,7 @@ impl<'a> Values<'a> {
     fn sensor(&self) -> Option<Cow<'a, str>> {
         let sensor = name(self.sensor_id)?;
         match name(self.server) {
-            Some(server) => Some(Cow::Owned(format!("{server}/{sensor}"))),
+            Some(server) => Some(Cow::Owned([&server, "/", &sensor].concat())),
             None => name(self.computer_name).is_none().then_some(sensor),
         }
     }
@@ -236,7 +237,7 @@ fn is_of_edr(kind: &str) -> bool {
 
 /// The words in a set of actions.
 fn words(actions: &str) -> impl Iterator<Item = &str> {
-    actions.split('|').map(str::trim).map(|word| word.strip_prefix("ACTION_").unwrap_or(word))
+    split(actions, b'|').map(trimmed).map(|word| word.strip_prefix("ACTION_").unwrap_or(word))
 }
 
 /// Why a set of actions is none that opens a connection; `None`, it is one.

@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr2};
+
+use crate::blocks::{each, first_of, nth};
 
 /// The longest row that may run over several lines. Longer, its opening quote was a mistake; guessed, real fields
 /// (command lines) stay below 64 KiB.
@@ -92,10 +94,10 @@ pub(crate) fn split<'a>(row: &'a str, separator: u8, fields: &mut Vec<Field<'a>>
         // As nearly every row: one pass finds all separators.
         let mut add =
             |text: Option<&'a str>| fields.push(Field { text: text.unwrap_or_default(), doubled: false });
-        for end in memchr_iter(separator, bytes) {
+        each(bytes, separator, |end| {
             add(row.get(at..end));
             at = end + 1;
-        }
+        });
         return add(row.get(at..));
     }
     loop {
@@ -106,6 +108,21 @@ pub(crate) fn split<'a>(row: &'a str, separator: u8, fields: &mut Vec<Field<'a>>
         }
         at = end + 1;
     }
+}
+
+/// Some fields of a row without quotes, by their places, which ascend; nothing for those behind its end. For long rows of which little
+/// is wanted: the fields between are counted and not looked at.
+pub(crate) fn pick<const N: usize>(row: &str, separator: u8, places: [usize; N]) -> [Option<&str>; N] {
+    let bytes = row.as_bytes();
+    let (mut place, mut start, mut end) = (0, 0, first_of(bytes, 0, [separator]));
+    places.map(|wanted| {
+        if wanted > place {
+            start = nth(bytes, end, separator, wanted - place)? + 1;
+            end = first_of(bytes, start, [separator]);
+            place = wanted;
+        }
+        row.get(start..end)
+    })
 }
 
 /// The field that starts at `at`, and where its separator or the end of the row is.
@@ -173,6 +190,19 @@ mod tests {
                 rest = &rest[end + 1..];
             }
             prop_assert_eq!(read, rows);
+        }
+    }
+
+    proptest! {
+        /// Whatever the row, what is picked is what it is split into.
+        #[test]
+        fn picked_fields_are_those_of_the_split_row(row in "[a-c,é]{0,150}", mut places: [prop::sample::Index; 4]) {
+            let mut fields = Vec::new();
+            split(&row, b',', &mut fields);
+            places.sort_by_key(|place| place.index(100));
+            let places = places.map(|place| place.index(100));
+            let known = places.map(|place| fields.get(place).map(|field| field.plain()));
+            prop_assert_eq!(pick(&row, b',', places), known);
         }
     }
 

@@ -20,8 +20,8 @@ use crate::key_value::{Pairs, event};
 use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::syslog::message;
-use crate::text::{Names, present};
-use crate::time::{epoch, iso};
+use crate::text::{Names, begins, present};
+use crate::time::{epoch, iso_of};
 
 /// Whether a line is a record of this format, be it none that counts.
 pub(crate) fn is_record(line: &str) -> bool {
@@ -34,7 +34,8 @@ pub(crate) fn is_record(line: &str) -> bool {
 }
 
 fn is_fortigate(vendor: &str, product: &str) -> bool {
-    vendor.eq_ignore_ascii_case("Fortinet") && product.to_ascii_lowercase().contains("fortigate")
+    vendor.eq_ignore_ascii_case("Fortinet")
+        && (begins(product, "fortigate") || product.to_ascii_lowercase().contains("fortigate"))
 }
 
 /// One record.
@@ -164,7 +165,7 @@ impl<'a> Values<'a> {
         let (Some(date), Some(clock)) = (self.date, self.clock) else {
             return Err(Fault::of(Refusal::NoTime, "eventtime"));
         };
-        let time = iso(&format!("{date}T{clock}{}", self.zone.unwrap_or_default()));
+        let time = iso_of(&[date, "T", clock, self.zone.unwrap_or_default()]);
         let time = time.ok_or(Fault::of(Refusal::BadTime, "time"))?;
         time.in_zone_of(settings).map_err(|refusal| Fault::of(refusal, "time"))
     }

@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
+use crate::blocks::{lowest, lowest_below, split_once};
 use crate::record::{Fault, Refusal};
 
 /// The deepest nesting that is read. Real records need 6; the recursion of [`Scanner::skip`] is bounded by it.
@@ -96,7 +99,7 @@ impl<'a> Raw<'a> {
 fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\\') {
+    while let Some((before, after)) = split_once(rest, b'\\') {
         out.push_str(before);
         let mut chars = after.chars();
         match chars.next() {
@@ -143,6 +146,8 @@ fn hex4(text: &str) -> Option<(u32, &str)> {
 /// keys, times or addresses are written with escapes.
 #[cold]
 pub(crate) fn with_plain_escapes(text: &str) -> Option<String> {
+    // Nearly always there is none at all, and nothing is copied.
+    memchr(b'\\', text.as_bytes())?;
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {
@@ -519,7 +524,7 @@ fn interrupted_string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), 
 /// The place of the first byte from `at` on that ends or interrupts a string: a quote, a backslash, a control
 /// character, or the end of the text. Eight bytes at a time: keys and values are short, wider blocks measured slower.
 #[inline(always)]
-fn special(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let hits = hits(u64::from_le_bytes(*block));
         if hits != 0 {
@@ -533,15 +538,7 @@ fn special(bytes: &[u8], mut at: usize) -> usize {
 /// The high bit of the lowest byte that is a quote, a backslash or a control character; bits above it mean nothing.
 #[inline(always)]
 const fn hits(block: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let quote = block ^ (ONES * b'"' as u64);
-    let backslash = block ^ (ONES * b'\\' as u64);
-    // Each term has its lowest high bit at its first hit; what a borrow sets above that does not matter.
-    let is_quote = quote.wrapping_sub(ONES) & !quote;
-    let is_backslash = backslash.wrapping_sub(ONES) & !backslash;
-    let is_control = block.wrapping_sub(ONES * b' ' as u64) & !block;
-    (is_quote | is_backslash | is_control) & HIGHS
+    lowest(block, b'"') | lowest(block, b'\\') | lowest_below(block, b' ')
 }
 
 /// Less than a block before the end of the text.

@@ -9,7 +9,10 @@
 //!
 //! Source: ArcSight's CEF and IBM's LEEF guides, FortiOS log references.
 
-use memchr::memchr3;
+use memchr::{memchr_iter, memchr3};
+
+use crate::blocks::{first_of, split_once, unescaped};
+use crate::text::trimmed;
 
 /// The pairs of a text, in their order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,49 +47,50 @@ impl<'a> Pairs<'a> {
     }
 
     fn next_quoted(&mut self) -> Option<(&'a str, &'a str)> {
-        let is_between = |byte: u8| matches!(byte, b' ' | b'\t' | b',');
+        let bytes = self.rest.as_bytes();
+        let mut at = 0;
         loop {
-            let (_, rest) = self.rest.split_at_checked(first(self.rest, |byte| !is_between(byte)))?;
-            if rest.is_empty() {
-                return None;
-            }
-            let (key, rest) = rest.split_at_checked(first(rest, |byte| byte == b'=' || is_between(byte)))?;
-            let Some(rest) = rest.strip_prefix('=') else {
+            let between = bytes.get(at..)?.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b','))?;
+            let start = at + between;
+            let end = first_of(bytes, start, [b'=', b' ', b'\t', b',']);
+            if bytes.get(end) != Some(&b'=') {
                 // A word without a value.
-                self.rest = rest;
+                at = end;
                 continue;
+            }
+            let key = self.rest.get(start..end)?;
+            let (value, next) = if bytes.get(end + 1) == Some(&b'"') {
+                let quote = unescaped(bytes, end + 2, b'"');
+                self.is_unclosed = quote == bytes.len();
+                (self.rest.get(end + 2..quote)?, quote + 1)
+            } else {
+                let stop = first_of(bytes, end + 1, [b' ', b'\t', b',']);
+                (self.rest.get(end + 1..stop)?, stop)
             };
-            let (value, rest) = match rest.strip_prefix('"') {
-                Some(text) => {
-                    let end = closing_quote(text);
-                    self.is_unclosed = end == text.len();
-                    text.split_at_checked(end)?
-                }
-                None => rest.split_at_checked(first(rest, is_between))?,
-            };
-            self.rest = rest.strip_prefix('"').unwrap_or(rest);
+            self.rest = self.rest.get(next..).unwrap_or_default();
             return Some((key, value));
         }
     }
 
     fn next_cef(&mut self) -> Option<(&'a str, &'a str)> {
-        let (key, text) = self.rest.split_once('=')?;
+        let (key, text) = split_once(self.rest, b'=')?;
         let end = next_key(text).unwrap_or(text.len());
         let (value, rest) = text.split_at_checked(end)?;
         self.rest = rest;
-        Some((key.trim(), value.trim()))
+        Some((trimmed(key), trimmed(value)))
     }
 
     fn next_separated(&mut self) -> Option<(&'a str, &'a str)> {
         while !self.rest.is_empty() {
             let split = match self.style {
+                Style::Separated(separator) if separator.is_ascii() => split_once(self.rest, separator as u8),
                 Style::Separated(separator) => self.rest.split_once(separator),
                 _ => self.rest.split_once("#011"),
             };
             let (pair, rest) = split.unwrap_or((self.rest, ""));
             self.rest = rest;
-            if let Some((key, value)) = pair.split_once('=') {
-                return Some((key.trim(), value));
+            if let Some((key, value)) = split_once(pair, b'=') {
+                return Some((trimmed(key), value));
             }
         }
         None
@@ -105,33 +109,21 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-/// Where the first such byte is, or the end. Only ASCII is looked for, so that it is between two letters.
-fn first(text: &str, is_it: impl Fn(u8) -> bool) -> usize {
-    text.bytes().position(is_it).unwrap_or(text.len())
-}
-
-/// Where the quote that closes a text is, or the end of it; one behind a backslash does not.
-fn closing_quote(text: &str) -> usize {
-    let mut is_escaped = false;
-    let found = text.bytes().position(|byte| {
-        let closes = byte == b'"' && !is_escaped;
-        is_escaped = byte == b'\\' && !is_escaped;
-        closes
-    });
-    found.unwrap_or(text.len())
-}
-
 /// Where the key of the next pair begins in a text that begins with a value: the word before a `=` that is not escaped.
 fn next_key(text: &str) -> Option<usize> {
-    let is_of_key = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-    for equals in memchr::memchr_iter(b'=', text.as_bytes()) {
-        let before = text.get(..equals)?;
-        let key = before.bytes().rev().take_while(|byte| is_of_key(*byte)).count();
+    let is_of_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let bytes = text.as_bytes();
+    let mut equals = first_of(bytes, 0, [b'=']);
+    while let Some(before) = bytes.get(..equals)
+        && equals < bytes.len()
+    {
+        let key = before.iter().rev().take_while(|byte| is_of_key(**byte)).count();
         let start = equals - key;
-        let stands_alone = before.get(..start).is_some_and(|before| before.ends_with(' '));
+        let stands_alone = start > 0 && before.get(start - 1) == Some(&b' ');
         if key > 0 && stands_alone {
             return Some(start);
         }
+        equals = first_of(bytes, equals + 1, [b'=']);
     }
     None
 }
@@ -152,10 +144,14 @@ pub(crate) struct Event<'a> {
 pub(crate) fn event(message: &str) -> Option<Event<'_>> {
     // Further on, in a message of another kind, the word is part of a value.
     let header = memchr3(b'=', b'|', b',', message.as_bytes()).and_then(|end| message.get(..end))?;
-    let behind = |word: &str| message.get(header.find(word)? + word.len()..);
-    match behind("LEEF:") {
+    let behind = |word: &str| {
+        let mut colons = memchr_iter(b':', header.as_bytes());
+        let colon = colons.find(|colon| header.get(..*colon).is_some_and(|before| before.ends_with(word)))?;
+        message.get(colon + 1..)
+    };
+    match behind("LEEF") {
         Some(text) => leef(text),
-        None => cef(behind("CEF:")?),
+        None => cef(behind("CEF")?),
     }
 }
 
@@ -216,20 +212,75 @@ fn told_separator(rest: &mut &str) -> Option<char> {
 
 /// The header field at the start of a text, up to a bar that is not escaped.
 fn header_field<'a>(rest: &mut &'a str) -> Option<&'a str> {
-    let mut is_escaped = false;
-    let bar = rest.bytes().position(|byte| {
-        let ends = byte == b'|' && !is_escaped;
-        is_escaped = byte == b'\\' && !is_escaped;
-        ends
-    })?;
-    let (field, behind) = rest.split_at_checked(bar)?;
-    *rest = behind.get(1..)?;
-    Some(field.trim())
+    let bar = unescaped(rest.as_bytes(), 0, b'|');
+    let field = rest.get(..bar)?;
+    *rest = rest.get(bar + 1..)?;
+    Some(trimmed(field))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// The same pairs, found letter by letter, and whether the last quote is unclosed.
+    fn walked(text: &str) -> (Vec<(&str, &str)>, bool) {
+        let is_between = |letter: char| matches!(letter, ' ' | '\t' | ',');
+        let (mut pairs, mut is_unclosed, mut rest) = (Vec::new(), false, text.trim_start_matches(is_between));
+        while !rest.is_empty() {
+            let (key, behind) = rest.split_at(rest.find(|c| c == '=' || is_between(c)).unwrap_or(rest.len()));
+            rest = behind;
+            if let Some(value) = rest.strip_prefix("=\"") {
+                let mut is_escaped = false;
+                let end = value.find(|letter| {
+                    let closes = letter == '"' && !is_escaped;
+                    is_escaped = letter == '\\' && !is_escaped;
+                    closes
+                });
+                is_unclosed = end.is_none();
+                pairs.push((key, &value[..end.unwrap_or(value.len())]));
+                rest = end.map_or("", |end| &value[end + 1..]);
+            } else if let Some(value) = rest.strip_prefix('=') {
+                let (value, behind) = value.split_at(value.find(is_between).unwrap_or(value.len()));
+                pairs.push((key, value));
+                rest = behind;
+            }
+            rest = rest.trim_start_matches(is_between);
+        }
+        (pairs, is_unclosed)
+    }
+
+    /// The same pairs of an extension of CEF.
+    fn walked_extension(mut text: &str) -> Vec<(&str, &str)> {
+        let mut pairs = Vec::new();
+        while let Some((key, rest)) = text.split_once('=') {
+            let starts = rest.match_indices(' ').map(|(space, _)| space + 1);
+            let is_key = |start: &usize| {
+                let of_key = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+                let behind = rest[*start..].trim_start_matches(of_key);
+                behind.starts_with('=') && behind.len() < rest.len() - start
+            };
+            let end = starts.into_iter().find(is_key).unwrap_or(rest.len());
+            pairs.push((key.trim(), rest[..end].trim()));
+            text = &rest[end..];
+        }
+        pairs
+    }
+
+    proptest! {
+        #[test]
+        fn pairs_are_what_a_walk_finds(text in "([a-c]{1,9}|[=\"\\\\ ,\t]|é|[a-z]=\"[a =]{0,9}\" )* ?") {
+            let mut pairs = Pairs::quoted(&text);
+            let found: Vec<_> = pairs.by_ref().collect();
+            prop_assert_eq!((found, pairs.is_unclosed()), walked(&text));
+        }
+
+        #[test]
+        fn pairs_of_an_extension_are_what_a_walk_finds(text in "([a-cé_.]{1,9}|[=\\\\ ]| [a-z]{1,12}=)*") {
+            let pairs = Pairs { rest: &text, style: Style::Cef, is_unclosed: false };
+            prop_assert_eq!(pairs.collect::<Vec<_>>(), walked_extension(&text));
+        }
+    }
 
     fn quoted(text: &str) -> Vec<(&str, &str)> {
         Pairs::quoted(text).collect()

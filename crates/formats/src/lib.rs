@@ -23,6 +23,7 @@ mod argus;
 mod aws_vpc;
 mod azure_analytics;
 mod azure_flow;
+mod blocks;
 mod carbon_black;
 mod chunk;
 mod columnar;

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 
 use sighting::{IdentityKind, Second};
 
+use crate::blocks::split_once;
 use crate::connection::{Connection, by_address};
 use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Mentions, Refusal, Sink};
@@ -122,47 +123,70 @@ impl<'a> Values<'a> {
         scanner.each_key(|scanner, name| self.field(scanner, place, name))
     }
 
-    fn field(&mut self, scanner: &mut Scanner<'a>, mut place: Place, mut name: &str) -> Result<(), Fault> {
-        // Dotted keys are objects written flat.
-        if let Some((outer, inner)) = name.split_once('.')
-            && let Some(inside) = place.inside(outer)
-        {
-            (place, name) = (inside, inner);
-        }
-        let value = scanner.value()?;
-        if value == Value::Object {
-            return match place.inside(name) {
-                Some(inside) => self.read(scanner, inside),
-                None => Ok(scanner.leave(value)?),
-            };
-        }
-        let Some(slot) = self.slot(place, name) else { return Ok(scanner.leave(value)?) };
-        let value = if value == Value::Array { scanner.first_scalar()? } else { value };
+    fn field(&mut self, scanner: &mut Scanner<'a>, place: Place, name: &str) -> Result<(), Fault> {
+        let Some(slot) = self.slot(place, name) else { return self.no_value(scanner, place, name) };
+        let value = match scanner.value()? {
+            Value::Object => return Ok(scanner.leave(Value::Object)?),
+            Value::Array => scanner.first_scalar()?,
+            scalar => scalar,
+        };
         *slot = value;
         self.is_escaped |= value.is_escaped();
         Ok(())
     }
 
+    /// What is under a key that holds none of the values itself.
+    fn no_value(&mut self, scanner: &mut Scanner<'a>, place: Place, name: &str) -> Result<(), Fault> {
+        if let Some(inside) = place.inside(name) {
+            return match scanner.value()? {
+                Value::Object => self.read(scanner, inside),
+                other => Ok(scanner.leave(other)?),
+            };
+        }
+        // Dotted keys are objects written flat.
+        if place == Place::Top
+            && let Some((outer, inner)) = split_once(name, b'.')
+            && let Some(inside) = place.inside(outer)
+        {
+            return self.field(scanner, inside, inner);
+        }
+        Ok(scanner.skip()?)
+    }
+
     fn slot(&mut self, place: Place, name: &str) -> Option<&mut Value<'a>> {
-        Some(match (place, name) {
-            (Place::Top, "class_uid") => &mut self.class,
-            (Place::Top, "activity_id") => &mut self.activity,
-            (Place::Top, "type_uid") => &mut self.kind,
-            (Place::Top, "start_time") => &mut self.start,
-            (Place::Top, "time") => &mut self.time,
-            (Place::Top, "start_time_dt") => &mut self.start_text,
-            (Place::Top, "time_dt") => &mut self.time_text,
-            (Place::Top, "status_id") => &mut self.status,
-            (Place::Top, "action_id") => &mut self.action,
-            (Place::Top, "disposition_id") => &mut self.disposition,
-            (Place::Connection, "direction_id") => &mut self.direction,
-            (Place::Top | Place::Connection, "initiator_id") => &mut self.initiator,
-            (Place::Connection, "protocol_num") => &mut self.protocol_number,
-            (Place::Connection, "tcp_flags") => &mut self.flags,
-            (Place::Connection, "protocol_name") => &mut self.protocol_name,
-            (Place::Source, name) => return self.source.slot(name),
-            (Place::Destination, name) => return self.destination.slot(name),
-            (Place::Device, name) => return self.device.slot(name),
+        match place {
+            Place::Top => self.top_slot(name),
+            Place::Connection => self.connection_slot(name),
+            Place::Source => self.source.slot(name),
+            Place::Destination => self.destination.slot(name),
+            Place::Device => self.device.slot(name),
+        }
+    }
+
+    fn top_slot(&mut self, name: &str) -> Option<&mut Value<'a>> {
+        Some(match name {
+            "class_uid" => &mut self.class,
+            "activity_id" => &mut self.activity,
+            "type_uid" => &mut self.kind,
+            "start_time" => &mut self.start,
+            "time" => &mut self.time,
+            "start_time_dt" => &mut self.start_text,
+            "time_dt" => &mut self.time_text,
+            "status_id" => &mut self.status,
+            "action_id" => &mut self.action,
+            "disposition_id" => &mut self.disposition,
+            "initiator_id" => &mut self.initiator,
+            _ => return None,
+        })
+    }
+
+    fn connection_slot(&mut self, name: &str) -> Option<&mut Value<'a>> {
+        Some(match name {
+            "direction_id" => &mut self.direction,
+            "initiator_id" => &mut self.initiator,
+            "protocol_num" => &mut self.protocol_number,
+            "tcp_flags" => &mut self.flags,
+            "protocol_name" => &mut self.protocol_name,
             _ => return None,
         })
     }
@@ -285,9 +309,10 @@ impl<'a> Values<'a> {
     }
 
     fn is_icmp(&self) -> bool {
-        let is_named = |name: &str| ["icmp", "icmp6", "icmpv6", "ipv6-icmp"].contains(&name);
+        let names = ["icmp", "icmp6", "icmpv6", "ipv6-icmp"];
+        let is_named = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
         matches!(number(self.protocol_number), Some(1 | 58))
-            || self.protocol_name.plain().is_some_and(|name| is_named(&name.to_ascii_lowercase()))
+            || self.protocol_name.plain().is_some_and(is_named)
     }
 
     fn second(&self, settings: &Settings) -> Result<Second, Fault> {

@@ -410,8 +410,11 @@ fn device<'n>(
 }
 
 fn is_uuid(text: &str) -> bool {
+    const LENGTH: usize = 36;
+
     let is_hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.split('-').all(is_hex)
+    // The length of a host name nearly never.
+    text.len() == LENGTH && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.split('-').all(is_hex)
 }
 
 #[cfg(test)]

@@ -18,15 +18,16 @@
 //! allowed it; whether the other side answered is not asked.
 //! Source: the field descriptions of PAN-OS 6.1 to 11.1, the CEF and LEEF templates for it, the log reference of Strata Logging.
 
+use memchr::memchr;
 use sighting::{Address, IdentityKind, Second};
 
 use crate::connection::{Connection, by_address};
-use crate::csv::{Field, split};
+use crate::csv::{Field, pick, split};
 use crate::key_value::{Event, event};
 use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::syslog::message;
-use crate::text::{Names, present};
+use crate::text::{Names, begins, present};
 use crate::time::{Iso, iso, month_first, slashed};
 
 /// Places of fields in CSV.
@@ -44,6 +45,22 @@ const ELAPSED: usize = 36;
 const SOURCE_HOST: usize = 82;
 const SOURCE_MAC: usize = 83;
 const HOST_ID: usize = 97;
+/// All of these, in their order.
+const PLACES: [usize; 13] = [
+    RECEIVED,
+    TYPE,
+    SUBTYPE,
+    GENERATED,
+    SOURCE,
+    DESTINATION,
+    PROTOCOL,
+    ACTION,
+    START,
+    ELAPSED,
+    SOURCE_HOST,
+    SOURCE_MAC,
+    HOST_ID,
+];
 /// About the most fields that any version has.
 const FIELDS: usize = 128;
 
@@ -140,7 +157,7 @@ pub(crate) fn is_record(line: &str, order: Option<&FieldOrder>) -> bool {
             order.fits(&fields)
         }
         // Cheaper than splitting what is none.
-        (None, None) => message.split(',').nth(RECEIVED).is_some_and(is_time) && csv(message).is_some(),
+        (None, None) => message.split(',').nth(RECEIVED).is_some_and(is_time) && Values::of_csv(message).is_some(),
     }
 }
 
@@ -149,16 +166,11 @@ fn is_time(text: &str) -> bool {
 }
 
 fn is_ours(event: &Event<'_>) -> bool {
-    let product = event.product.to_ascii_lowercase();
-    let is_firewall = product.starts_with("pan-os") || product == "lf" || product.contains("firewall");
+    let product = event.product;
+    let is_firewall = begins(product, "pan-os")
+        || product.eq_ignore_ascii_case("lf")
+        || product.to_ascii_lowercase().contains("firewall");
     is_firewall && event.vendor.eq_ignore_ascii_case("Palo Alto Networks")
-}
-
-/// The fields of a message in CSV, of whatever log. The first may hold what is left of a header.
-fn csv(message: &str) -> Option<Vec<Field<'_>>> {
-    let mut fields = Vec::with_capacity(FIELDS);
-    split(message, b',', &mut fields);
-    LOGS.contains(&fields.get(TYPE)?.plain()).then_some(fields)
 }
 
 /// One record.
@@ -168,7 +180,7 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
         (Some(event), _) if is_ours(&event) => Values::of_event(&event),
         (Some(_), _) => return Err(Refusal::Unrecognised.into()),
         (None, Some(order)) => Values::of_order(order, message)?,
-        (None, None) => Values::of_fields(&csv(message).ok_or(Refusal::Unrecognised)?),
+        (None, None) => Values::of_csv(message).ok_or(Refusal::Unrecognised)?,
     };
     let kind = values.kind.ok_or(Fault::of(Refusal::MissingField, "Type"))?;
     if !kind.eq_ignore_ascii_case("TRAFFIC") {
@@ -207,25 +219,35 @@ struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    fn of_fields(fields: &[Field<'a>]) -> Values<'a> {
-        let value = |place: usize| present(fields.get(place)?.plain());
-        Values {
-            is_short: fields.len() <= START,
-            kind: value(TYPE),
-            subtype: value(SUBTYPE),
-            action: value(ACTION),
-            source: value(SOURCE),
-            source_host: value(SOURCE_HOST),
-            source_mac: value(SOURCE_MAC),
-            host_id: value(HOST_ID),
-            destination: value(DESTINATION),
-            protocol: value(PROTOCOL),
-            start: value(START),
-            generated: value(GENERATED),
-            received: value(RECEIVED),
-            elapsed: value(ELAPSED),
+    /// Of a message in CSV, of whatever log. The first field may hold what is left of a header.
+    fn of_csv(message: &'a str) -> Option<Values<'a>> {
+        let fields = if memchr(b'"', message.as_bytes()).is_none() {
+            pick(message, b',', PLACES)
+        } else {
+            let mut fields = Vec::with_capacity(FIELDS);
+            split(message, b',', &mut fields);
+            PLACES.map(|place| fields.get(place).map(|field| field.plain()))
+        };
+        let [received, kind, subtype, generated, source, destination, protocol, action, start, elapsed, ..] =
+            fields;
+        let [.., source_host, source_mac, host_id] = fields.map(|field| field.and_then(present));
+        LOGS.contains(&kind?).then(|| Values {
+            is_short: start.is_none(),
+            kind: kind.and_then(present),
+            subtype: subtype.and_then(present),
+            action: action.and_then(present),
+            source: source.and_then(present),
+            source_host,
+            source_mac,
+            host_id,
+            destination: destination.and_then(present),
+            protocol: protocol.and_then(present),
+            start: start.and_then(present),
+            generated: generated.and_then(present),
+            received: received.and_then(present),
+            elapsed: elapsed.and_then(present),
             ..Values::default()
-        }
+        })
     }
 
     /// Of a row whose fields are known from elsewhere. A custom log format is for one kind of log, which it need not name.
@@ -349,11 +371,11 @@ impl<'a> Values<'a> {
             return Ok(Some(Ignored::Icmp));
         }
         let action = self.action.ok_or(Fault::of(Refusal::MissingField, "Action"))?;
-        let action = action.to_ascii_lowercase();
-        let is_refused = ["deny", "drop", "reset", "block"].iter().any(|word| action.starts_with(word));
         Ok(match () {
-            () if action == "allow" => None,
-            () if is_refused => Some(Ignored::Failed),
+            () if action.eq_ignore_ascii_case("allow") => None,
+            () if ["deny", "drop", "reset", "block"].iter().any(|word| begins(action, word)) => {
+                Some(Ignored::Failed)
+            }
             () => Some(Ignored::OtherAction),
         })
     }

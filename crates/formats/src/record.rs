@@ -440,3 +440,27 @@ impl From<Refusal> for Fault {
         Fault { refusal, field: None }
     }
 }
+
+/// A sink for tests that keeps every call as text.
+#[cfg(test)]
+#[derive(Default, PartialEq, Eq, Debug)]
+pub(crate) struct Calls(Vec<String>);
+
+#[cfg(test)]
+impl Sink for Calls {
+    fn opened(&mut self, record: &Opened<'_>) {
+        self.0.push(format!("{record:?}"));
+    }
+
+    fn ignored(&mut self, record: &Passed<'_>) {
+        self.0.push(format!("{record:?}"));
+    }
+
+    fn taught(&mut self, record: &Taught<'_>) {
+        self.0.push(format!("{record:?}"));
+    }
+
+    fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>) {
+        self.0.push(format!("{refusal:?} {line} {field:?}"));
+    }
+}

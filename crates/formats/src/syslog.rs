@@ -10,6 +10,7 @@
 //! Any part may be missing, and a collector may have put its own header before the sender's. What cannot be a header stays: a
 //! message begins at the first word with `=`, `,` or `|` in it.
 
+use crate::blocks::split_once;
 use crate::time::{iso, month};
 
 /// The sender's header, and the one of a collector before it.
@@ -29,6 +30,11 @@ pub fn message(line: &str) -> &str {
 
 /// What follows one header, if there is one.
 fn behind_header(text: &str) -> Option<&str> {
+    if is_none(text) { None } else { behind_known_header(text) }
+}
+
+/// The same of a text that looks as if it had one.
+fn behind_known_header(text: &str) -> Option<&str> {
     let text = behind_count(text).unwrap_or(text);
     let prioritised = behind_priority(text);
     let body = prioritised.unwrap_or(text).trim_start();
@@ -37,26 +43,37 @@ fn behind_header(text: &str) -> Option<&str> {
         .or_else(|| prioritised.map(str::trim_start))
 }
 
+/// Whether the first bytes say that there is no header: one glance for the usual line. A header begins with a priority, a number,
+/// or the three letters of a month.
+fn is_none(text: &str) -> bool {
+    match text.as_bytes() {
+        [b'0'..=b'9', b',', ..] => true,
+        // White space and marks are for a closer look.
+        [b'<' | b'0'..=b'9' | ..=b' ' | 0x80.., ..] | [_, _, _, b' ', ..] => false,
+        _ => true,
+    }
+}
+
 /// Behind the length that precedes a message in a stream (RFC 6587).
 fn behind_count(text: &str) -> Option<&str> {
-    let (count, rest) = text.split_once(' ')?;
+    let (count, rest) = split_once(text, b' ')?;
     (is_number(count) && rest.starts_with('<')).then_some(rest)
 }
 
 /// Behind `<189>`.
 fn behind_priority(text: &str) -> Option<&str> {
-    let (priority, rest) = text.strip_prefix('<')?.split_once('>')?;
+    let (priority, rest) = split_once(text.strip_prefix('<')?, b'>')?;
     (is_number(priority) && priority.len() <= 3).then_some(rest)
 }
 
 /// Behind a header of RFC 5424: version, time, host, application, process, message id, structured data.
 fn behind_version_1(text: &str) -> Option<&str> {
-    let (time, mut rest) = text.strip_prefix("1 ")?.split_once(' ')?;
+    let (time, mut rest) = split_once(text.strip_prefix("1 ")?, b' ')?;
     if time != "-" && iso(time).is_none() {
         return None;
     }
     for _ in 0..4 {
-        rest = rest.split_once(' ')?.1;
+        rest = split_once(rest, b' ')?.1;
     }
     let message = behind_structured_data(rest)?.trim_start();
     Some(message.strip_prefix('\u{feff}').unwrap_or(message))
@@ -108,12 +125,14 @@ fn behind_host(text: &str) -> &str {
 
 /// Whether a message begins with this word.
 fn is_message_start(word: &str) -> bool {
-    word.contains(['=', ',', '|', '<']) || word.starts_with("CEF:") || word.starts_with("LEEF:")
+    word.bytes().any(|byte| matches!(byte, b'=' | b',' | b'|' | b'<'))
+        || word.starts_with("CEF:")
+        || word.starts_with("LEEF:")
 }
 
 fn next_word(text: &str) -> (&str, &str) {
     let text = text.trim_start();
-    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let (word, rest) = split_once(text, b' ').unwrap_or((text, ""));
     (word, rest.trim_start())
 }
 
@@ -129,6 +148,17 @@ fn is_clock(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What the first bytes say is what a closer look finds.
+        #[test]
+        fn a_glance_finds_no_less(text in "([ \u{feff}]|<14>|1 |120 |Mar |dec  4 |10:01:02 |2031-03-04T10:01:02Z |[0-9,a-z<]){0,6}") {
+            if is_none(&text) {
+                prop_assert_eq!(behind_known_header(&text), None);
+            }
+        }
+    }
 
     #[test]
     fn headers_go_and_messages_stay() {

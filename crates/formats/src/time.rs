@@ -94,6 +94,17 @@ pub(crate) fn iso(text: &str) -> Option<Iso> {
     zone(civil, fraction(rest)?)
 }
 
+/// [`iso`] of a text that lies in parts.
+pub(crate) fn iso_of(parts: &[&str]) -> Option<Iso> {
+    let (mut copy, mut end) = ([0; 48], 0);
+    for part in parts {
+        let Some(room) = copy.get_mut(end..end + part.len()) else { return iso(&parts.concat()) };
+        room.copy_from_slice(part.as_bytes());
+        end += part.len();
+    }
+    iso(str::from_utf8(copy.get(..end)?).ok()?)
+}
+
 /// The longest text that [`slashed`] looks at: date, time, nine digits of a fraction and a zone are shorter.
 const SLASHED_BYTES_MAX: usize = 48;
 
@@ -120,6 +131,20 @@ pub(crate) fn month(name: &str) -> Option<usize> {
 
 /// `Mar 04 2031 10:01:02.345 UTC`, as CEF writes times; the fraction and the zone may be missing.
 pub(crate) fn month_first(text: &str) -> Option<Iso> {
+    usual_month_first(text).or_else(|| any_month_first(text))
+}
+
+/// `Mar 04 2031 10:01:02`, in exactly these places.
+fn usual_month_first(text: &str) -> Option<Iso> {
+    let usual = text.as_bytes().first_chunk::<20>().filter(|_| text.len() == 20)?;
+    let &[m0, m1, m2, b' ', d0, d1, b' ', y0, y1, y2, y3, b' ', ref clock @ ..] = usual else { return None };
+    let month = month(str::from_utf8(&[m0, m1, m2]).ok()?)?;
+    let digit = |value: usize| b'0' + value as u8;
+    let date = [y0, y1, y2, y3, b'-', digit(month / 10), digit(month % 10), b'-', d0, d1, b'T'];
+    iso_of(&[str::from_utf8(&date).ok()?, str::from_utf8(clock).ok()?])
+}
+
+fn any_month_first(text: &str) -> Option<Iso> {
     let mut words = text.split_ascii_whitespace();
     let month = month(words.next()?)?;
     let day: u32 = words.next()?.parse().ok()?;
@@ -207,8 +232,16 @@ pub(crate) fn epoch(text: &str) -> Option<Second> {
 /// The whole part of a plain decimal; the fraction must be digits too.
 #[inline]
 fn whole_part(text: &str) -> Option<u64> {
-    let mut bytes = text.as_bytes().iter();
-    let (mut value, mut digits) = (0u64, 0u32);
+    let (mut rest, mut value, mut digits) = (text.as_bytes(), 0u64, 0u32);
+    while digits < 16
+        && let Some((block, behind)) = rest.split_first_chunk()
+        && let Some(eight) = eight_digits(*block)
+    {
+        value = value * 100_000_000 + eight;
+        digits += 8;
+        rest = behind;
+    }
+    let mut bytes = rest.iter();
     for byte in bytes.by_ref() {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
@@ -224,6 +257,22 @@ fn whole_part(text: &str) -> Option<u64> {
         value = value * 10 + u64::from(digit);
     }
     (digits > 0).then_some(value)
+}
+
+/// Eight decimal digits, read at once: pairs of digits, pairs of these, and so on, side by side in one number.
+#[inline]
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
+    let text = u64::from_le_bytes(text);
+    let high_halves = |number: u64| number & 0xf0f0_f0f0_f0f0_f0f0;
+    let zeros = 0x3030_3030_3030_3030;
+    // What is above 9 becomes another high half when 6 is added.
+    let is_number =
+        high_halves(text) == zeros && high_halves(text.wrapping_add(0x0606_0606_0606_0606)) == zeros;
+    let ones = text.wrapping_sub(zeros);
+    let twos = ones.wrapping_mul(10).wrapping_add(ones >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = twos.wrapping_mul(100).wrapping_add(twos >> 16) & 0x0000_ffff_0000_ffff;
+    let eight = fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff;
+    is_number.then_some(eight)
 }
 
 /// `1.930557662e9`, as some JSON writers do.
@@ -331,6 +380,34 @@ mod tests {
             let second = Second::new(unix);
             prop_assert_eq!(iso(&second.to_string()), Some(Iso::Zoned(second)));
             prop_assert_eq!(epoch_seconds(&format!("{unix}.{fraction:06}")), Some(second));
+        }
+
+        #[test]
+        fn a_text_in_parts_is_read_like_the_whole(
+            date in "[0-9]{4}-[0-9]{2}-[0-9]{2}", clock in "[0-9]{2}:[0-9]{2}:[0-9]{2}", rest in "[.0-9é]{0,40}[Z+]?"
+        ) {
+            prop_assert_eq!(iso_of(&[&date, "T", &clock, &rest]), iso(&format!("{date}T{clock}{rest}")));
+        }
+
+        #[test]
+        fn usual_and_other_months_agree(text in "(Mar|may|Mrz|é1) ([0-3][0-9]|[ x][0-9]) 20[0-9x]{2} [0-2][0-9]:[0-9][0-9 ]:[0-6][0-9x]") {
+            if let Some(usual) = usual_month_first(&text) {
+                prop_assert_eq!(any_month_first(&text), Some(usual), "{}", text);
+            }
+        }
+
+        #[test]
+        fn eight_digits_are_what_they_are_one_by_one(text in "[0-9]{8}|[0-9/:@.p\\x10]{8}") {
+            let block = text.as_bytes().first_chunk().expect("eight bytes of ASCII");
+            let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+            prop_assert_eq!(eight_digits(*block), text.parse().ok().filter(|_| is_number));
+        }
+
+        #[test]
+        fn whole_numbers_are_read_like_the_standard_library_reads_them(text in "[0-9]{1,21}([.x][0-9x]{0,9})?") {
+            let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
+            let is_sound = whole.len() <= 19 && rest.bytes().all(|byte| byte.is_ascii_digit());
+            prop_assert_eq!(whole_part(&text), whole.parse().ok().filter(|_| is_sound));
         }
 
         #[test]
