@@ -68,13 +68,22 @@ class Place:
         assert self.url.startswith("http://127.0.0.1:"), self.log()
         self.port = self.url.rsplit(":", 1)[1]
 
-    def run(self, *arguments, said=None):
+    def run(self, *arguments):
+        return json.loads(self.say(*arguments))
+
+    def say(self, *arguments):
         done = subprocess.run(
-            [self.program, *arguments, "--json"],
-            env=self.environment, input=said, capture_output=True, text=True, check=False, timeout=120,
+            [self.program, *arguments, "--json"], env=self.environment, capture_output=True, text=True, check=False, timeout=120
         )
         assert done.returncode in (0, 1), (arguments, done.stdout, done.stderr)
-        return json.loads(done.stdout)
+        return done.stdout
+
+    def ask(self, addresses, until):
+        """How many devices, first, last of each address, up to a moment in seconds."""
+        told = self.say("stats", *addresses, "--as-of", written(until)).splitlines()
+        answers = {answer["ipAddress"]: answer for answer in map(json.loads, told)}
+        keys = ("organizationPrevalence", "orgFirstSeen", "orgLastSeen")
+        return {address: tuple(answers[address][key] for key in keys) for address in addresses}
 
     def log(self):
         return (self.folder / "seenby.log").read_text(encoding="utf-8")
@@ -112,7 +121,7 @@ class Place:
 
 @contextlib.contextmanager
 def served(place):
-    """The server of a place for as long as a test lasts, and the end of its log where that fails."""
+    """The server of a place, until it was killed or a test is over, and the end of its log where that fails."""
     place.serve()
     try:
         yield place
@@ -120,7 +129,8 @@ def served(place):
         print("--- the end of the server's log", *place.log().splitlines()[-8:], "---", sep="\n", flush=True)
         raise
     finally:
-        place.stop()
+        if place.process.poll() is None:
+            place.stop()
 
 
 @contextlib.contextmanager
@@ -145,8 +155,12 @@ def running(place, name, command, environment=None):
 
 def record(number, address):
     """One connection as a JSON line, of the device of that number, now."""
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return json.dumps({"time": now, "device": f"pc-{number}", "ip": address})
+    return json.dumps({"time": written(time.time()), "device": f"pc-{number}", "ip": address})
+
+
+def written(moment):
+    """A second as the contract has it, of a time in seconds since 1970."""
+    return datetime.datetime.fromtimestamp(int(moment), datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def multiarch():

@@ -8,9 +8,10 @@ import tempfile
 import time
 
 import pushers
+import sensors
 from place import OutOfReach, Peers
 
-TESTS = (*pushers.TESTS,)
+TESTS = (*pushers.TESTS, *sensors.TESTS)
 
 
 def main(program, peers, *only):
