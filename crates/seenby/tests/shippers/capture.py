@@ -96,11 +96,10 @@ class Capture:
         """Moments between conversations: a third of the way, two thirds, after all of them."""
         return [self.conversations[len(self.conversations) * third // 3 - 1].at + APART_S // 2 for third in (1, 2, 3)]
 
-    def truth(self, remote, until, counts=None):
-        """How many devices, first, last, up to a moment. `counts` are the kinds of a sensor that cannot tell better."""
-        counts = counts or {kind for kind, opened in OPENED.items() if opened}
+    def truth(self, remote, until, counts, early_s=0):
+        """How many devices, first, last, up to a moment, by the kinds that count; times so many seconds earlier than they were."""
         calls = [call for call in self.conversations if call.remote == remote and call.kind in counts and call.at <= until]
-        times = sorted(call.at for call in calls)
+        times = sorted(call.at - early_s for call in calls)
         ends = (written(times[0]), written(times[-1])) if times else (None, None)
         return (len({call.device for call in calls}), *ends)
 
