@@ -71,12 +71,20 @@ class Place:
     def run(self, *arguments):
         return json.loads(self.say(*arguments))
 
-    def say(self, *arguments):
-        done = subprocess.run(
-            [self.program, *arguments, "--json"], env=self.environment, capture_output=True, text=True, check=False, timeout=120
-        )
+    def say(self, *arguments, said=os.devnull):
+        """What a command prints; `said` is a file that it reads as its standard input."""
+        with open(said, "rb") as file:
+            done = subprocess.run(
+                [self.program, *arguments, "--json"],
+                env=self.environment, stdin=file, capture_output=True, text=True, check=False, timeout=120,
+            )
         assert done.returncode in (0, 1), (arguments, done.stdout, done.stderr)
         return done.stdout
+
+    def reads(self, name):
+        """Whether there is such a format."""
+        listed = subprocess.run([self.program, "formats"], env=self.environment, capture_output=True, text=True, check=True, timeout=60)
+        return any(line.split()[:1] == [name] for line in listed.stdout.splitlines())
 
     def ask(self, addresses, until):
         """How many devices, first, last of each address, up to a moment in seconds."""

@@ -7,11 +7,12 @@ import sys
 import tempfile
 import time
 
+import conntrack
 import pushers
 import sensors
 from place import OutOfReach, Peers
 
-TESTS = (*pushers.TESTS, *sensors.TESTS)
+TESTS = (*pushers.TESTS, *sensors.TESTS, *conntrack.TESTS)
 
 
 def main(program, peers, *only):
