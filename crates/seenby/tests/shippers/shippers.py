@@ -7,12 +7,13 @@ import sys
 import tempfile
 import time
 
+import brokers
 import conntrack
 import pushers
 import sensors
 from place import OutOfReach, Peers
 
-TESTS = (*pushers.TESTS, *sensors.TESTS, *conntrack.TESTS)
+TESTS = (*pushers.TESTS, *sensors.TESTS, *conntrack.TESTS, *brokers.TESTS)
 
 
 def main(program, peers, *only):
