@@ -24,7 +24,7 @@ format = "ndjson"
 NATS_SOURCE = """
 [[sources]]
 name = "nats"
-nats = "nats://127.0.0.1:{port}"
+nats = ["nats://127.0.0.1:{port}"]
 stream = "edr"
 consumer = "seenby"
 format = "ndjson"

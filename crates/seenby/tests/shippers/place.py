@@ -42,6 +42,14 @@ class Peers:
             raise OutOfReach(f"pip could not install {name}")
         return str(path)
 
+    def node(self, name):
+        """What runs a program of a package of Node's."""
+        script = self.folder / "node" / "node_modules" / ".bin" / name
+        missing = self.folder / "node" / "missing"
+        if missing.exists():
+            raise OutOfReach(missing.read_text(encoding="utf-8").strip())
+        return [(self.folder / "node" / "node").read_text(encoding="utf-8").strip(), str(script)]
+
 
 class Place:
     """A data folder, and a server on it. `settings` is the text of the settings file."""
@@ -209,3 +217,11 @@ def answers(port, patience_s=PATIENCE_S):
         except OSError:
             assert time.monotonic() < until, f"nobody listens at port {port}"
             time.sleep(0.1)
+
+
+def hears(port):
+    """Waits until somebody has a port of UDP, of which nothing tells but the kernel."""
+    until = time.monotonic() + PATIENCE_S
+    while f":{port:04X} " not in pathlib.Path("/proc/net/udp").read_text(encoding="ascii"):
+        assert time.monotonic() < until, f"nobody listens at port {port}"
+        time.sleep(0.1)

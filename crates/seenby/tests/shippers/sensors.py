@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from capture import OPENED, Capture
-from place import PATIENCE_S, Place, libraries, served
+from place import PATIENCE_S, Place, free_port, hears, libraries, served
 
 # What a flow of Suricata is for seenby: it was answered, be it by a refusal.
 SURICATA_COUNTS = {kind for kind, opened in OPENED.items() if opened} | {"refused"}
@@ -137,8 +137,20 @@ def test_flows_of_a_file(program, folder, peers):
         is_true(place, f"softflowd, {what}", capture, FLOWS_COUNT, EARLY_S.get(version, 0))
 
 
+def test_flows_listened_for(program, folder, peers):
+    root = peers.debian("softflowd")
+    for number, (what, (version, options, families)) in enumerate(EXPORTS.items()):
+        port, capture = free_port(socket.SOCK_DGRAM), Capture(families)
+        source = f'[[sources]]\nname = "flows"\nnetflow = "udp://127.0.0.1:{port}"\n'
+        with served(Place.accepting("NetFlow", program, folder / str(number), source)) as place:
+            hears(port)
+            softflowd(root, capture, place.folder, port, version, options)
+            is_true(place, f"softflowd by UDP, {what}", capture, FLOWS_COUNT, EARLY_S.get(version, 0), PATIENCE_S)
+
+
 TESTS = (
     ("suricata", test_eve_once),
     ("suricata, followed", test_eve_followed),
     ("softflowd, to a file", test_flows_of_a_file),
+    ("softflowd, by UDP", test_flows_listened_for),
 )

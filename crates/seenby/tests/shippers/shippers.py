@@ -8,12 +8,13 @@ import tempfile
 import time
 
 import brokers
+import buckets
 import conntrack
 import pushers
 import sensors
 from place import OutOfReach, Peers
 
-TESTS = (*pushers.TESTS, *sensors.TESTS, *conntrack.TESTS, *brokers.TESTS)
+TESTS = (*pushers.TESTS, *sensors.TESTS, *conntrack.TESTS, *brokers.TESTS, *buckets.TESTS)
 
 
 def main(program, peers, *only):
