@@ -40,8 +40,7 @@ class Broker:
         self.runs = contextlib.ExitStack()
 
     def start(self):
-        self.runs.enter_context(running(self.place, self.name, self.command, self.environment))
-        answers(self.port)
+        answers(self.port, self.runs.enter_context(running(self.place, self.name, self.command, self.environment)))
 
     def stop(self):
         self.runs.close()

@@ -3,6 +3,7 @@ Google Cloud Storage. In the middle the server is killed and an object changes: 
 cloud that it stands for. Nothing about what a record holds.
 """
 
+import concurrent.futures
 import contextlib
 import gzip
 import json
@@ -59,8 +60,9 @@ def taken_from(place, who, put):
         place.sees(f"{who}, gzip", address, fifth * 2)
         put("edr/one.ndjson", b"".join(lines[:fifth] + lines[fifth * 2 : fifth * 3]))
         place.sees(f"{who}, an object that changed", address, fifth * 3)
-        for number in range(MANY):
-            put(f"edr/many/{number:04}.ndjson", lines[fifth * 3 + number % fifth])
+        many = {f"edr/many/{number:04}.ndjson": lines[fifth * 3 + number % fifth] for number in range(MANY)}
+        with concurrent.futures.ThreadPoolExecutor(4) as several:
+            assert len(list(several.map(put, many.keys(), many.values()))) == MANY
         place.kill()
     put("edr/last.ndjson", b"".join(lines[fifth * 4 :]))
     with served(place):
@@ -73,8 +75,8 @@ def test_s3(program, folder, peers):
     credentials = secret(folder, access_key_id="seenby", secret_access_key="of-no-worth")
     options = {"region": "eu-central-1", "endpoint": url, "allow_http": "true"}
     place = Place.accepting("object storage", program, folder / "place", source("s3", options, credentials))
-    with running(place, "moto", [peers.script("moto_server"), "-H", "127.0.0.1", "-p", str(port)]):
-        answers(port)
+    with running(place, "moto", [peers.script("moto_server"), "-H", "127.0.0.1", "-p", str(port)]) as process:
+        answers(port, process)
         taken_from(place, "s3", by_boto(url))
 
 
@@ -96,11 +98,11 @@ def test_azure(program, folder, peers):
         "object storage", program, folder / "place", source("az", {"azure_storage_endpoint": url, "allow_http": "true"}, credentials)
     )
     command = [
-        *peers.node("azurite-blob"), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder), "--inMemoryPersistence",
+        *peers.node("azurite-blob"), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence",
         "--skipApiVersionCheck", "--disableTelemetry", "--silent",
     ]
-    with running(place, "azurite", command):
-        answers(port)
+    with running(place, "azurite", command) as process:
+        answers(port, process)
         taken_from(place, "azure", by_azure_storage(url))
 
 
@@ -127,8 +129,8 @@ def test_google(program, folder, peers):
         str(google_server(peers)), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
         "-public-host", f"127.0.0.1:{port}", "-external-url", url,
     ]
-    with running(place, "fake-gcs-server", command):
-        answers(port)
+    with running(place, "fake-gcs-server", command) as process:
+        answers(port, process)
         taken_from(place, "google", by_http(url))
 
 

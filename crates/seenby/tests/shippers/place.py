@@ -207,15 +207,15 @@ def free_port(kind=socket.SOCK_STREAM):
         return taken.getsockname()[1]
 
 
-def answers(port, patience_s=PATIENCE_S):
-    """Waits until somebody listens."""
-    until = time.monotonic() + patience_s
+def answers(port, process):
+    """Waits until a program listens."""
+    until = time.monotonic() + PATIENCE_S
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
             return
         except OSError:
-            assert time.monotonic() < until, f"nobody listens at port {port}"
+            assert process.poll() is None and time.monotonic() < until, f"nobody listens at port {port}"
             time.sleep(0.1)
 
 
