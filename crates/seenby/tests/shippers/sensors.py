@@ -44,13 +44,16 @@ def suricata(root, capture, folder, into):
     capture.write(folder / "capture.pcap")
     into.mkdir(exist_ok=True)
     settings = f"{root}/etc/suricata"
+    # Where the system has no libmagic, it was unpacked too.
+    magic = root / "usr/lib/file/magic.mgc"
+    environment = dict(libraries(root), **{"MAGIC": str(magic)} if magic.exists() else {})
     done = subprocess.run(
         [
             f"{root}/usr/bin/suricata", "-c", f"{settings}/suricata.yaml", "-S", "/dev/null", "-r", folder / "capture.pcap", "-l", into,
             "--set", f"classification-file={settings}/classification.config",
             "--set", f"reference-config-file={settings}/reference.config", "--set", f"threshold-file={settings}/threshold.config",
         ],
-        env=libraries(root), capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+        env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
