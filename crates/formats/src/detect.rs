@@ -86,7 +86,7 @@ impl Opening {
                     | Format::Csv
             )
         );
-        !has_rows_or_blocks && matches!(self.shape, Shape::Lines)
+        !has_rows_or_blocks && self.utf16.is_none() && matches!(self.shape, Shape::Lines)
     }
 }
 

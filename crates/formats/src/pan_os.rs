@@ -157,7 +157,9 @@ pub(crate) fn is_record(line: &str, order: Option<&FieldOrder>) -> bool {
             order.fits(&fields)
         }
         // Cheaper than splitting what is none.
-        (None, None) => message.split(',').nth(RECEIVED).is_some_and(is_time) && Values::of_csv(message).is_some(),
+        (None, None) => {
+            message.split(',').nth(RECEIVED).is_some_and(is_time) && Values::of_csv(message).is_some()
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use sighting::{
-    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, Numbering, Offset, OrganisationId, Question,
-    Questions, Receipt, RegistryChange, RegistrySettings, Retained, Second, SourceName, Store, StoreError,
+    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, Numbering, Offset, OrganisationId,
+    Question, Questions, Receipt, RegistryChange, RegistrySettings, Retained, Second, SourceName, Store,
+    StoreError,
 };
 
 use crate::ask;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::{
     Actor, Address, Answer, AuditEntry, Batch, Book, Bound, Change, Coverage, Day, DeviceEntry, DeviceKey,
     Directory, DirectoryError, Extent, FirstSeen, GrantPage, Grouped, HeldLease, Identity, IdentityKind,
-    Label, NetworkKind, Offset, OrganisationId, Question, Questions, Receipt, RegistryChange, RegistrySettings,
-    Retained, Second, SourceName, Stats, Store, StoreError, TagChange, Ticket, TicketKey,
+    Label, NetworkKind, Offset, OrganisationId, Question, Questions, Receipt, RegistryChange,
+    RegistrySettings, Retained, Second, SourceName, Stats, Store, StoreError, TagChange, Ticket, TicketKey,
 };
 
 /// The model of a store.

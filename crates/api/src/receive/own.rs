@@ -215,7 +215,6 @@ impl ShownSource {
             }),
         }
     }
-
 }
 
 /// What sources told, with those that push and have told nothing since the server started; by name.

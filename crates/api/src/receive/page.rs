@@ -68,7 +68,8 @@ impl Row {
 fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
     let mut all: Vec<(&str, u64)> = counts.iter().map(|(reason, count)| (*reason, *count)).collect();
     all.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
-    let words: Vec<String> = all.iter().map(|(reason, count)| format!("{} {reason}", grouped(*count))).collect();
+    let words: Vec<String> =
+        all.iter().map(|(reason, count)| format!("{} {reason}", grouped(*count))).collect();
     if words.is_empty() { NOTHING.to_owned() } else { words.join(", ") }
 }
 
@@ -99,7 +100,9 @@ pub(crate) async fn sources_page<S: Store + 'static, D: Directory + 'static>(
     Held(state): Held<State<S, D>>,
 ) -> Response {
     let unavailable = |why: &str| page::message(StatusCode::SERVICE_UNAVAILABLE, "Not ready", why);
-    let Ok(open) = state.open() else { return unavailable("The store is being opened. Try again in a moment.") };
+    let Ok(open) = state.open() else {
+        return unavailable("The store is being opened. Try again in a moment.");
+    };
     let book = match open.directory.book().await {
         Ok(book) => book,
         Err(error) => return unavailable(&escape(&error.to_string())),

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use sighting::{
     Actor, Answer, ApplicationId, AuditEntry, Batch, Book, Change, Coverage, DeviceEntry, DeviceKey,
-    Directory, DirectoryError, GrantPage, Offset, OrganisationId, Question, Questions, Receipt, RegistryChange,
-    RegistrySettings, Retained, Second, SourceName, Store, StoreError, Ticket, TicketKey,
+    Directory, DirectoryError, GrantPage, Offset, OrganisationId, Question, Questions, Receipt,
+    RegistryChange, RegistrySettings, Retained, Second, SourceName, Store, StoreError, Ticket, TicketKey,
 };
 
 use super::wire::{Reply, Request, WireError, WireFailure};

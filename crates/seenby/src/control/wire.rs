@@ -78,9 +78,13 @@ pub(super) enum Request {
 #[derive(Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
-    Hello { version: u32 },
+    Hello {
+        version: u32,
+    },
     Done,
-    Received { sightings: u64 },
+    Received {
+        sightings: u64,
+    },
     Answer(WireAnswer),
     Answers(Vec<WireAnswer>),
     Coverage(WireCoverage),
@@ -89,12 +93,20 @@ pub(super) enum Reply {
     Offsets(Vec<(String, u64)>),
     Devices(Vec<WireDevice>),
     Registry(WireRegistrySettings),
-    Retained { dropped: u64, kept: u64 },
+    Retained {
+        dropped: u64,
+        kept: u64,
+    },
     Book(WireBook),
     Audit(Vec<WireAudit>),
     Standings(Vec<WireStanding>),
-    SigningKey { kid: String },
-    Failed { kind: WireFailure, message: String },
+    SigningKey {
+        kid: String,
+    },
+    Failed {
+        kind: WireFailure,
+        message: String,
+    },
 }
 
 /// Which error the message belongs to.

@@ -16,7 +16,12 @@ pub(super) struct Documents {
 
 impl Documents {
     /// Takes a message. Its records may wait for [`Documents::flush`].
-    pub(super) fn take(&mut self, feed: &mut Feed, reading: &Arc<Reading>, message: &[u8]) -> Result<(), Stopped> {
+    pub(super) fn take(
+        &mut self,
+        feed: &mut Feed,
+        reading: &Arc<Reading>,
+        message: &[u8],
+    ) -> Result<(), Stopped> {
         feed.read(message.len() as u64);
         let message = message.trim_ascii_end();
         if message.is_empty() {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use formats::Chunk;
 use sighting::{
-    Batch, Book, Directory as _, Network, Offset, Organisation, OrganisationId, Receipt, Second,
-    SourceName, Store as _,
+    Batch, Book, Directory as _, Network, Offset, Organisation, OrganisationId, Receipt, Second, SourceName,
+    Store as _,
 };
 use tokio::runtime::Handle;
 

@@ -54,15 +54,16 @@ pub(super) fn consume(mut feed: Feed, settings: &Kafka, data: &Path) {
 
 fn run(feed: &mut Feed, settings: &Kafka, member: &str) -> Stopped {
     loop {
-        let ended = feed.organisation().and_then(|organisation| {
-            match open(feed, settings, member, organisation) {
+        let ended =
+            feed.organisation().and_then(|organisation| match open(feed, settings, member, organisation) {
                 Ok(consumer) => Consuming::new(consumer, organisation).read(feed),
                 Err(error) => {
-                    feed.trouble(&format!("the Kafka client cannot be made ({error:#}); correct its [[sources]]"));
+                    feed.trouble(&format!(
+                        "the Kafka client cannot be made ({error:#}); correct its [[sources]]"
+                    ));
                     feed.stop().wait(CLIENT_WAITS)
                 }
-            }
-        });
+            });
         if let Err(stopped) = ended {
             return stopped;
         }
@@ -73,7 +74,11 @@ fn run(feed: &mut Feed, settings: &Kafka, member: &str) -> Stopped {
 fn member(source: &SourceName, data: &Path) -> String {
     let data = std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
     let machine = rustix::system::uname();
-    let words = [machine.nodename().to_string_lossy().into_owned(), data.display().to_string(), source.as_str().to_owned()];
+    let words = [
+        machine.nodename().to_string_lossy().into_owned(),
+        data.display().to_string(),
+        source.as_str().to_owned(),
+    ];
     format!("seenby-{:016x}", mark(words.join("\n").as_bytes()))
 }
 
@@ -299,5 +304,7 @@ impl Consuming {
 }
 
 fn trouble(feed: &Feed, error: &KafkaError) {
-    feed.trouble(&format!("the Kafka cluster cannot be read ({error}); it is tried again, and nothing is lost"));
+    feed.trouble(&format!(
+        "the Kafka cluster cannot be read ({error}); it is tried again, and nothing is lost"
+    ));
 }

@@ -124,11 +124,13 @@ fn frame(bytes: &[u8], looked_at: usize) -> Frame {
         Some((_, length)) if length > MESSAGE_BYTES_MAX => Frame::TooLong(length),
         Some((start, length)) if length <= bytes.len() => Frame::Whole { start, end: length, length },
         Some((_, _)) => Frame::Part(0),
-        None => match memchr::memchr(b'\n', bytes.get(looked_at..).unwrap_or_default()).map(|at| looked_at + at) {
-            Some(end) if end > MESSAGE_BYTES_MAX => Frame::TooLong(end + 1),
-            Some(end) => Frame::Whole { start: 0, end, length: end + 1 },
-            None => Frame::Part(bytes.len()),
-        },
+        None => {
+            match memchr::memchr(b'\n', bytes.get(looked_at..).unwrap_or_default()).map(|at| looked_at + at) {
+                Some(end) if end > MESSAGE_BYTES_MAX => Frame::TooLong(end + 1),
+                Some(end) => Frame::Whole { start: 0, end, length: end + 1 },
+                None => Frame::Part(bytes.len()),
+            }
+        }
     }
 }
 

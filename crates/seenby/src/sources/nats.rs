@@ -137,7 +137,8 @@ impl Consuming {
     }
 
     async fn fetch(&self) -> anyhow::Result<Vec<Message>> {
-        let asked = self.consumer.batch().max_messages(MESSAGES_MAX).max_bytes(BYTES_MAX).expires(BATCH_WAITS);
+        let asked =
+            self.consumer.batch().max_messages(MESSAGES_MAX).max_bytes(BYTES_MAX).expires(BATCH_WAITS);
         let came = asked.messages().await?.try_collect().await;
         came.map_err(|error: async_nats::Error| anyhow::anyhow!(error))
     }

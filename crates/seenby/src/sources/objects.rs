@@ -99,22 +99,24 @@ impl Bucket<'_> {
     fn look(&mut self, feed: &mut Feed) -> Result<(), Unread> {
         let runtime = feed.runtime().clone();
         let options = self.settings.options()?.0;
-        let (store, prefix) = object_store::parse_url_opts(&self.settings.url, options).context("the settings")?;
+        let (store, prefix) =
+            object_store::parse_url_opts(&self.settings.url, options).context("the settings")?;
         let kept_since = feed.kept_since()?;
-        let listed: Vec<ObjectMeta> = runtime
-            .block_on(store.list(Some(&prefix)).try_collect())
-            .context("it cannot be listed")?;
+        let listed: Vec<ObjectMeta> =
+            runtime.block_on(store.list(Some(&prefix)).try_collect()).context("it cannot be listed")?;
         let mut objects: Vec<ObjectMeta> =
             listed.into_iter().filter(|meta| self.is_wanted(&prefix, meta, kept_since)).collect();
         objects.sort_unstable_by(|a, b| (a.last_modified, &a.location).cmp(&(b.last_modified, &b.location)));
         feed.status.change(|status| status.open = objects.len() as u64);
         self.forget(feed, &objects)?;
         let new: Vec<New> = objects.into_iter().filter_map(|meta| self.if_new(meta)).collect();
-        let fetched = stream::iter(&new).map(|new| fetch(store.as_ref(), &new.meta, &self.data)).buffered(AHEAD);
+        let fetched =
+            stream::iter(&new).map(|new| fetch(store.as_ref(), &new.meta, &self.data)).buffered(AHEAD);
         let mut fetched = std::pin::pin!(fetched);
         let mut marks = new.iter();
         while let Some((new, file)) = marks.next().zip(runtime.block_on(fetched.next())) {
-            let file = file.with_context(|| format!("the object '{}'", sighting::escape(new.meta.location.as_ref())))?;
+            let file = file
+                .with_context(|| format!("the object '{}'", sighting::escape(new.meta.location.as_ref())))?;
             take(feed, new, file, &mut self.known, &mut self.left)?;
         }
         feed.commit()?;
@@ -122,9 +124,10 @@ impl Bucket<'_> {
     }
 
     fn is_wanted(&self, prefix: &object_store::path::Path, meta: &ObjectMeta, kept_since: Second) -> bool {
-        let below: PathBuf = meta.location.prefix_match(prefix).map_or_else(PathBuf::new, |parts| {
-            parts.map(|part| part.as_ref().to_owned()).collect()
-        });
+        let below: PathBuf = meta
+            .location
+            .prefix_match(prefix)
+            .map_or_else(PathBuf::new, |parts| parts.map(|part| part.as_ref().to_owned()).collect());
         meta.size > 0
             && self.settings.globs.take(below)
             && meta.last_modified.timestamp() >= i64::from(kept_since.unix())
@@ -206,7 +209,8 @@ async fn fetch(store: &dyn ObjectStore, meta: &ObjectMeta, data: &Path) -> anyho
     let mut file = tempfile::tempfile_in(data).context("there is no room for it")?;
     let mut bytes = store.get(&meta.location).await?.into_stream();
     while let Some(piece) = bytes.try_next().await? {
-        file.write_all(&piece).map_err(|error: io::Error| anyhow::Error::from(error).context("there is no room for it"))?;
+        file.write_all(&piece)
+            .map_err(|error: io::Error| anyhow::Error::from(error).context("there is no room for it"))?;
     }
     Ok(file)
 }

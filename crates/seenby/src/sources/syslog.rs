@@ -197,7 +197,12 @@ async fn within<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Result
 }
 
 /// Passes on what comes; a sender that is faster than the store waits, and a silent one goes where there is no room for another.
-async fn carry(mut stream: impl AsyncRead + Unpin, from: Sender, sender: &mpsc::Sender<Came>, room: &Semaphore) {
+async fn carry(
+    mut stream: impl AsyncRead + Unpin,
+    from: Sender,
+    sender: &mpsc::Sender<Came>,
+    room: &Semaphore,
+) {
     let mut buffer = vec![0; BYTES_READ];
     loop {
         match tokio::time::timeout(SILENT_FOR, stream.read(&mut buffer)).await {

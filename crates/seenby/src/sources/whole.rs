@@ -72,7 +72,8 @@ fn stream(
     let source = Arc::clone(&feed.source);
     let columns = &source.formats.columns;
     let mut head = Vec::new();
-    let mut ended = stream.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head).map(|_| head.len() < HEAD_BYTES);
+    let mut ended =
+        stream.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head).map(|_| head.len() < HEAD_BYTES);
     let opening = match formats::detect(&head, true, source.wanted, columns) {
         Detection::Known(opening) | Detection::Unknown(opening) => opening,
         Detection::NeedMore => Opening::UNRECOGNISED,

@@ -56,7 +56,8 @@ impl Cluster {
 
     fn record(&mut self) -> String {
         self.number += 1;
-        let (device, address) = (format!("pc-{}", self.number % 997), format!("203.0.113.{}", self.number % ADDRESSES));
+        let (device, address) =
+            (format!("pc-{}", self.number % 997), format!("203.0.113.{}", self.number % ADDRESSES));
         let line = format!("{{\"time\":\"{}\",\"device\":\"{device}\",\"ip\":\"{address}\"}}", now());
         self.sent.entry(address).or_default().insert(device);
         line
@@ -71,8 +72,14 @@ impl Cluster {
 }
 
 fn sighted(server: &Server) -> u64 {
-    let of = |line: &str| line.contains("result=\"sighted\"").then(|| line.rsplit(' ').next()?.parse().ok())?;
-    server.metrics().lines().filter(|line| line.starts_with("seenby_source_records_total")).find_map(of).unwrap_or(0)
+    let of =
+        |line: &str| line.contains("result=\"sighted\"").then(|| line.rsplit(' ').next()?.parse().ok())?;
+    server
+        .metrics()
+        .lines()
+        .filter(|line| line.starts_with("seenby_source_records_total"))
+        .find_map(of)
+        .unwrap_or(0)
 }
 
 #[test]
@@ -134,7 +141,9 @@ fn what_is_wrong_with_one_message_is_nothing_to_the_next() {
 #[test]
 fn killed_at_random_moments() {
     let kills = std::env::var("SEENBY_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(4);
-    let each = std::env::var("SEENBY_RECORDS").ok().and_then(|records| records.parse().ok()).unwrap_or(12_000) / kills;
+    let each =
+        std::env::var("SEENBY_RECORDS").ok().and_then(|records| records.parse().ok()).unwrap_or(12_000)
+            / kills;
     let mut cluster = Cluster::new();
     let reading = Reading::new(Place::new(), &cluster.settings("format = 'ndjson'"));
     for kill in 1..=kills {

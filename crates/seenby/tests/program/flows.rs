@@ -56,9 +56,13 @@ fn datagrams_are_in_the_answers_and_gaps_are_counted() {
     socket.send(b"no flows at all").expect("sent");
     reading.comes("198.51.100.1", 4);
     reading.comes("198.51.100.2", 1);
-    let counted = |what: &str| server.metrics().lines().any(|line| line.starts_with("seenby_source") && line.ends_with(what));
+    let counted = |what: &str| {
+        server.metrics().lines().any(|line| line.starts_with("seenby_source") && line.ends_with(what))
+    };
     until("the count of what was lost", || {
-        counted("what=\"flow_records\"} 7") && counted("reason=\"bad_datagram\"} 1") && counted("reason=\"\"} 6")
+        counted("what=\"flow_records\"} 7")
+            && counted("reason=\"bad_datagram\"} 1")
+            && counted("reason=\"\"} 6")
     });
     assert_eq!(server.stop(), 0);
 }

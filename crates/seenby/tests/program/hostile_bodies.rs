@@ -47,8 +47,11 @@ impl Hostile {
     #[track_caller]
     fn check(&self, devices: u64) {
         assert_eq!(self.place.stats("203.0.113.7").0, devices);
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.process())).expect("Linux");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.server.process())).expect("Linux");
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
         let peak: u64 = peak.expect("a number");
         assert!(peak < PEAK_KIB_MAX, "{peak} KiB");
     }
@@ -102,7 +105,8 @@ fn a_bomb() {
     }
     let bomb = packed.finish().expect("memory");
     let (status, body) = {
-        let mut stream = hostile.begin("/_bulk", "Content-Encoding: gzip\r\nContent-Type: application/x-ndjson\r\n");
+        let mut stream =
+            hostile.begin("/_bulk", "Content-Encoding: gzip\r\nContent-Type: application/x-ndjson\r\n");
         // Nobody has to read on to the end.
         let _ = chunk(&mut stream, &bomb).and_then(|()| stream.write_all(b"0\r\n\r\n"));
         answer(stream)
@@ -143,7 +147,10 @@ fn many_that_trickle_keep_nobody_out() {
         let _ = chunk(&mut stream, b"{\"index\":{}}\n{}\n").and_then(|()| stream.write_all(b"0\r\n\r\n"));
         answer(stream)
     };
-    assert!(status == 200 || (status == 429 && head.to_lowercase().contains("retry-after")), "{status} {head}");
+    assert!(
+        status == 200 || (status == 429 && head.to_lowercase().contains("retry-after")),
+        "{status} {head}"
+    );
     // Questions are answered all the same.
     hostile.place.run(["stats", "203.0.113.7"]).ends(1);
     drop(slow);
@@ -151,7 +158,8 @@ fn many_that_trickle_keep_nobody_out() {
         let mut last;
         loop {
             let mut stream = hostile.begin("/seenby/v1/ingest/ndjson", "");
-            let _ = chunk(&mut stream, Hostile::record("pc-1").as_bytes()).and_then(|()| stream.write_all(b"0\r\n\r\n"));
+            let _ = chunk(&mut stream, Hostile::record("pc-1").as_bytes())
+                .and_then(|()| stream.write_all(b"0\r\n\r\n"));
             last = answer(stream);
             if last.0 != 429 && last.0 != 503 {
                 break last;

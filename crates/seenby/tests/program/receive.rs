@@ -176,6 +176,27 @@ fn a_manager_sees_what_each_source_told() {
     assert_eq!((&listed[1]["sighted"], &listed[1]["last_taken"]), (&json!(0), &Value::Null));
 }
 
+/// What a token may not tell of by sightings it may not tell of by leases either.
+#[test]
+fn a_lease_is_held_to_the_age_that_its_source_may_tell_of() {
+    let place = Place::new();
+    let hours_ago = |hours: u64| now().minus(hours * 3_600);
+    let lines: String = [(48, "203.0.113.1"), (2, "203.0.113.2")]
+        .map(|(hours, remote)| csv(hours_ago(hours), "10.0.0.5", remote))
+        .concat();
+    place.ingest("sightings.csv", format!("time,device,ip\n{lines}"));
+    let token = add(&place, &["leases", "--format", "address-map", "--back-dating-hours", "24"]);
+    let server = place.serve();
+    let map = format!("address,host,from,until\n10.0.0.5,victim,{},\n", hours_ago(24 * 20));
+    let (status, counts) = send(&server, &token, "/seenby/v1/ingest/address-map", map);
+    assert_eq!((status, &counts["ignored"]["registry"]), (200, &Value::from(1)), "{counts}");
+    // Of the older sighting nothing but the address is known, as before.
+    let bound = |remote: &str| place.run(["stats", "--json", remote]).ends(0).json()["bound"].clone();
+    assert_eq!(bound("203.0.113.1"), "at_most");
+    assert_eq!(bound("203.0.113.2"), Value::Null);
+    assert_eq!(server.stop(), 0);
+}
+
 #[test]
 fn what_makes_no_sense_is_said_when_it_is_typed() {
     let place = Place::new();

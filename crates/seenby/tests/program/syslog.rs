@@ -119,7 +119,8 @@ fn over_tls() {
 
 #[test]
 fn what_has_arrived_is_taken_in_before_the_server_stops() {
-    let Listening { reading: Reading { place, .. }, server, address } = listen(Place::new(), "syslog = 'tcp://127.0.0.1:0'");
+    let Listening { reading: Reading { place, .. }, server, address } =
+        listen(Place::new(), "syslog = 'tcp://127.0.0.1:0'");
     let mut stream = TcpStream::connect(&address).expect("it listens");
     stream.write_all(format!("{}\n", record("pc-1", "198.51.100.1")).as_bytes()).expect("it reads");
     let asked = |address| place.run(["stats", "--json", address]).json()["organizationPrevalence"].as_u64();

@@ -439,7 +439,10 @@ fn networks(texts: &[String]) -> anyhow::Result<Vec<Network>> {
 fn netflow(url: &str) -> anyhow::Result<SocketAddr> {
     let address = url.strip_prefix("udp://").and_then(|address| address.parse().ok());
     address.with_context(|| {
-        format!("netflow is '{}'; write udp://, an address and a port, such as udp://127.0.0.1:2055", escape(url))
+        format!(
+            "netflow is '{}'; write udp://, an address and a port, such as udp://127.0.0.1:2055",
+            escape(url)
+        )
     })
 }
 

@@ -62,12 +62,15 @@ impl Kafka {
             set("sasl.username", secrets.of("username")?);
             set("sasl.password", secrets.of("password")?);
         }
-        set("security.protocol", match (self.tls, secrets.is_some()) {
-            (false, false) => "plaintext",
-            (false, true) => "sasl_plaintext",
-            (true, false) => "ssl",
-            (true, true) => "sasl_ssl",
-        });
+        set(
+            "security.protocol",
+            match (self.tls, secrets.is_some()) {
+                (false, false) => "plaintext",
+                (false, true) => "sasl_plaintext",
+                (true, false) => "ssl",
+                (true, true) => "sasl_ssl",
+            },
+        );
         match &self.ca_file {
             Some(file) => set("ssl.ca.location", &file.display().to_string()),
             // Wherever this system keeps its own.
@@ -106,9 +109,8 @@ impl Objects {
     /// All that the client is told: the settings' words, then those of the file, before what the environment says.
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
         let secrets = self.credentials.as_ref().map(Credentials::named).transpose()?.unwrap_or_default();
-        let of_environment = std::env::vars().filter(|(key, _)| {
-            ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|start| key.starts_with(start))
-        });
+        let of_environment = std::env::vars()
+            .filter(|(key, _)| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|start| key.starts_with(start)));
         let mut all: BTreeMap<String, String> =
             of_environment.map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
         all.extend(self.options.0.clone());
@@ -215,17 +217,21 @@ pub(super) fn nats(config: &SourceConfig) -> anyhow::Result<Nats> {
     let servers = config.nats.clone().unwrap_or_default();
     ensure!(!servers.is_empty(), "nats names no server; write nats = [\"nats://nats-1.example.org:4222\"]");
     for server in &servers {
-        let url = Url::parse(server).ok().filter(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host());
+        let url =
+            Url::parse(server).ok().filter(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host());
         let url = url.with_context(|| {
             format!("nats has '{}'; write nats:// or tls://, a host and a port", escape(server))
         })?;
-        ensure!(url.password().is_none(), "nats has a password in it; write it into a file, and credentials = \"…\"");
+        ensure!(
+            url.password().is_none(),
+            "nats has a password in it; write it into a file, and credentials = \"…\""
+        );
     }
     let stream = config.stream.clone().context("needs stream, the one that is read: stream = \"edr\"")?;
     let consumer = config.consumer.clone().unwrap_or_else(|| READER.to_owned());
     for (key, name) in [("stream", &stream), ("consumer", &consumer)] {
-        let is_sound = !name.is_empty()
-            && name.chars().all(|it| it.is_ascii_graphic() && !".*>/\\".contains(it));
+        let is_sound =
+            !name.is_empty() && name.chars().all(|it| it.is_ascii_graphic() && !".*>/\\".contains(it));
         ensure!(is_sound, "{key} is '{}'; names have no spaces and none of . * > / \\", escape(name));
     }
     let (ca_file, credentials) = (ca_file(config)?, credentials(config)?);
@@ -272,7 +278,8 @@ mod tests {
         let path = folder.path().join("hub");
         let credentials = Credentials(path.clone());
         assert!(credentials.named().expect_err("no file").to_string().contains("cannot be read"));
-        std::fs::write(&path, "username = '$ConnectionString'\npassword = 'Endpoint=sb://x/;Key=abc='\n").expect("written");
+        std::fs::write(&path, "username = '$ConnectionString'\npassword = 'Endpoint=sb://x/;Key=abc='\n")
+            .expect("written");
         assert!(credentials.named().expect_err("everybody's").to_string().contains("chmod 600"));
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mine");
         let kafka = Kafka {
