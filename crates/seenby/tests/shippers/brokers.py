@@ -81,6 +81,18 @@ def taken_from(place, broker, who, send):
         place.sees(f"{who}, when the broker came later", address)
 
 
+def taken_around(place, broker, who, send):
+    """Sends the records of all devices in two parts, and stops the broker in between."""
+    address = ADDRESSES[who]
+    with served(place):
+        send(range(DEVICES // 2))
+        place.sees(f"{who}, at first", address, DEVICES // 2)
+        broker.stop()
+        broker.start()
+        send(range(DEVICES // 2, DEVICES))
+        place.sees(f"{who}, after the broker was away", address)
+
+
 def parts():
     fifth = DEVICES // 5
     return [range(number, number + fifth) for number in range(0, DEVICES, fifth)]
@@ -104,7 +116,7 @@ def by_librdkafka(port, address):
     """A producer that waits until the broker has all of it, and sends again until then."""
     from confluent_kafka import Producer
 
-    producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}", "enable.idempotence": False, "linger.ms": 20})
+    producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}", "enable.idempotence": False, "linger.ms": 20, "log_level": 0})
 
     def send(numbers):
         producer.produce(TOPIC, NO_RECORD)
@@ -151,7 +163,9 @@ action(type="omkafka" broker="127.0.0.1:{port}" topic="{TOPIC}" template="docume
                 place.sees("rsyslog to kafka", ADDRESSES["kafka"])
 
 
-def test_nats(program, folder, peers):
+@contextlib.contextmanager
+def nats_place(program, folder, peers):
+    """A place, a broker with a stream, and how the stream is written to."""
     root = peers.debian("nats")
     port = free_port()
     place = Place.accepting("NATS", program, folder, NATS_SOURCE.format(port=port))
@@ -160,6 +174,20 @@ def test_nats(program, folder, peers):
     )
     with Broker(place, "nats-server", port, [f"{root}/usr/sbin/nats-server", "-c", settings], libraries(root)) as broker:
         asyncio.run(with_stream(port, lambda stream: stream.add_stream(name=TOPIC, subjects=[f"{TOPIC}.>"])))
+        yield place, broker, port
+
+
+def test_nats(program, folder, peers):
+    """By the consumer that the server makes."""
+    with nats_place(program, folder, peers) as (place, broker, port):
+        taken_around(place, broker, "nats", by_jetstream(port, ADDRESSES["nats"]))
+
+
+def test_nats_killed(program, folder, peers):
+    """By a consumer that is there already; it gives again after five seconds what a killed server did not acknowledge."""
+    from_the_start = {"durable_name": "seenby", "ack_policy": "explicit", "deliver_policy": "all", "ack_wait": 5}
+    with nats_place(program, folder, peers) as (place, broker, port):
+        asyncio.run(with_stream(port, lambda stream: stream.add_consumer(TOPIC, **from_the_start)))
         taken_from(place, broker, "nats", by_jetstream(port, ADDRESSES["nats"]))
 
 
@@ -185,4 +213,4 @@ async def with_stream(port, act):
         await connection.close()
 
 
-TESTS = (("kafka", test_librdkafka), ("rsyslog to kafka", test_rsyslog), ("nats", test_nats))
+TESTS = (("kafka", test_librdkafka), ("rsyslog to kafka", test_rsyslog), ("nats", test_nats), ("nats, killed", test_nats_killed))

@@ -18,8 +18,8 @@ BUCKET = "logs"
 # Azurite knows this account and, publicly, its key.
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-# A list has at most a thousand.
-MANY = 1_050
+# Objects that are put at once. A list of S3's has at most a thousand; Azure's has five thousand, for which there is no time here.
+MANY = {"s3": 1_050, "azure": 100, "google": 1_050}
 
 
 def source(scheme, options, credentials):
@@ -58,13 +58,13 @@ def taken_from(place, who, put):
         place.sees(f"{who}, gzip", address, fifth * 2)
         put("edr/one.ndjson", b"".join(lines[:fifth] + lines[fifth * 2 : fifth * 3]))
         place.sees(f"{who}, an object that changed", address, fifth * 3)
-        many = {f"edr/many/{number:04}.ndjson": lines[fifth * 3 + number % fifth] for number in range(MANY)}
+        many = {f"edr/many/{number:04}.ndjson": lines[fifth * 3 + number % fifth] for number in range(MANY[who])}
         with concurrent.futures.ThreadPoolExecutor(4) as several:
-            assert len(list(several.map(put, many.keys(), many.values()))) == MANY
+            assert len(list(several.map(put, many.keys(), many.values()))) == len(many)
         place.kill()
     put("edr/last.ndjson", b"".join(lines[fifth * 4 :]))
     with served(place):
-        place.sees(f"{who}, {MANY} objects and a kill", address)
+        place.sees(f"{who}, {len(many)} objects and a kill", address)
 
 
 def test_s3(program, folder, peers):
