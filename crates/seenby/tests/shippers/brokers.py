@@ -6,7 +6,7 @@ Nothing about what a record holds.
 import asyncio
 import contextlib
 
-from place import DEVICES, OutOfReach, Place, answers, free_port, is_taken, libraries, multiarch, record, running, served
+from place import DEVICES, Place, answers, client, free_port, is_taken, libraries, multiarch, record, running, served
 
 ADDRESSES = {"kafka": "203.0.113.11", "nats": "203.0.113.12"}
 TOPIC = "edr"
@@ -99,24 +99,22 @@ def parts():
 
 
 def kafka_broker(place, peers, port):
+    client("confluent_kafka")
     program = peers.inside("noida_db", "noida-db")
     command = [program, "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", str(place.folder / "broker")]
     return Broker(place, "noida-db", port, command)
 
 
 def make_topic(port):
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
-    for made in admin.create_topics([NewTopic(TOPIC, num_partitions=PARTITIONS, replication_factor=1)]).values():
+    admin = client("confluent_kafka.admin")
+    cluster = admin.AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
+    for made in cluster.create_topics([admin.NewTopic(TOPIC, num_partitions=PARTITIONS, replication_factor=1)]).values():
         made.result(timeout=30)
 
 
 def by_librdkafka(port, address):
     """A producer that waits until the broker has all of it, and sends again until then."""
-    from confluent_kafka import Producer
-
-    producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}", "enable.idempotence": False, "linger.ms": 20, "log_level": 0})
+    producer = client("confluent_kafka").Producer({"bootstrap.servers": f"127.0.0.1:{port}", "enable.idempotence": False, "linger.ms": 20, "log_level": 0})
 
     def send(numbers):
         producer.produce(TOPIC, NO_RECORD)
@@ -167,6 +165,7 @@ action(type="omkafka" broker="127.0.0.1:{port}" topic="{TOPIC}" template="docume
 def nats_place(program, folder, peers):
     """A place, a broker with a stream, and how the stream is written to."""
     root = peers.debian("nats")
+    client("nats")
     port = free_port()
     place = Place(program, folder, NATS_SOURCE.format(port=port))
     settings = place.write(
@@ -202,11 +201,7 @@ def by_jetstream(port, address):
 
 async def with_stream(port, act):
     """Does something by a connection of its own; a publication returns once the stream has it."""
-    try:
-        import nats
-    except ImportError as error:
-        raise OutOfReach(f"pip could not install its client ({error})") from error
-    connection = await nats.connect(f"nats://127.0.0.1:{port}")
+    connection = await client("nats").connect(f"nats://127.0.0.1:{port}")
     try:
         await act(connection.jetstream(timeout=30))
     finally:

@@ -11,7 +11,7 @@ import platform
 import urllib.parse
 import urllib.request
 
-from place import DEVICES, Place, answers, free_port, record, running, served
+from place import DEVICES, Place, answers, client, free_port, record, running, served
 
 ADDRESSES = {"s3": "203.0.113.21", "azure": "203.0.113.22", "google": "203.0.113.23"}
 BUCKET = "logs"
@@ -68,6 +68,7 @@ def taken_from(place, who, put):
 
 
 def test_s3(program, folder, peers):
+    client("boto3")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     credentials = secret(folder, access_key_id="seenby", secret_access_key="of-no-worth")
@@ -79,16 +80,15 @@ def test_s3(program, folder, peers):
 
 
 def by_boto(url):
-    import boto3
-
-    client = boto3.client(
+    bucket = client("boto3").client(
         "s3", endpoint_url=url, region_name="eu-central-1", aws_access_key_id="seenby", aws_secret_access_key="of-no-worth"
     )
-    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    return lambda name, content: client.put_object(Bucket=BUCKET, Key=name, Body=content)
+    bucket.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    return lambda name, content: bucket.put_object(Bucket=BUCKET, Key=name, Body=content)
 
 
 def test_azure(program, folder, peers):
+    client("azure.storage.blob")
     port = free_port()
     url = f"http://127.0.0.1:{port}/{ACCOUNT}"
     credentials = secret(folder, azure_storage_account_name=ACCOUNT, azure_storage_account_key=ACCOUNT_KEY)
@@ -104,9 +104,7 @@ def test_azure(program, folder, peers):
 
 
 def by_azure_storage(url):
-    from azure.storage.blob import ContainerClient
-
-    container = ContainerClient(url, BUCKET, credential={"account_name": ACCOUNT, "account_key": ACCOUNT_KEY})
+    container = client("azure.storage.blob").ContainerClient(url, BUCKET, credential={"account_name": ACCOUNT, "account_key": ACCOUNT_KEY})
     container.create_container()
     return lambda name, content: container.upload_blob(name, content, overwrite=True)
 

@@ -4,6 +4,7 @@ test here; nothing about any one peer, and nothing about what a log holds.
 
 import contextlib
 import datetime
+import importlib
 import importlib.util
 import json
 import os
@@ -20,6 +21,14 @@ PATIENCE_S = 60
 
 class OutOfReach(Exception):
     """Why a peer cannot be asked on this machine; not that something is wrong with ours."""
+
+
+def client(module):
+    """A module of a package of Python's, or why it is not there."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise OutOfReach(f"pip could not install its client ({error})") from error
 
 
 class Peers:
