@@ -6,7 +6,7 @@ Nothing about what a record holds.
 import asyncio
 import contextlib
 
-from place import DEVICES, OutOfReach, Place, answers, free_port, libraries, multiarch, record, running, served
+from place import DEVICES, Place, answers, client, free_port, is_taken, libraries, multiarch, record, running, served
 
 ADDRESSES = {"kafka": "203.0.113.11", "nats": "203.0.113.12"}
 TOPIC = "edr"
@@ -43,7 +43,9 @@ class Broker:
         answers(self.port, self.runs.enter_context(running(self.place, self.name, self.command, self.environment)))
 
     def stop(self):
+        """What still answers then is no broker that was stopped."""
         self.runs.close()
+        assert not is_taken(self.port), f"{self.name} goes on"
 
     def __enter__(self):
         self.start()
@@ -79,29 +81,40 @@ def taken_from(place, broker, who, send):
         place.sees(f"{who}, when the broker came later", address)
 
 
+def taken_around(place, broker, who, send):
+    """Sends the records of all devices in two parts, and stops the broker in between."""
+    address = ADDRESSES[who]
+    with served(place):
+        send(range(DEVICES // 2))
+        place.sees(f"{who}, at first", address, DEVICES // 2)
+        broker.stop()
+        broker.start()
+        send(range(DEVICES // 2, DEVICES))
+        place.sees(f"{who}, after the broker was away", address)
+
+
 def parts():
     fifth = DEVICES // 5
     return [range(number, number + fifth) for number in range(0, DEVICES, fifth)]
 
 
 def kafka_broker(place, peers, port):
-    command = [peers.script("noida-db"), "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", str(place.folder / "broker")]
+    client("confluent_kafka")
+    program = peers.inside("noida_db", "noida-db")
+    command = [program, "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", str(place.folder / "broker")]
     return Broker(place, "noida-db", port, command)
 
 
 def make_topic(port):
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
-    for made in admin.create_topics([NewTopic(TOPIC, num_partitions=PARTITIONS, replication_factor=1)]).values():
+    admin = client("confluent_kafka.admin")
+    cluster = admin.AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
+    for made in cluster.create_topics([admin.NewTopic(TOPIC, num_partitions=PARTITIONS, replication_factor=1)]).values():
         made.result(timeout=30)
 
 
 def by_librdkafka(port, address):
     """A producer that waits until the broker has all of it, and sends again until then."""
-    from confluent_kafka import Producer
-
-    producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}", "enable.idempotence": False, "linger.ms": 20})
+    producer = client("confluent_kafka").Producer({"bootstrap.servers": f"127.0.0.1:{port}", "enable.idempotence": False, "linger.ms": 20, "log_level": 0})
 
     def send(numbers):
         producer.produce(TOPIC, NO_RECORD)
@@ -114,7 +127,7 @@ def by_librdkafka(port, address):
 
 def test_librdkafka(program, folder, peers):
     port = free_port()
-    place = Place.accepting("Kafka", program, folder, KAFKA_SOURCE.format(port=port))
+    place = Place(program, folder, KAFKA_SOURCE.format(port=port))
     with kafka_broker(place, peers, port) as broker:
         make_topic(port)
         taken_from(place, broker, "kafka", by_librdkafka(port, ADDRESSES["kafka"]))
@@ -124,7 +137,7 @@ def test_rsyslog(program, folder, peers):
     """omkafka, which goes on while the server is killed."""
     root = peers.debian("rsyslog")
     port = free_port()
-    place = Place.accepting("Kafka", program, folder, KAFKA_SOURCE.format(port=port))
+    place = Place(program, folder, KAFKA_SOURCE.format(port=port))
     log = place.lines("rsyslog.log", ADDRESSES["kafka"])
     modules = f"{root}/usr/lib/{multiarch()}/rsyslog"
     settings = place.write(
@@ -148,15 +161,32 @@ action(type="omkafka" broker="127.0.0.1:{port}" topic="{TOPIC}" template="docume
                 place.sees("rsyslog to kafka", ADDRESSES["kafka"])
 
 
-def test_nats(program, folder, peers):
+@contextlib.contextmanager
+def nats_place(program, folder, peers):
+    """A place, a broker with a stream, and how the stream is written to."""
     root = peers.debian("nats")
+    client("nats")
     port = free_port()
-    place = Place.accepting("NATS", program, folder, NATS_SOURCE.format(port=port))
+    place = Place(program, folder, NATS_SOURCE.format(port=port))
     settings = place.write(
         "nats.conf", f'listen: "127.0.0.1:{port}"\nserver_name: one\njetstream {{ store_dir: "{place.folder}/jetstream" }}\n'
     )
     with Broker(place, "nats-server", port, [f"{root}/usr/sbin/nats-server", "-c", settings], libraries(root)) as broker:
         asyncio.run(with_stream(port, lambda stream: stream.add_stream(name=TOPIC, subjects=[f"{TOPIC}.>"])))
+        yield place, broker, port
+
+
+def test_nats(program, folder, peers):
+    """By the consumer that the server makes."""
+    with nats_place(program, folder, peers) as (place, broker, port):
+        taken_around(place, broker, "nats", by_jetstream(port, ADDRESSES["nats"]))
+
+
+def test_nats_killed(program, folder, peers):
+    """By a consumer that is there already; it gives again after five seconds what a killed server did not acknowledge."""
+    from_the_start = {"durable_name": "seenby", "ack_policy": "explicit", "deliver_policy": "all", "ack_wait": 5}
+    with nats_place(program, folder, peers) as (place, broker, port):
+        asyncio.run(with_stream(port, lambda stream: stream.add_consumer(TOPIC, **from_the_start)))
         taken_from(place, broker, "nats", by_jetstream(port, ADDRESSES["nats"]))
 
 
@@ -171,15 +201,11 @@ def by_jetstream(port, address):
 
 async def with_stream(port, act):
     """Does something by a connection of its own; a publication returns once the stream has it."""
-    try:
-        import nats
-    except ImportError as error:
-        raise OutOfReach(f"pip could not install its client ({error})") from error
-    connection = await nats.connect(f"nats://127.0.0.1:{port}")
+    connection = await client("nats").connect(f"nats://127.0.0.1:{port}")
     try:
         await act(connection.jetstream(timeout=30))
     finally:
         await connection.close()
 
 
-TESTS = (("kafka", test_librdkafka), ("rsyslog to kafka", test_rsyslog), ("nats", test_nats))
+TESTS = (("kafka", test_librdkafka), ("rsyslog to kafka", test_rsyslog), ("nats", test_nats), ("nats, killed", test_nats_killed))

@@ -4,6 +4,8 @@ test here; nothing about any one peer, and nothing about what a log holds.
 
 import contextlib
 import datetime
+import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -19,6 +21,14 @@ PATIENCE_S = 60
 
 class OutOfReach(Exception):
     """Why a peer cannot be asked on this machine; not that something is wrong with ours."""
+
+
+def client(module):
+    """A module of a package of Python's, or why it is not there."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise OutOfReach(f"pip could not install its client ({error})") from error
 
 
 class Peers:
@@ -42,6 +52,17 @@ class Peers:
             raise OutOfReach(f"pip could not install {name}")
         return str(path)
 
+    def inside(self, package, path):
+        """A program within a package of Python's. What such a package puts on the path starts it as a child, which outlives its parent."""
+        found = importlib.util.find_spec(package)
+        if found is None:
+            raise OutOfReach(f"pip could not install {package}")
+        program = pathlib.Path(found.origin).parent / path
+        if not program.exists():
+            raise OutOfReach(f"{package} has no program for {platform.machine()}")
+        program.chmod(0o755)
+        return str(program)
+
     def node(self, name):
         """What runs a program of a package of Node's."""
         script = self.folder / "node" / "node_modules" / ".bin" / name
@@ -63,16 +84,6 @@ class Place:
         self.environment = dict(kept, HOME=str(folder), SEENBY_DATA=str(self.folder / "data"), SEENBY_SETTINGS=path)
         self.process = None
         self.run("init")
-
-    @classmethod
-    def accepting(cls, what, program, folder, settings):
-        """A place, if the program knows these settings; one that is built without something does not."""
-        try:
-            return cls(program, folder, settings)
-        except AssertionError as refused:
-            if "unknown field" in str(refused):
-                raise OutOfReach(f"this program knows no sources of {what}") from refused
-            raise
 
     def serve(self):
         self.process = subprocess.Popen(
@@ -210,13 +221,15 @@ def free_port(kind=socket.SOCK_STREAM):
 def answers(port, process):
     """Waits until a program listens."""
     until = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            return
-        except OSError:
-            assert process.poll() is None and time.monotonic() < until, f"nobody listens at port {port}"
-            time.sleep(0.1)
+    while not is_taken(port):
+        assert process.poll() is None and time.monotonic() < until, f"nobody listens at port {port}"
+        time.sleep(0.1)
+
+
+def is_taken(port):
+    """Whether somebody listens."""
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def hears(port):

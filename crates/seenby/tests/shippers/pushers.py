@@ -5,7 +5,7 @@ asked for in the end. Nothing about peers that a server asks by itself.
 
 import time
 
-from place import DEVICES, OutOfReach, Place, libraries, multiarch, running, served
+from place import DEVICES, Place, client, libraries, multiarch, running, served
 
 ADDRESSES = {"rsyslog": "203.0.113.1", "syslog-ng bulk": "203.0.113.2", "syslog-ng hec": "203.0.113.3", "otlp": "203.0.113.4"}
 
@@ -27,6 +27,7 @@ def test_syslog_ng(program, folder, peers):
 
 
 def test_otlp(program, folder, _peers):
+    client("opentelemetry.exporter.otlp.proto.http")
     place = Place(program, folder)
     place.token = place.run("source", "add", "otlp")["token"]
     with served(place):
@@ -90,15 +91,13 @@ log {{ source(s_hec); destination(d_hec); }};
 
 def otlp(place):
     """The exporter of OpenTelemetry's SDK, with the attributes of the semantic conventions."""
-    try:
-        from opentelemetry._logs import LogRecord, SeverityNumber
-        from opentelemetry.exporter.otlp.proto.http import Compression
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-        from opentelemetry.sdk._logs import LoggerProvider
-        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-        from opentelemetry.sdk.resources import Resource
-    except ImportError as error:
-        raise OutOfReach(f"pip could not install it ({error})") from error
+    from opentelemetry._logs import LogRecord, SeverityNumber
+    from opentelemetry.exporter.otlp.proto.http import Compression
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+    from opentelemetry.sdk.resources import Resource
+
     for number in range(DEVICES):
         exporter = OTLPLogExporter(
             endpoint=f"{place.url}/v1/logs",

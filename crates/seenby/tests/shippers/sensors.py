@@ -145,7 +145,7 @@ def test_flows_listened_for(program, folder, peers):
     for number, (what, (version, options, families)) in enumerate(EXPORTS.items()):
         port, capture = free_port(socket.SOCK_DGRAM), Capture(families)
         source = f'[[sources]]\nname = "flows"\nnetflow = "udp://127.0.0.1:{port}"\n'
-        with served(Place.accepting("NetFlow", program, folder / str(number), source)) as place:
+        with served(Place(program, folder / str(number), source)) as place:
             hears(port)
             softflowd(root, capture, place.folder, port, version, options)
             is_true(place, f"softflowd by UDP, {what}", capture, FLOWS_COUNT, EARLY_S.get(version, 0), PATIENCE_S)
