@@ -64,10 +64,11 @@ bless: ## rewrite expected test output; read the difference before you commit it
 setup: system rust tools ## install what is missing
 
 system:
-	@command -v cc >/dev/null && command -v c++ >/dev/null && command -v curl >/dev/null && command -v openssl >/dev/null || { \
-	  command -v apt-get >/dev/null || { echo "install a C and C++ compiler, curl and openssl, then run this again" >&2; exit 1; }; \
+	@command -v cc >/dev/null && command -v c++ >/dev/null && command -v curl >/dev/null && command -v openssl >/dev/null \
+	  && perl -MIPC::Cmd -MFindBin -MFile::Compare -e1 2>/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "install a C and C++ compiler, perl, curl and openssl, then run this again" >&2; exit 1; }; \
 	  $(SUDO) apt-get update -q; \
-	  $(SUDO) apt-get install -y -q --no-install-recommends gcc g++ libc6-dev curl openssl ca-certificates; }
+	  $(SUDO) apt-get install -y -q --no-install-recommends gcc g++ libc6-dev perl curl openssl ca-certificates; }
 
 rust:
 	@command -v cargo >/dev/null || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs \
@@ -108,4 +109,4 @@ machete:
 
 demo-run:
 	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
-	cargo run --release --locked -p seenby -- demo --exit --data-dir "$$folder/demo"
+	cargo run --locked --bin seenby -- demo --exit --data-dir "$$folder/demo"

@@ -33,6 +33,8 @@ pub const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
 const METADATA_BYTES_MAX: u64 = 64 << 20;
 /// Of a column in a row group, decompressed. Writers aim at 128 MiB for all columns of a row group.
 const COLUMN_BYTES_MAX: i64 = 1 << 30;
+/// Of all columns of a row group, decompressed.
+const GROUP_BYTES_MAX: i64 = 4 << 30;
 /// Rows that are looked at to tell the format.
 const ROWS_LOOKED_AT: usize = 256;
 
@@ -248,6 +250,9 @@ fn check_end<R: ChunkReader>(file: &R) -> Result<(), ColumnarDamage> {
 
 /// Refuses what would need more memory than any real file does.
 fn check_sizes(metadata: &ParquetMetaData) -> Result<(), ColumnarDamage> {
+    if metadata.file_metadata().schema_descr().num_columns() == 0 {
+        return Err(ColumnarDamage::new("it has no columns"));
+    }
     for (number, group) in metadata.row_groups().iter().enumerate() {
         let sizes = |column: &parquet::file::metadata::ColumnChunkMetaData| {
             [column.uncompressed_size(), column.compressed_size()]
@@ -261,6 +266,13 @@ fn check_sizes(metadata: &ParquetMetaData) -> Result<(), ColumnarDamage> {
                 "the column {} of row group {number} is {compressed} bytes, {decompressed} decompressed; at most {COLUMN_BYTES_MAX} are \
                  read: write the file with smaller row groups",
                 column.column_path()
+            )));
+        }
+        let all: i64 = group.columns().iter().map(|column| column.uncompressed_size()).sum();
+        if all > GROUP_BYTES_MAX {
+            return Err(ColumnarDamage::new(format!(
+                "row group {number} has {all} bytes decompressed; at most {GROUP_BYTES_MAX} are read: write the file with smaller row \
+                 groups"
             )));
         }
     }

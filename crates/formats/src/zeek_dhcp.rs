@@ -1,4 +1,5 @@
-//! What makes a conversation in Zeek's dhcp.log a lease, whatever carries it: an address was assigned. Refuses to hold: columns and
+//! What makes a conversation in Zeek's dhcp.log a lease, whatever carries it: an address was assigned, and, where the log tells its
+//! messages, the server acknowledged it: an offer alone may be taken up by nobody. Refuses to hold: columns and
 //! keys (`zeek_tsv`, `zeek_json`), and the `domain` of an answer, which is the server's word and no name of the machine.
 //!
 //! ```text
@@ -24,8 +25,28 @@ pub(crate) struct Conversation<'a> {
     pub(crate) fqdn: Option<&'a str>,
     pub(crate) assigned: Option<&'a str>,
     pub(crate) lease_seconds: Option<&'a str>,
-    /// Whether the messages have a RELEASE among them.
-    pub(crate) is_release: bool,
+    pub(crate) messages: Messages,
+}
+
+/// What is said in a conversation.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Messages {
+    is_told: bool,
+    has_ack: bool,
+    has_release: bool,
+}
+
+impl Messages {
+    /// The log tells of a message.
+    pub(crate) fn add(&mut self, message: &str) {
+        self.is_told = true;
+        self.has_ack |= message == "ACK";
+        self.has_release |= message == "RELEASE";
+    }
+
+    fn may_lease(self) -> bool {
+        self.has_ack || !self.is_told
+    }
 }
 
 impl Conversation<'_> {
@@ -34,8 +55,9 @@ impl Conversation<'_> {
         let is_unspecified = |text: &&str| {
             Address::parse_logged(text.as_bytes()).is_some_and(|address| address.special().is_some())
         };
-        let Some(assigned) = self.assigned.filter(|text| !is_unspecified(text)) else {
-            if self.is_release && self.client.is_some() {
+        let is_leased = |text: &&str| !is_unspecified(text) && self.messages.may_lease();
+        let Some(assigned) = self.assigned.filter(is_leased) else {
+            if self.messages.has_release && self.client.is_some() {
                 return lease::freed((self.client, "client_addr"), self.second, line, sink);
             }
             sink.ignored(&Passed::by_nobody(Ignored::OtherAction, line));

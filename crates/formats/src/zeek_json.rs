@@ -16,7 +16,7 @@ use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::time::{Iso, epoch, iso};
 use crate::zeek::{Connection, is_connection_log};
-use crate::zeek_dhcp::Conversation;
+use crate::zeek_dhcp::{Conversation, Messages};
 
 /// The values of one record.
 #[derive(Default)]
@@ -40,7 +40,7 @@ struct LeaseValues<'a> {
     fqdn: Value<'a>,
     assigned: Value<'a>,
     seconds: Value<'a>,
-    is_release: bool,
+    messages: Messages,
 }
 
 /// One record.
@@ -114,7 +114,7 @@ impl<'a> Values<'a> {
         }
         let mut more = scanner.first_element()?;
         while more {
-            self.lease.is_release |= scanner.scalar()?.plain() == Some("RELEASE");
+            self.lease.messages.add(scanner.scalar()?.plain().unwrap_or_default());
             more = scanner.next_element()?;
         }
         Ok(())
@@ -138,7 +138,7 @@ impl<'a> Values<'a> {
             fqdn: self.lease.fqdn.plain(),
             assigned: self.lease.assigned.plain(),
             lease_seconds: self.lease.seconds.plain(),
-            is_release: self.lease.is_release,
+            messages: self.lease.messages,
         }
     }
 

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::text::is_null;
 use crate::time::epoch_seconds;
 use crate::zeek::{Connection, is_connection_log};
-use crate::zeek_dhcp::Conversation;
+use crate::zeek_dhcp::{Conversation, Messages};
 
 /// The header of a log as it has been read so far; concatenated files have several.
 #[derive(Default)]
@@ -255,6 +255,12 @@ impl<'a> Row<'a, '_> {
     #[cold]
     fn conversation(&self, columns: &LeaseColumns) -> Conversation<'a> {
         let value = |place: Option<usize>| place.and_then(|place| self.field(place));
+        let mut messages = Messages::default();
+        // A separator that is no comma is hardly ever set; none of these words is a part of another.
+        let told = value(columns.messages)
+            .into_iter()
+            .flat_map(|told| told.split(|it: char| !it.is_ascii_alphabetic()));
+        told.for_each(|message| messages.add(message));
         Conversation {
             second: self.second(columns.ts),
             client: value(columns.client),
@@ -263,7 +269,7 @@ impl<'a> Row<'a, '_> {
             fqdn: value(columns.fqdn),
             assigned: self.field(columns.assigned),
             lease_seconds: value(columns.lease),
-            is_release: value(columns.messages).is_some_and(|messages| messages.contains("RELEASE")),
+            messages,
         }
     }
 

@@ -193,6 +193,19 @@ fn what_a_record_says_of_itself() {
     ] {
         check(&[start, field], &expected);
     }
+    // What was observed when a session ended is no start of it; a start that is told beside it is.
+    let observed = (323, 8, (u64::from(SENT) - BEFORE) * 1_000);
+    for (event, is_end) in [
+        ((230, 1, 4), false),
+        ((230, 1, 5), true),
+        ((230, 1, 7), true),
+        ((233, 1, 1), false),
+        ((233, 1, 2), true),
+    ] {
+        let ended = format!("ignored other_event{told}");
+        check(&[observed, event], if is_end { &ended } else { OPENED });
+        check(&[start, event], OPENED);
+    }
 }
 
 #[test]

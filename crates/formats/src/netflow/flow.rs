@@ -152,7 +152,10 @@ impl Flow {
         let is_session = matches!(self.nat_event, None | Some(0..=2 | 4..=7));
         // An alert repeats a flow that has its own events.
         let is_alert = self.firewall_event == Some(4);
-        (!has_ends || !is_session || is_alert).then_some(Ignored::OtherEvent)
+        // What was observed at the end of a session says nothing of its start.
+        let is_end = matches!(self.nat_event, Some(2 | 5 | 7)) || self.firewall_event == Some(2);
+        let is_observed = self.start.is_some_and(|(clock, _)| clock >= Clock::ObservedMillis);
+        (!has_ends || !is_session || is_alert || (is_end && is_observed)).then_some(Ignored::OtherEvent)
     }
 
     fn not_opened(&self) -> Option<Ignored> {

@@ -457,7 +457,9 @@ impl Sink for Filler {
             Lesson::Leased(lease) if is_over(lease) => return self.tally.ignore("back_dated"),
             Lesson::Leased(lease) => self.lease(lease),
             Lesson::Device(facts) if facts.second < self.kept.0 => return self.tally.ignore("too_old"),
-            Lesson::Device(facts) if facts.second < self.told_since => return self.tally.ignore("back_dated"),
+            Lesson::Device(facts) if facts.second < self.told_since => {
+                return self.tally.ignore("back_dated");
+            }
             Lesson::Device(facts) => self.device(facts),
         };
         if is_taken {
