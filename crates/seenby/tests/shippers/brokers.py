@@ -56,7 +56,9 @@ class Broker:
 
 
 def taken_from(place, broker, who, send):
-    """Sends the records of all devices in five parts, and lets happen in between what may happen. `send` returns once the broker has them."""
+    """Sends the records of all devices in five parts; the server is killed and the broker stopped in between. `send` returns once the
+    broker has them.
+    """
     first, second, third, fourth, fifth = parts()
     address = ADDRESSES[who]
     with served(place):
@@ -101,7 +103,8 @@ def parts():
 def kafka_broker(place, peers, port):
     client("confluent_kafka")
     program = peers.inside("noida_db", "noida-db")
-    command = [program, "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", str(place.folder / "broker")]
+    data = str(place.folder / "broker")
+    command = [program, "start", "--only", "kafka", "--kafka-port", str(port), "--data-dir", data]
     return Broker(place, "noida-db", port, command)
 
 
@@ -114,7 +117,8 @@ def make_topic(port):
 
 def by_librdkafka(port, address):
     """A producer that waits until the broker has all of it, and sends again until then."""
-    producer = client("confluent_kafka").Producer({"bootstrap.servers": f"127.0.0.1:{port}", "enable.idempotence": False, "linger.ms": 20, "log_level": 0})
+    settings = {"bootstrap.servers": f"127.0.0.1:{port}", "enable.idempotence": False, "linger.ms": 20, "log_level": 0}
+    producer = client("confluent_kafka").Producer(settings)
 
     def send(numbers):
         producer.produce(TOPIC, NO_RECORD)

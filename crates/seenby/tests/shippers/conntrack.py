@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import networks
-from place import PATIENCE_S, OutOfReach, Place, served, written
+from place import PATIENCE_S, Place, served, written
 
 
 @contextlib.contextmanager
@@ -67,8 +67,6 @@ def test_conntrack(program, folder, peers):
     file.touch()
     source = f'[[sources]]\nname = "router"\nfile = "{file}"\nformat = "conntrack"\n'
     piped = Place(program, folder / "piped")
-    if not piped.reads("conntrack"):
-        raise OutOfReach("this program does not know the format")
     with networks.built(root) as built, served(Place(program, folder / "followed", source)) as followed:
         with events(built, file):
             done = do_all(built)

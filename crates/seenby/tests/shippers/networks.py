@@ -92,7 +92,8 @@ class Networks:
             self.route(namespace, f"10.30.{device + 1}.1", f"fd00:30:{device + 1}::1")
         forward = "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"
         self.permitted(self.command(self.router, "sh", "-c", forward))
-        # A rule that asks for the state makes the kernel keep one.
+        # A rule that asks for the state makes the kernel keep one. What the world answers to is the router (IPv4).
+        self.filter(self.router, "chain nat {\ntype nat hook postrouting priority 100\nmeta nfproto ipv4 oifname vworld masquerade\n}")
         self.filter(self.router, "chain forward {\ntype filter hook forward priority 0\nct state new accept\n}")
         self.filter(self.world, f"chain input {{\ntype filter hook input priority 0\ntcp dport {DROPPED} drop\n}}")
 

@@ -110,11 +110,6 @@ class Place:
         assert done.returncode in (0, 1), (arguments, done.stdout, done.stderr)
         return done.stdout
 
-    def reads(self, name):
-        """Whether there is such a format."""
-        listed = subprocess.run([self.program, "formats"], env=self.environment, capture_output=True, text=True, check=True, timeout=60)
-        return any(line.split()[:1] == [name] for line in listed.stdout.splitlines())
-
     def ask(self, addresses, until):
         """How many devices, first, last of each address, up to a moment in seconds."""
         told = self.say("stats", *addresses, "--as-of", written(until)).splitlines()
