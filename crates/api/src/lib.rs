@@ -73,6 +73,8 @@ pub use outside::{
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordError, hash_password};
 pub use presets::is_vendors_host;
 pub use ratelimit::{POLICY_HEADER, STATE_HEADER};
+#[cfg(any(test, fuzzing))]
+pub use receive::fuzzed::{Protocol, Unwrapped, tokens, unwrapped};
 pub use receive::{Intake, RefusedRecord, SourceReport, TakeError, Taken as UploadTaken, Taking, Upload};
 pub use routes::router;
 pub use seal::SealingKey;

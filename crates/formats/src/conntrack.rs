@@ -138,7 +138,7 @@ impl<'a> Values<'a> {
             _ if word.starts_with(|letter: char| letter.is_ascii_lowercase()) => self.protocol = Some(word),
             _ if word.starts_with(|letter: char| letter.is_ascii_uppercase()) => self.state = Some(word),
             _ if self.protocol.is_some() && self.protocol_number.is_none() => {
-                self.protocol_number = Some(word)
+                self.protocol_number = Some(word);
             }
             _ => {}
         }

@@ -19,7 +19,7 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
     ("crates/api", &["sighting"]),
     ("crates/fleet", &["sighting"]),
     ("crates/seenby", &["sighting", "formats", "index", "api", "fleet"]),
-    ("fuzz", &["sighting", "formats", "index"]),
+    ("fuzz", &["sighting", "formats", "index", "api"]),
     ("bench", &["sighting", "formats", "index", "api", "fleet"]),
 ];
 

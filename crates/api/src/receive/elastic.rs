@@ -274,7 +274,7 @@ enum Follows {
 }
 
 /// A bulk body on its way.
-struct Bulk {
+pub(super) struct Bulk {
     /// The index of the path, as JSON.
     index: Option<String>,
     /// Items say their state alone.
@@ -290,7 +290,7 @@ struct Bulk {
 }
 
 impl Bulk {
-    fn new(index: Option<&str>, is_terse: bool) -> Bulk {
+    pub(super) fn new(index: Option<&str>, is_terse: bool) -> Bulk {
         Bulk {
             index: index.map(|index| json!(index).to_string()),
             is_terse,
@@ -384,7 +384,7 @@ impl Bulk {
     }
 
     /// The answer, in the order and as tightly as shippers look for it.
-    fn into_answer(self, took: u128) -> Vec<u8> {
+    pub(super) fn into_answer(self, took: u128) -> Vec<u8> {
         let took = if self.is_terse { String::new() } else { format!("\"took\":{took},") };
         let mut answer = format!("{{{took}\"errors\":false,\"items\":[").into_bytes();
         answer.extend_from_slice(&self.items);

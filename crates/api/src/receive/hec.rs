@@ -104,7 +104,7 @@ async fn events<S: Store + 'static, D: Directory + 'static>(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    take(&state, &query.unwrap_or_default(), request, Events::of).await
+    take(&state, &query.unwrap_or_default(), request, |pusher| Events::new(Arc::clone(&pusher.intake))).await
 }
 
 async fn raw<S: Store + 'static, D: Directory + 'static>(
@@ -271,7 +271,7 @@ struct Event<'a> {
 }
 
 /// A body of events on its way.
-struct Events {
+pub(super) struct Events {
     intake: Arc<dyn Intake>,
     /// The sourcetype of the event before, and what that says.
     last: (String, Option<&'static str>),
@@ -283,14 +283,8 @@ struct Events {
 }
 
 impl Events {
-    fn of(pusher: &Pusher) -> Events {
-        Events {
-            intake: Arc::clone(&pusher.intake),
-            last: (String::new(), None),
-            begun: Vec::new(),
-            looked_at_from: 0,
-            events: 0,
-        }
+    pub(super) fn new(intake: Arc<dyn Intake>) -> Events {
+        Events { intake, last: (String::new(), None), begun: Vec::new(), looked_at_from: 0, events: 0 }
     }
 
     /// Takes the whole events at the beginning of some bytes; how many bytes those were.

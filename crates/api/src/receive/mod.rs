@@ -9,6 +9,8 @@
 
 mod body;
 mod elastic;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzed;
 mod hec;
 mod otlp;
 pub(crate) mod own;

@@ -38,7 +38,7 @@ pub(super) fn routes<S: Store + 'static, D: Directory + 'static>() -> Router<Sta
 
 /// How a body is written, and so its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Written {
+pub(super) enum Written {
     Protobuf,
     Json,
 }
@@ -133,7 +133,7 @@ async fn logs<S: Store + 'static, D: Directory + 'static>(
         }
     };
     let own = pusher.source.read_as.format.as_deref();
-    let envelope = Logs { written, is_ecs_wanted: own.is_none_or(|own| own == ECS), body: Vec::new() };
+    let envelope = Logs::new(written, own.is_none_or(|own| own == ECS));
     match receive(state.shared(), &pusher, None, &parts.headers, body, envelope, LOGS_BYTES_MAX).await {
         Ok(Received { taken, .. }) => written.taken(&taken),
         Err(stop) => {
@@ -159,11 +159,17 @@ fn unwelcome(written: Written, refused: &Unwelcome) -> Response {
 const ECS: &str = "ecs";
 
 /// A body of logs: nothing can be said of it before it is whole.
-struct Logs {
+pub(super) struct Logs {
     written: Written,
     /// Whether the source may send documents of ECS; else what a record's attributes say is nothing.
     is_ecs_wanted: bool,
     body: Vec<u8>,
+}
+
+impl Logs {
+    pub(super) const fn new(written: Written, is_ecs_wanted: bool) -> Logs {
+        Logs { written, is_ecs_wanted, body: Vec::new() }
+    }
 }
 
 impl Envelope for Logs {

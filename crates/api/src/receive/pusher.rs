@@ -104,7 +104,7 @@ fn peer(parts: &Parts) -> Option<Address> {
 }
 
 /// What may be the token.
-fn candidates(headers: &HeaderMap) -> Result<Vec<Vec<u8>>, Unwelcome> {
+pub(super) fn candidates(headers: &HeaderMap) -> Result<Vec<Vec<u8>>, Unwelcome> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Unwelcome::Missing)?;
     if values.next().is_some() || value.len() > AUTHORIZATION_BYTES_MAX {

@@ -56,7 +56,7 @@ pub(crate) fn set_column(columns: &mut ColumnMap, key: &str, column: &str) -> Re
             columns.device_kind = Some(kind.ok_or_else(|| format!("device_kind is one of: {words}"))?);
         }
         "pan_os" => {
-            columns.pan_os = Some(FieldOrder::parse(column).map_err(|lacks| format!("pan_os: {lacks}"))?)
+            columns.pan_os = Some(FieldOrder::parse(column).map_err(|lacks| format!("pan_os: {lacks}"))?);
         }
         _ => {
             return Err(format!(

@@ -270,6 +270,8 @@ pub(super) fn objects(config: &SourceConfig) -> anyhow::Result<Objects> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -281,7 +283,7 @@ mod tests {
         std::fs::write(&path, "username = '$ConnectionString'\npassword = 'Endpoint=sb://x/;Key=abc='\n")
             .expect("written");
         assert!(credentials.named().expect_err("everybody's").to_string().contains("chmod 600"));
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mine");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mine");
         let kafka = Kafka {
             brokers: vec!["a:9093".to_owned()],
             topics: vec!["t".to_owned()],
