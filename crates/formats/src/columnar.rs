@@ -12,7 +12,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, List, Map, Row};
@@ -254,9 +254,7 @@ fn check_sizes(metadata: &ParquetMetaData) -> Result<(), ColumnarDamage> {
         return Err(ColumnarDamage::new("it has no columns"));
     }
     for (number, group) in metadata.row_groups().iter().enumerate() {
-        let sizes = |column: &parquet::file::metadata::ColumnChunkMetaData| {
-            [column.uncompressed_size(), column.compressed_size()]
-        };
+        let sizes = |column: &ColumnChunkMetaData| [column.uncompressed_size(), column.compressed_size()];
         let mut columns = group.columns().iter();
         let too_large =
             columns.find(|column| sizes(column).iter().any(|size| !(0..=COLUMN_BYTES_MAX).contains(size)));
@@ -268,7 +266,7 @@ fn check_sizes(metadata: &ParquetMetaData) -> Result<(), ColumnarDamage> {
                 column.column_path()
             )));
         }
-        let all: i64 = group.columns().iter().map(|column| column.uncompressed_size()).sum();
+        let all: i64 = group.columns().iter().map(ColumnChunkMetaData::uncompressed_size).sum();
         if all > GROUP_BYTES_MAX {
             return Err(ColumnarDamage::new(format!(
                 "row group {number} has {all} bytes decompressed; at most {GROUP_BYTES_MAX} are read: write the file with smaller row \
