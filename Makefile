@@ -40,7 +40,7 @@ test: setup check test-clients test-shippers docs deny machete fuzz demo-run ## 
 test-clients: ## real clients and an OpenID provider with a server, its documents held against it (says so where out of reach)
 	crates/seenby/tests/clients/run
 
-test-shippers: ## real shippers (rsyslog, syslog-ng, OpenTelemetry's exporter) with a server (says so where out of reach)
+test-shippers: ## real shippers, sensors, brokers and buckets with a server (says so where out of reach)
 	crates/seenby/tests/shippers/run
 
 test-az: ## the Azure CLI with a server; downloads 100 MB and unpacks 730, so it is no part of `make test`

@@ -157,7 +157,7 @@ fn parquet_is_read_from_files_alone() {
 }
 
 /// A Parquet file of two flows to one address, the second of which was rejected.
-fn vpc_parquet(start: u32) -> Vec<u8> {
+pub(crate) fn vpc_parquet(start: u32) -> Vec<u8> {
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
     use parquet::file::writer::SerializedFileWriter;
 

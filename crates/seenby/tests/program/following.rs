@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, Mode};
 use sighting::Second;
 
+use crate::feeds::vpc_parquet;
+use crate::flows::{netflow5, netflow9};
 use crate::support::{DEADLINE, Place, Server, ZEEK_HEADER, csv, gzip, now, until, zeek};
 
 /// A folder that is followed.
@@ -299,6 +301,71 @@ fn a_file_that_is_refused_is_left_where_it_is_and_stops_nobody() {
     followed.comes("198.51.100.1", 201);
     assert_eq!(followed.devices("198.51.100.2"), 2);
     assert_eq!(server.stop(), 0);
+}
+
+/// A file that was left where it is counts as another one once it was truncated, also where it has grown past its place again.
+#[test]
+fn a_file_that_was_refused_and_is_written_anew_is_read() {
+    let followed = Followed::new("format = 'csv'");
+    let rows: String = (0..200).map(|n| format!("nonsense,pc-{n},198.51.100.1\n")).collect();
+    followed.append("a.csv", format!("{HEADER}{rows}"));
+    let server = followed.serve();
+    until("a word of it", || followed.said().contains("too many records of a file are refused"));
+    let rows: String = (0..300).map(|n| csv(now(), &format!("pc-{n}"), "198.51.100.2")).collect();
+    File::create(followed.path("a.csv")).expect("truncated");
+    followed.append("a.csv", format!("{HEADER}{rows}"));
+    followed.comes("198.51.100.2", 300);
+    assert_eq!(server.stop(), 0);
+}
+
+/// What begins with a byte of zero is a flow export or has a hole; what ends like Parquet is read from its end.
+#[test]
+fn flow_exports_and_parquet() {
+    let followed = Followed::new("");
+    followed.append("a.nf", netflow5(0, &[1, 2, 3], [198, 51, 100, 1]));
+    followed.append("a.nf", netflow9(&[4, 5], [198, 51, 100, 1]));
+    followed.append("b.parquet", vpc_parquet(now().unix()));
+    let server = followed.serve();
+    // The last datagram of NetFlow 9 does not say how long it is.
+    followed.comes("198.51.100.1", 5);
+    followed.append("a.nf", netflow9(&[6], [198, 51, 100, 1]));
+    followed.comes("198.51.100.1", 6);
+    followed.comes("198.51.100.20", 1);
+    assert!(!followed.said().contains("ERROR"), "{}", followed.said());
+    assert_eq!(server.stop(), 0);
+}
+
+/// More files than are open at once, each of more than one turn.
+#[test]
+fn many_files() {
+    let followed = Followed::new("");
+    for file in 0..600 {
+        let rows: String = (0..20).map(|n| csv(now(), &format!("pc-{file}-{n}"), "198.51.100.1")).collect();
+        followed.append(&format!("{file}.csv"), format!("{HEADER}{rows}"));
+    }
+    let server = followed.serve();
+    followed.comes("198.51.100.1", 600 * 20);
+    let open = fs::read_dir(format!("/proc/{}/fd", server.process())).expect("Linux").count();
+    assert!(open < 400, "{open} descriptors");
+    assert_eq!(server.stop(), 0);
+}
+
+/// Nothing of an organisation that was removed comes back by a batch that was under way, or after it.
+#[test]
+fn an_organisation_that_is_removed_while_its_files_are_read() {
+    let followed = Followed::new("organisation = 'Contoso'");
+    followed.place.run(["init", "--organisation-name", "Fabrikam"]).ends(0);
+    followed.place.run(["org", "add", "Contoso"]).ends(0);
+    let rows: String = (0..200_000).map(|n| csv(now(), &format!("pc-{}", n % 999), "198.51.100.1")).collect();
+    followed.append("a.csv", format!("{HEADER}{rows}"));
+    let server = followed.serve();
+    until("some of it", || server.metrics().contains("seenby_store_sightings_taken_total"));
+    followed.place.run(["org", "remove", "Contoso", "--yes"]).ends(0);
+    until("a word", || followed.said().contains("there is no organisation 'Contoso'"));
+    assert_eq!(server.stop(), 0);
+    let names = fs::read_dir(followed.place.data.join("names")).expect("a folder");
+    let kept: Vec<String> = names.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    assert!(kept.len() <= 1, "{kept:?}");
 }
 
 #[test]
