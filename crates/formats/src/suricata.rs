@@ -8,8 +8,8 @@
 //!  "start":"2031-03-04T12:01:02.345678+0200","state":"closed","action":"pass"},"tcp":{"syn":true,"ack":true}}
 //! ```
 //!
-//! The source is the sender of the first packet; a flow was opened if anything came back. `timestamp` is when the flow was
-//! logged, which is at its end, so only `flow.start` is its time. Filebeat puts all of it under `suricata.eve`.
+//! The source is the sender of the first packet; a flow was opened if anything came back but a reset that turned it away. `timestamp` is
+//! when the flow was logged, which is at its end, so only `flow.start` is its time. Filebeat puts all of it under `suricata.eve`.
 //! Source: Suricata's manual on the EVE output; two samples of versions 4 and 6.
 
 use crate::connection::{Connection, by_address};
@@ -17,6 +17,10 @@ use crate::json::{Scanner, Value, object, reread};
 use crate::record::{Fault, Ignored, Passed, Refusal, Sink};
 use crate::settings::Settings;
 use crate::time::iso;
+
+/// Flags of TCP.
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
 
 /// Whether a record with these keys (dotted paths) is one of this format's, be it none that counts.
 pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
@@ -40,6 +44,7 @@ struct Values<'a> {
     action: Value<'a>,
     syn: Value<'a>,
     ack: Value<'a>,
+    flags_back: Value<'a>,
 }
 
 /// Where in a record the scanner is.
@@ -109,6 +114,7 @@ impl<'a> Values<'a> {
             (Place::Top, "flow.action") | (Place::Flow, "action") => &mut self.action,
             (Place::Top, "tcp.syn") | (Place::Tcp, "syn") => &mut self.syn,
             (Place::Top, "tcp.ack") | (Place::Tcp, "ack") => &mut self.ack,
+            (Place::Top, "tcp.tcp_flags_tc") | (Place::Tcp, "tcp_flags_tc") => &mut self.flags_back,
             _ => return None,
         })
     }
@@ -152,7 +158,14 @@ impl<'a> Values<'a> {
             return Ok(Some(Ignored::Icmp));
         }
         let is_dropped = self.action.plain() == Some("drop");
-        Ok((is_dropped || !self.is_answered()?).then_some(Ignored::Failed))
+        Ok((is_dropped || self.is_turned_away() || !self.is_answered()?).then_some(Ignored::Failed))
+    }
+
+    /// Whether a call was answered by a reset and nothing else. (Whoever was called says so in flags of its own.)
+    fn is_turned_away(&self) -> bool {
+        let flags = self.flags_back.plain().and_then(|flags| u8::from_str_radix(flags, 16).ok());
+        let is_call = self.syn.truth() == Some(true);
+        is_call && flags.is_some_and(|flags| flags & RST != 0 && flags & SYN == 0)
     }
 
     /// Whether anything came back. The flags of TCP are those of both directions together.

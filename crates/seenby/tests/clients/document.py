@@ -16,7 +16,7 @@ from server import SCOPE, serving, session
 LIMITS_OFF = "[api]\ncalls_per_minute = 0\ncalls_per_hour = 0\n"
 SEED, EXAMPLES = "20261125", "60"
 # The paths that only the operator's listener has.
-OPERATORS = "^/(metrics|seenby/v1/(users|roles|applications|organisation|sources))"
+OPERATORS = "^/(metrics|sources$|seenby/v1/(users|roles|applications|organisation|sources))"
 
 
 def judged(server, token, document, *more):

@@ -10,8 +10,8 @@ import time
 from capture import OPENED, Capture
 from place import PATIENCE_S, Place, free_port, hears, libraries, served
 
-# What a flow of Suricata is for seenby: it was answered, be it by a refusal.
-SURICATA_COUNTS = {kind for kind, opened in OPENED.items() if opened} | {"refused"}
+# What a flow of Suricata is for seenby: it was answered, and not turned away.
+SURICATA_COUNTS = {kind for kind, opened in OPENED.items() if opened}
 # A flow does not say who opened it, nor whether anything came back.
 FLOWS_COUNT = set(OPENED)
 
