@@ -124,14 +124,17 @@ fn frame(bytes: &[u8], looked_at: usize) -> Frame {
         Some((_, length)) if length > MESSAGE_BYTES_MAX => Frame::TooLong(length),
         Some((start, length)) if length <= bytes.len() => Frame::Whole { start, end: length, length },
         Some((_, _)) => Frame::Part(0),
-        None => {
-            match memchr::memchr(b'\n', bytes.get(looked_at..).unwrap_or_default()).map(|at| looked_at + at) {
-                Some(end) if end > MESSAGE_BYTES_MAX => Frame::TooLong(end + 1),
-                Some(end) => Frame::Whole { start: 0, end, length: end + 1 },
-                None => Frame::Part(bytes.len()),
-            }
-        }
+        None => match line_end(bytes, looked_at) {
+            Some(end) if end > MESSAGE_BYTES_MAX => Frame::TooLong(end + 1),
+            Some(end) => Frame::Whole { start: 0, end, length: end + 1 },
+            None => Frame::Part(bytes.len()),
+        },
     }
+}
+
+fn line_end(bytes: &[u8], looked_at: usize) -> Option<usize> {
+    let new = bytes.get(looked_at..)?;
+    Some(looked_at + new.iter().position(|byte| *byte == b'\n')?)
 }
 
 /// Where a message begins whose length stands before it, and where it ends. A line may begin with a number too; a priority

@@ -40,16 +40,16 @@ pub(crate) fn netflow5(sequence: u32, sources: &[u8], remote: [u8; 4]) -> Vec<u8
 pub(crate) fn netflow9(sources: &[u8], remote: [u8; 4]) -> Vec<u8> {
     // Source, destination, protocol, first packet by the uptime.
     let fields: [[u16; 2]; 4] = [[8, 4], [12, 4], [4, 1], [22, 4]];
-    let template: Vec<u8> = [[256, 4]].iter().chain(&fields).flatten().flat_map(|it| it.to_be_bytes()).collect();
+    let template: Vec<u8> =
+        [[256, 4]].iter().chain(&fields).flatten().flat_map(|it| it.to_be_bytes()).collect();
     let records = sources.iter().flat_map(|source| {
         let first = (EXPORTER_STARTED_MS_AGO - 2_000).to_be_bytes();
         [&[10, 0, 0, *source][..], &remote, &[6], &first].concat()
     });
     let mut records: Vec<u8> = records.collect();
     records.resize(records.len().next_multiple_of(4), 0);
-    let set = |id: u16, body: &[u8]| {
-        [&id.to_be_bytes()[..], &(body.len() as u16 + 4).to_be_bytes(), body].concat()
-    };
+    let set =
+        |id: u16, body: &[u8]| [&id.to_be_bytes()[..], &(body.len() as u16 + 4).to_be_bytes(), body].concat();
     let head: Vec<u8> = [9u16, 1 + sources.len() as u16].iter().flat_map(|it| it.to_be_bytes()).collect();
     let times = [EXPORTER_STARTED_MS_AGO, now().unix(), 0, 0].map(u32::to_be_bytes).concat();
     [head, times, set(0, &template), set(256, &records)].concat()

@@ -364,7 +364,8 @@ fn an_organisation_that_is_removed_while_its_files_are_read() {
     until("a word", || followed.said().contains("there is no organisation 'Contoso'"));
     assert_eq!(server.stop(), 0);
     let names = fs::read_dir(followed.place.data.join("names")).expect("a folder");
-    let kept: Vec<String> = names.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let kept: Vec<String> =
+        names.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     assert!(kept.len() <= 1, "{kept:?}");
 }
 
