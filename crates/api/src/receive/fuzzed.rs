@@ -119,6 +119,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Numbers too: a shipper's body is cut by the network wherever it likes.
+    #[test]
+    fn a_body_of_events_is_the_same_wherever_it_is_cut() {
+        let body = br#"{"time":1930557662.345,"event":{"a":1}}
+            {"time":-1.5e+9,"event":"x","sourcetype":"suricata"}{"event":[true,null]}"#;
+        let whole = unwrapped(Protocol::Hec, [&body[..]]);
+        assert_eq!((whole.documents.len(), &whole.answer), (3, &Ok(Vec::new())));
+        for cut in 0..body.len() {
+            let (first, rest) = body.split_at(cut);
+            assert_eq!(unwrapped(Protocol::Hec, [first, rest]), whole, "cut at {cut}");
+        }
+    }
+
     const BULK: &str =
         "{\"create\":{}}\r\n{\"a\":1}\n\n{\"delete\":{\"_id\":\"8\"}}\n{\"update\":{}}\n{\"doc\":{\"c\":3}}";
     const HEC: &str =

@@ -261,6 +261,13 @@ fn format_of(intake: &dyn Intake, sourcetype: &str) -> Option<&'static str> {
     intake.format(known.unwrap_or(&lower))
 }
 
+/// Whether an error is at the end of what there is. The library takes a number that was cut behind its point for no number.
+fn is_at_end(error: &serde_json::Error, bytes: &[u8]) -> bool {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    let last = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    error.line() == lines + 1 && error.column() == bytes.len() - last
+}
+
 /// An event with what is around it.
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -295,7 +302,7 @@ impl Events {
             match events.next() {
                 None => return Ok(bytes.len()),
                 Some(Ok(event)) => self.event(&event, taking)?,
-                Some(Err(error)) if error.is_eof() => return Ok(taken),
+                Some(Err(error)) if error.is_eof() || is_at_end(&error, bytes) => return Ok(taken),
                 Some(Err(_)) => return Err(self.malformed("Invalid data format", 6)),
             }
             taken = events.byte_offset();

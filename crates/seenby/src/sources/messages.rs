@@ -144,7 +144,8 @@ fn counted(bytes: &[u8]) -> Option<(usize, usize)> {
     if digits == 0 || digits > DIGITS_MAX || bytes.first() == Some(&b'0') {
         return None;
     }
-    if bytes.get(digits) != Some(&b' ') || bytes.get(digits + 1).is_some_and(|byte| *byte != b'<') {
+    // While what follows the number has not come, it is a part of a line.
+    if bytes.get(digits) != Some(&b' ') || bytes.get(digits + 1) != Some(&b'<') {
         return None;
     }
     let length: usize = std::str::from_utf8(bytes.get(..digits)?).ok()?.parse().ok()?;
@@ -182,6 +183,7 @@ mod tests {
             // Cut off: what is left is no message.
             ("50 <14>a", &[]),
             ("999999999 <14>a\n", &["999999999 <14>a"]),
+            ("3212001 x\n<14>a\n", &["3212001 x", "<14>a"]),
         ] {
             assert_eq!(read([stream.as_bytes()]), expected, "{stream:?}");
             assert_eq!(read(stream.as_bytes().chunks(1)), expected, "{stream:?} byte by byte");
