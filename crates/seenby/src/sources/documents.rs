@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use formats::{Chunk, Detection, Framer, Opening};
+use formats::{Detection, Framer, Opening};
 
 use super::feed::{Feed, Stopped};
 use crate::ingest::Reading;
@@ -43,13 +43,13 @@ impl Documents {
             let mut chunks = Vec::new();
             framer.push(message, &mut |chunk| chunks.push(chunk));
             framer.finish(&mut |chunk| chunks.push(chunk));
-            return take(feed, reading, chunks, &mut framer);
+            return feed.take_all(reading, chunks, &mut framer);
         }
         let (_, framer) = self.lines.get_or_insert_with(|| (opening, Framer::new(opening, columns)));
         let mut chunks = Vec::new();
         framer.push(message, &mut |chunk| chunks.push(chunk));
         framer.push(b"\n", &mut |chunk| chunks.push(chunk));
-        take(feed, reading, chunks, framer)
+        feed.take_all(reading, chunks, framer)
     }
 
     /// Has all records of the messages so far in the batch.
@@ -57,19 +57,6 @@ impl Documents {
         let Some((_, framer)) = &mut self.lines else { return Ok(()) };
         let mut chunks = Vec::new();
         framer.flush(&mut |chunk| chunks.push(chunk));
-        take(feed, reading, chunks, framer)
+        feed.take_all(reading, chunks, framer)
     }
-}
-
-fn take(
-    feed: &mut Feed,
-    reading: &Arc<Reading>,
-    chunks: Vec<Chunk>,
-    framer: &mut Framer,
-) -> Result<(), Stopped> {
-    for chunk in chunks {
-        feed.take(reading, &chunk)?;
-        framer.recycle(chunk);
-    }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use formats::Chunk;
+use formats::{Chunk, Framer};
 use sighting::{
     Batch, Book, Directory as _, Network, Offset, Organisation, OrganisationId, Receipt, Second, SourceName,
     Store as _,
@@ -109,6 +109,20 @@ impl Feed {
     /// Decodes a chunk into the batch.
     pub(super) fn take(&mut self, reading: &Arc<Reading>, chunk: &Chunk) -> Result<(), Stopped> {
         self.fill(reading, |settings, filler| formats::decode(chunk, settings, filler))
+    }
+
+    /// The same of several, in their order; their framer has them back.
+    pub(super) fn take_all(
+        &mut self,
+        reading: &Arc<Reading>,
+        chunks: Vec<Chunk>,
+        framer: &mut Framer,
+    ) -> Result<(), Stopped> {
+        for chunk in chunks {
+            self.take(reading, &chunk)?;
+            framer.recycle(chunk);
+        }
+        Ok(())
     }
 
     /// Puts into the batch what is told of.

@@ -12,13 +12,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use formats::{Chunk, Detection, Framer, HEAD_BYTES, Opening, PARQUET_MAGIC, Place};
+use formats::{Detection, Framer, HEAD_BYTES, Opening, PARQUET_MAGIC, Place};
 use rustix::fs::{SeekFrom, seek};
 
 use super::feed::{Feed, Stopped, name};
 use super::place::{Kept, Key, MARK_BYTES, Recent, mark};
 use super::root::{FileId, Look, NotOpened, Root, look_at};
-use super::whole;
+use super::whole::{self, Broken};
 use crate::ingest::{Compression, DAMAGED_ROWS, Reading, decompressed};
 
 /// Bytes that are read of one file before others have their turn.
@@ -378,7 +378,7 @@ impl Followed {
             Flush::Lines => reader.framer.flush(&mut |chunk| chunks.push(chunk)),
             Flush::Whole => reader.framer.flush_whole(&mut |chunk| chunks.push(chunk)),
         }
-        take(&mut reader.framer, chunks, feed, &self.reading)?;
+        feed.take_all(&self.reading, chunks, &mut reader.framer)?;
         let place = reader.framer.place();
         let kept = match place {
             Some(place) => Kept::at(place, reader.recent.before(place.position)),
@@ -571,7 +571,7 @@ impl Followed {
             Ok(()) => reader.framer.finish(&mut |chunk| chunks.push(chunk)),
             Err(_) => reader.framer.stop(&mut |chunk| chunks.push(chunk)),
         }
-        take(&mut reader.framer, chunks, feed, &self.reading)?;
+        feed.take_all(&self.reading, chunks, &mut reader.framer)?;
         feed.read(self.look.bytes);
         self.only_if_known = false;
         Ok(ended.map_or_else(Unpacked::Cut, |()| Unpacked::Whole))
@@ -594,24 +594,6 @@ enum Flush {
     Whole,
 }
 
-/// Why nothing more is read now.
-enum Broken {
-    Stopped,
-    Io(io::Error),
-}
-
-impl From<Stopped> for Broken {
-    fn from(_: Stopped) -> Broken {
-        Broken::Stopped
-    }
-}
-
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Broken {
-        Broken::Io(error)
-    }
-}
-
 /// What came of a compressed file.
 enum Unpacked {
     Whole,
@@ -631,22 +613,8 @@ impl Reader {
         self.recent.push(bytes);
         let mut chunks = Vec::new();
         self.framer.push(bytes, &mut |chunk| chunks.push(chunk));
-        take(&mut self.framer, chunks, feed, reading)
+        feed.take_all(reading, chunks, &mut self.framer)
     }
-}
-
-/// Decodes chunks in their order.
-fn take(
-    framer: &mut Framer,
-    chunks: Vec<Chunk>,
-    feed: &mut Feed,
-    reading: &Arc<Reading>,
-) -> Result<(), Stopped> {
-    for chunk in chunks {
-        feed.take(reading, &chunk)?;
-        framer.recycle(chunk);
-    }
-    Ok(())
 }
 
 /// A file from its start, without moving where others read it.

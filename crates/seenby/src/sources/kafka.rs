@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -107,6 +107,7 @@ fn open(
         source: feed.source.name.clone(),
         organisation,
         brokers: settings.brokers.join(","),
+        cluster: OnceLock::new(),
     };
     let consumer: Consumer = config.create_with_context(places)?;
     let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
@@ -121,11 +122,15 @@ struct Places {
     organisation: OrganisationId,
     /// What a cluster is called that does not say.
     brokers: String,
+    /// What it is called: asked once, because one that does not say makes whoever asks wait.
+    cluster: OnceLock<String>,
 }
 
 impl Places {
-    fn cluster(&self, consumer: &Consumer) -> String {
-        consumer.client().fetch_cluster_id(ANSWERS_WITHIN).unwrap_or_else(|| self.brokers.clone())
+    fn cluster(&self, consumer: &Consumer) -> &str {
+        self.cluster.get_or_init(|| {
+            consumer.client().fetch_cluster_id(ANSWERS_WITHIN).unwrap_or_else(|| self.brokers.clone())
+        })
     }
 
     /// The offset that the store has. One that cannot be had now is not waited for here: the group's is never ahead of it.
@@ -141,7 +146,7 @@ impl Places {
     fn assign(&self, consumer: &Consumer, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
         let cluster = self.cluster(consumer);
         for mut partition in partitions.elements() {
-            let key = key(&cluster, partition.topic(), partition.partition());
+            let key = key(cluster, partition.topic(), partition.partition());
             if let Some(position) = self.kept(key) {
                 partition.set_offset(Offset::Offset(position))?;
             }
@@ -259,13 +264,14 @@ impl Consuming {
         if self.begun_at.take().is_none() {
             return feed.commit();
         }
-        let cluster = self.consumer.context().cluster(&self.consumer);
+        let places = Arc::clone(self.consumer.context());
+        let cluster = places.cluster(&self.consumer);
         let mut told = TopicPartitionList::new();
         for (name, topic) in &mut self.topics {
             topic.documents.flush(feed, &topic.reading)?;
             for (partition, next) in std::mem::take(&mut topic.next) {
                 let position = u64::try_from(next).unwrap_or_default();
-                let key = key(&cluster, name, partition);
+                let key = key(cluster, name, partition);
                 feed.set_offsets(vec![sighting::Offset { key, position }])?;
                 // An offset that cannot be told of is one that the group does not hear.
                 let _ = told.add_partition_offset(name, partition, Offset::Offset(next));
