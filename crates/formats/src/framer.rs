@@ -318,7 +318,9 @@ impl Framer {
         if std::mem::take(&mut self.is_skipping) {
             self.refuse(Refusal::LineTooLong, out);
         } else if !self.pending.is_empty() {
-            self.pending.push(b'\n');
+            if !self.pending.ends_with(b"\n") {
+                self.pending.push(b'\n');
+            }
             self.search_on(out);
             self.cut_at_end(out);
         }

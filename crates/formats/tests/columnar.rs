@@ -7,11 +7,12 @@ use bytes::Bytes;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
+use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
-use seenby_formats::{ColumnMap, Columnar, Format, Settings, Wanted, decode};
+use seenby_formats::{ColumnMap, Columnar, Format, LINE_BYTES_MAX, Settings, Wanted, decode};
 
 mod support;
 use support::{Recorder, read};
@@ -252,6 +253,102 @@ fn damage_says_what_it_is() {
     if let Err((row, _)) = ended {
         assert_eq!(row, calls.len() as u64 + 1);
     }
+}
+
+/// What a file says of a column's size is changed to this, in as many bytes.
+fn with_said_size(mut file: Vec<u8>, column: usize, size: u64) -> Vec<u8> {
+    let whole = Bytes::from(file.clone());
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&whole).expect("sound");
+    let true_size = metadata.row_group(0).column(column).uncompressed_size().unsigned_abs();
+    let varint = |mut value: u64| {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(0x80 | (value & 0x7f) as u8);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    };
+    // Doubled: that is how a signed number is written.
+    let (from, mut to) = (varint(2 * true_size), varint(2 * size));
+    let last = to.len() - 1;
+    if to.len() < from.len() {
+        to[last] |= 0x80;
+        to.resize(from.len() - 1, 0x80);
+        to.push(0);
+    }
+    // The size of the row group, which is the same, comes behind it.
+    let at = (0..file.len()).find(|at| file[*at..].starts_with(&from)).expect("it says its size");
+    file[at..at + from.len()].copy_from_slice(&to);
+    file
+}
+
+#[test]
+fn a_page_that_is_larger_than_it_says_is_not_unpacked_further() {
+    let text: &'static str = Box::leak("x".repeat(1 << 20).into_boxed_str());
+    let columns = [Values::Text(vec![Some(text)])];
+    for compression in compressions() {
+        let file = write("message x { OPTIONAL BYTE_ARRAY x (UTF8); }", &columns, 1, compression);
+        let (_, _, sound) = calls(file.clone(), Wanted::Detect);
+        assert_eq!(sound, Ok(()), "{compression:?}");
+        if compression != Compression::UNCOMPRESSED {
+            check_damage(with_said_size(file, 0, 1_000), "the column x: a page has more than the 1000 bytes");
+        }
+    }
+}
+
+#[test]
+fn what_is_compressed_in_another_way_says_so() {
+    let file = write(VPC_SCHEMA, &vpc(), 1, Compression::SNAPPY);
+    // The codec of the first column, behind its path.
+    let path = b"\x07version\x15";
+    let at =
+        (0..file.len()).rev().find(|at| file[*at..].starts_with(path)).expect("its metadata") + path.len();
+    let mut lz4 = file;
+    assert_eq!(lz4[at], 2, "snappy is 1, doubled");
+    lz4[at] = 14;
+    check_damage(lz4, "compressed with lz4_raw, which is not read");
+}
+
+#[test]
+fn more_values_than_there_can_be_are_not_made_room_for() {
+    let schema = Arc::new(parse_message_type("message x { REPEATED INT32 many; }").expect("a schema"));
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut file = SerializedFileWriter::new(Vec::new(), schema, properties).expect("a writer");
+    let mut group = file.next_row_group().expect("a row group");
+    let mut column = group.next_column().expect("a column").expect("the one");
+    let count = 1_200_000;
+    let (values, defined) = (vec![7; count], vec![1; count]);
+    let repeated: Vec<i16> = std::iter::once(0).chain(std::iter::repeat_n(1, count - 1)).collect();
+    let ColumnWriter::Int32ColumnWriter(writer) = column.untyped() else {
+        panic!("the schema is another one")
+    };
+    writer.write_batch(&values, Some(&defined), Some(&repeated)).expect("written");
+    column.close().expect("written");
+    group.close().expect("written");
+    let bytes = file.into_inner().expect("written");
+    assert!(bytes.len() < 10_000, "{} bytes say it all", bytes.len());
+    check_damage(bytes, "the column many says that a page has");
+
+    // One value of a dictionary is called 63.
+    let columns = [Values::Text(vec![Some("pc-17")])];
+    let mut file =
+        write("message x { OPTIONAL BYTE_ARRAY x (UTF8); }", &columns, 1, Compression::UNCOMPRESSED);
+    let header = [0x4c, 0x15, 2, 0x15, 0];
+    let at = (0..file.len()).find(|at| file[*at..].starts_with(&header)).expect("a dictionary");
+    file[at + 2] = 126;
+    check_damage(file, "the column x says that a page has 63 values; there can be no more than 9");
+}
+
+#[test]
+fn a_row_that_is_longer_than_any_line_is_refused_for_that() {
+    let text: &'static str = Box::leak("x".repeat(LINE_BYTES_MAX / 2).into_boxed_str());
+    let columns = [Values::Text(vec![Some("a"), Some(text)]), Values::Text(vec![Some("b"), Some(text)])];
+    let schema = "message x { OPTIONAL BYTE_ARRAY x (UTF8); OPTIONAL BYTE_ARRAY y (UTF8); }";
+    let file = write(schema, &columns, 1, Compression::SNAPPY);
+    let (calls, _, ended) = calls(file, Wanted::Exactly(Format::Ndjson));
+    assert_eq!(ended, Ok(()));
+    assert_eq!(calls[1..], ["line 2: refused line_too_long".to_owned()]);
 }
 
 fn compressions() -> [Compression; 4] {

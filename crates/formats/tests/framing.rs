@@ -263,7 +263,10 @@ fn pauses_in_logs_that_were_strung_together() {
     let zeek = "#path\tconn\n#fields\tts\tid.orig_h\tid.resp_h\tconn_state\n1930557662.5\t10.1.2.3\t198.51.100.20\tSF\n";
     let commas = "\u{feff}#separator \\x2c\n#path,conn\n#fields,ts,id.orig_h,id.resp_h,conn_state\n1930557662.5,10.1.2.3,198.51.100.20,SF\n";
     let event = "<Event xmlns='x'><System><Provider Name='Microsoft-Windows-Sysmon'/><EventID>3</EventID></System></Event>\n";
+    let lease =
+        "lease 10.1.2.3 {\n  starts 2 2031/03/04 10:01:02;\n  hardware ethernet 00:00:5e:00:53:01;\n}\n";
     for (log, name) in [
+        (format!("{lease}}}\n"), "a brace too many at the end"),
         (format!("{zeek}{commas}\u{feff}{zeek}"), "a mark before a header that has another separator"),
         (
             format!("{event}lost</Event>lost too</Event> rest\nlost</Event>\n{event}"),

@@ -7,24 +7,28 @@
 //! ```
 //!
 //! A file can only be read from its end, so it cannot come through a pipe. Memory holds a page of each column at a time; what a file
-//! says of its sizes is held against bounds before anything is read. The library's own mistakes in reading damaged files are damage.
+//! says of its sizes is held against bounds before anything is read, and its pages against what it says (`pages.rs`). The library's
+//! own mistakes in reading damaged files are damage.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, List, Map, Row};
 use sighting::Second;
 
 pub use parquet::file::reader::{ChunkReader, Length};
 
+mod pages;
+
 use crate::aws_vpc;
 use crate::chunk::{CHUNK_BYTES, Chunk, Content, CsvLayout, LINE_BYTES_MAX};
 use crate::detect::Search;
 use crate::format::{Format, Wanted};
 use crate::settings::ColumnMap;
+
+use pages::BoundedFile;
 
 /// How such a file begins, and ends.
 pub const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
@@ -47,8 +51,10 @@ pub struct ColumnarDamage {
 
 impl ColumnarDamage {
     fn new(what: impl std::fmt::Display) -> ColumnarDamage {
-        // Only the first line: the library appends where in its code it was.
-        ColumnarDamage { what: what.to_string().lines().next().unwrap_or_default().to_owned() }
+        // Only the first line: the library appends where in its code it was, and puts in front that it is its own.
+        let what = what.to_string();
+        let line = what.lines().next().unwrap_or_default();
+        ColumnarDamage { what: line.strip_prefix("Parquet error: ").unwrap_or(line).to_owned() }
     }
 }
 
@@ -84,17 +90,12 @@ impl Columnar {
         columns: &ColumnMap,
     ) -> Result<Columnar, ColumnarDamage> {
         check_end(&file)?;
-        let reader = unpanicked(|| SerializedFileReader::new(file))?;
-        check_sizes(reader.metadata())?;
-        let names: Vec<String> = reader
-            .metadata()
-            .file_metadata()
-            .schema()
-            .get_fields()
-            .iter()
-            .map(|field| field.name().to_owned())
-            .collect();
-        let count = u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0);
+        let metadata = unpanicked(|| ParquetMetaDataReader::new().parse_and_finish(&file))?;
+        check_sizes(&metadata)?;
+        let whole = metadata.file_metadata();
+        let names: Vec<String> =
+            whole.schema().get_fields().iter().map(|field| field.name().to_owned()).collect();
+        let count = u64::try_from(whole.num_rows()).unwrap_or(0);
         let header = names.join(" ");
         let is_vpc = aws_vpc::is_header(&header)
             && matches!(wanted, Wanted::Detect | Wanted::Exactly(Format::AwsVpc))
@@ -104,7 +105,7 @@ impl Columnar {
         } else {
             Form::Json(None)
         };
-        let rows = unpanicked(|| Ok(RowIter::from_file_into(Box::new(reader))))?;
+        let rows = unpanicked(|| Ok(RowIter::from_file_into(Box::new(BoundedFile::new(file, metadata)))))?;
         let mut file =
             Columnar { rows, form, ahead: Vec::new(), next: 1, count, came: 0, damage: None, is_over: false };
         file.look(wanted, columns);
@@ -304,6 +305,9 @@ fn put_fields(text: &mut String, row: &Row) {
 fn put_object(text: &mut String, row: &Row) {
     text.push('{');
     for (index, (name, field)) in row.get_column_iter().enumerate() {
+        if is_full(text) {
+            break;
+        }
         if index > 0 {
             text.push(',');
         }
@@ -333,6 +337,9 @@ fn put_value(text: &mut String, field: &Field) {
 fn put_list(text: &mut String, list: &List) {
     text.push('[');
     for (index, field) in list.elements().iter().enumerate() {
+        if is_full(text) {
+            break;
+        }
         if index > 0 {
             text.push(',');
         }
@@ -344,6 +351,9 @@ fn put_list(text: &mut String, list: &List) {
 fn put_map(text: &mut String, map: &Map) {
     text.push('{');
     for (index, (key, value)) in map.entries().iter().enumerate() {
+        if is_full(text) {
+            break;
+        }
         if index > 0 {
             text.push(',');
         }
@@ -384,10 +394,15 @@ fn finite(value: f64) -> Option<String> {
     value.is_finite().then(|| value.to_string())
 }
 
+/// Whether a row is longer than any that is read: it is refused for that, so nothing need follow.
+const fn is_full(text: &str) -> bool {
+    text.len() > LINE_BYTES_MAX
+}
+
 /// A string of JSON; no line end is left in it.
 fn put_string(text: &mut String, value: &str) {
     text.push('"');
-    for c in value.chars().take(LINE_BYTES_MAX) {
+    for c in value.chars().take(LINE_BYTES_MAX + 1) {
         match c {
             '"' | '\\' => text.extend(['\\', c]),
             c if c.is_control() && (c as u32) < 0x20 => text.push_str(&format!("\\u{:04x}", c as u32)),
