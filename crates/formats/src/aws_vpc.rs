@@ -1,6 +1,6 @@
-//! AWS VPC flow logs as text: fields separated by spaces, in the default order of version 2 without a header (CloudWatch) or in
-//! any order under one (files in S3). Refuses to hold: Parquet, the JSON envelope of CloudWatch subscriptions, flow logs of transit
-//! gateways (they name no action), and custom fields without a header.
+//! AWS VPC flow logs as text: fields separated by spaces, in any order under a header (files in S3) or without one (CloudWatch): then in
+//! the default order of version 2, or as the operator says ([`VpcFields`]). Refuses to hold: how rows lie in Parquet, the JSON envelope
+//! of CloudWatch subscriptions, and flow logs of transit gateways (they name no action).
 //!
 //! ```text
 //! version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status
@@ -21,7 +21,7 @@ use crate::chunk::CsvLayout;
 use crate::connection::{Connection, by_address};
 use crate::csv::Field;
 use crate::record::{Fault, Ignored, Mentions, Refusal, Sink};
-use crate::settings::Settings;
+use crate::settings::{LacksField, Settings};
 use crate::text::{Names, present};
 use crate::time::{epoch_seconds, iso};
 
@@ -49,14 +49,74 @@ pub(crate) fn is_header(line: &str) -> bool {
     has_end("srcaddr", "pkt-srcaddr") && has_end("dstaddr", "pkt-dstaddr") && has("start")
 }
 
-/// The layout that the first line of an input tells: a header, or a row of the default fields.
-pub(crate) fn layout(line: &str) -> Option<CsvLayout> {
-    default_layout(line).or_else(|| is_header(line).then(|| CsvLayout::of(line, Some(b' '))))
+/// The fields of rows without a header, in the order of a log format of the organisation's own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VpcFields {
+    names: Vec<String>,
 }
 
-/// The layout of an input without a header, if a line looks like a row of the default fields.
-pub(crate) fn default_layout(line: &str) -> Option<CsvLayout> {
+impl VpcFields {
+    /// From their names in AWS, between spaces, bars or commas, with or without the `${}` that a log format has.
+    ///
+    /// # Errors
+    ///
+    /// A field is not among them without which no record could count.
+    pub fn parse(text: &str) -> Result<VpcFields, LacksField> {
+        let words = text
+            .split([' ', '|', ',', '\n'])
+            .map(|word| word.trim_start_matches("${").trim_end_matches('}').trim());
+        let names: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect();
+        let has = |wanted: &str| both_names(wanted).iter().any(|wanted| names.contains(wanted));
+        let lacks = |field| {
+            Err(LacksField {
+                field,
+                example: "version|srcaddr|dstaddr|srcport|dstport|protocol|start|action",
+            })
+        };
+        match () {
+            () if !has("srcaddr") && !has("pkt-srcaddr") => lacks("srcaddr"),
+            () if !has("dstaddr") && !has("pkt-dstaddr") => lacks("dstaddr"),
+            () if !has("action") => lacks("action"),
+            () if !has("start") => lacks("start"),
+            () => Ok(VpcFields { names }),
+        }
+    }
+
+    /// Whether a row may be one of these.
+    fn fits(&self, row: &str) -> bool {
+        let fields: Vec<&str> = row.split(' ').collect();
+        let is_sound = |(name, field): (&String, &&str)| {
+            let is_address = name.ends_with("srcaddr") || name.ends_with("dstaddr");
+            !is_address || *field == "-" || Address::parse_logged(field.as_bytes()).is_some()
+        };
+        fields.len() == self.names.len() && self.names.iter().zip(&fields).all(is_sound)
+    }
+
+    fn layout(&self, exported: &str) -> CsvLayout {
+        CsvLayout::of(&format!("{exported}{}", self.names.join(" ")), Some(b' '))
+    }
+
+    /// The layout of an input without a header, if a line looks like a row of these.
+    fn row_layout(&self, line: &str) -> Option<CsvLayout> {
+        if self.fits(line) {
+            return Some(self.layout(""));
+        }
+        let (time, row) = line.split_once(' ')?;
+        (iso(time).is_some() && self.fits(row)).then(|| self.layout("timestamp "))
+    }
+}
+
+/// The layout that the first line of an input tells: a header, or a row of the operator's fields or the default ones.
+pub(crate) fn layout(line: &str, own: Option<&VpcFields>) -> Option<CsvLayout> {
+    row_layout(line, own).or_else(|| is_header(line).then(|| CsvLayout::of(line, Some(b' '))))
+}
+
+/// The layout of an input without a header, if a line looks like a row of the operator's fields or the default ones.
+pub(crate) fn row_layout(line: &str, own: Option<&VpcFields>) -> Option<CsvLayout> {
     let line = line.trim_end();
+    if let Some(layout) = own.and_then(|own| own.row_layout(line)) {
+        return Some(layout);
+    }
     if is_default_row(line) {
         return Some(CsvLayout::of(DEFAULT_HEADER, Some(b' ')));
     }

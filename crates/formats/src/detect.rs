@@ -342,7 +342,7 @@ pub(crate) struct Search {
 
 impl Search {
     pub(crate) fn new(wanted: Wanted, columns: &ColumnMap) -> Search {
-        Search { wanted, columns: columns.clone(), is_mapped: *columns != ColumnMap::default() }
+        Search { wanted, columns: columns.clone(), is_mapped: columns.is_of_generic() }
     }
 
     pub(crate) const fn columns(&self) -> &ColumnMap {
@@ -428,7 +428,9 @@ impl Search {
             _ if self.takes(Format::FortiGate) && fortigate::is_record(line) => {
                 return Some(Format::FortiGate);
             }
-            _ if self.takes(Format::AwsVpc) && aws_vpc::default_layout(line).is_some() => {
+            _ if self.takes(Format::AwsVpc)
+                && aws_vpc::row_layout(line, self.columns.aws_vpc.as_ref()).is_some() =>
+            {
                 return Some(Format::AwsVpc);
             }
             _ if !self.takes(Format::ZeekTsv) => return None,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter, memmem, memrchr};
 
+use crate::aws_vpc::VpcFields;
 use crate::chunk::{CHUNK_BYTES, Chunk, Content, CsvLayout, LINE_BYTES_MAX};
 use crate::csv::{RowEnd, row_end, separator_line};
 use crate::detect::{Opening, Search, Shape, is_sound};
@@ -79,6 +80,8 @@ enum Frames {
         format: Format,
         separator: Option<u8>,
         layout: Option<Arc<CsvLayout>>,
+        /// What the operator says of rows without a header.
+        own: Option<Box<VpcFields>>,
     },
     /// Datagrams of flow exports; their records are counted instead of lines.
     Datagrams(Box<netflow::File>),
@@ -101,9 +104,12 @@ impl Frames {
                     | Format::AddressMap),
                 ),
                 _,
-            ) => Frames::Csv { format, separator: None, layout: None },
+            ) => Frames::Csv { format, separator: None, layout: None, own: None },
             (Some(format @ Format::IscDhcpd), _) => Frames::Blocks(format),
-            (Some(format @ Format::AwsVpc), _) => Frames::Csv { format, separator: Some(b' '), layout: None },
+            (Some(format @ Format::AwsVpc), _) => {
+                let own = columns.aws_vpc.clone().map(Box::new);
+                Frames::Csv { format, separator: Some(b' '), layout: None, own }
+            }
             (Some(Format::NetFlow), _) => Frames::Datagrams(Box::new(netflow::File::new())),
             (
                 Some(format @ (Format::PanOs | Format::FortiGate | Format::Conntrack | Format::WindowsDhcp)),
@@ -614,10 +620,12 @@ impl Framer {
 
     /// The columns, learnt from the first row that is not blank. A header is one line: names hold no line ends.
     fn csv_layout(&mut self, out: &mut impl FnMut(Chunk)) -> Option<(Format, Arc<CsvLayout>)> {
-        while let Frames::Csv { layout: None, format, .. } = self.frames {
+        while let Frames::Csv { layout: None, format, own, .. } = &self.frames {
             let before = match format {
                 // No line of these is a header just for being the first.
-                Format::AwsVpc => lines_before(&self.pending, |line| aws_vpc::layout(line).is_some()),
+                Format::AwsVpc => {
+                    lines_before(&self.pending, |line| aws_vpc::layout(line, own.as_deref()).is_some())
+                }
                 _ => blank_lines(&self.pending),
             };
             let before = self.split_off_front(before);
@@ -631,7 +639,7 @@ impl Framer {
 
     /// Learns the first line of a CSV, which ends at `end`: the header, or what its separator will be.
     fn learn_csv(&mut self, end: usize, out: &mut impl FnMut(Chunk)) {
-        let Frames::Csv { format, separator, layout } = &mut self.frames else { return };
+        let Frames::Csv { format, separator, layout, own } = &mut self.frames else { return };
         let line = self.pending.get(..end).unwrap_or_default();
         let line = String::from_utf8_lossy(line.strip_prefix(BOM).unwrap_or(line));
         match separator_line(&line) {
@@ -639,7 +647,7 @@ impl Framer {
             _ => {
                 let line = line.trim_end_matches('\r');
                 let known = match format {
-                    Format::AwsVpc => aws_vpc::layout(line),
+                    Format::AwsVpc => aws_vpc::layout(line, own.as_deref()),
                     _ => None,
                 };
                 *layout = Some(Arc::new(known.unwrap_or_else(|| CsvLayout::of(line, *separator))));

@@ -68,6 +68,7 @@ mod zeek_dhcp;
 mod zeek_json;
 mod zeek_tsv;
 
+pub use aws_vpc::VpcFields;
 pub use chunk::{CHUNK_BYTES, Chunk, LINE_BYTES_MAX};
 pub use columnar::{ChunkReader, Columnar, ColumnarDamage, Length, PARQUET_MAGIC};
 pub use decode::decode;
@@ -75,10 +76,10 @@ pub use detect::{Detection, HEAD_BYTES, Opening, detect, missing_columns};
 pub use format::{About, Family, Format, Wanted};
 pub use framer::{Framer, Place};
 pub use netflow::{Flows, Lost};
-pub use pan_os::{FieldOrder, LacksField};
+pub use pan_os::FieldOrder;
 pub use record::{
     DeviceFacts, Ignored, Leased, Lesson, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink,
     Taught, Warning,
 };
-pub use settings::{ColumnMap, Settings};
+pub use settings::{ColumnMap, LacksField, Settings};
 pub use syslog::message as behind_syslog_header;

@@ -25,7 +25,7 @@ use crate::connection::{Connection, by_address};
 use crate::csv::{Field, pick, split};
 use crate::key_value::{Event, event};
 use crate::record::{Fault, Ignored, Mentions, Passed, Refusal, Sink};
-use crate::settings::Settings;
+use crate::settings::{LacksField, Settings};
 use crate::syslog::message;
 use crate::text::{Names, begins, present};
 use crate::time::{Iso, iso, month_first, slashed};
@@ -112,11 +112,6 @@ pub struct FieldOrder {
     keys: Vec<Option<&'static str>>,
 }
 
-/// A field without which no record could count.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("there is no {0} among the fields; write all of them in their order, as start|src|dst|action")]
-pub struct LacksField(&'static str);
-
 impl FieldOrder {
     /// From their names in PAN-OS, between bars or commas, with or without the `$` that a custom log format has.
     ///
@@ -128,11 +123,12 @@ impl FieldOrder {
         let key = |name: String| CUSTOM_FIELDS.iter().find(|(known, _)| *known == name).map(|(_, key)| *key);
         let keys: Vec<_> = text.split(['|', ',']).map(|field| key(name(field))).collect();
         let has = |wanted: &str| keys.contains(&Some(wanted));
+        let lacks = |field| Err(LacksField { field, example: "start|src|dst|action" });
         match () {
-            () if !has("src") => Err(LacksField("src")),
-            () if !has("dst") => Err(LacksField("dst")),
-            () if !has("action") => Err(LacksField("action")),
-            () if !["StartTime", "start", "rt"].into_iter().any(has) => Err(LacksField("start")),
+            () if !has("src") => lacks("src"),
+            () if !has("dst") => lacks("dst"),
+            () if !has("action") => lacks("action"),
+            () if !["StartTime", "start", "rt"].into_iter().any(has) => lacks("start"),
             () => Ok(FieldOrder { keys }),
         }
     }

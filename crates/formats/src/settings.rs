@@ -4,6 +4,7 @@
 use jiff::tz::TimeZone;
 use sighting::{Address, IdentityKind, LocalNetworks, Mention, Network};
 
+use crate::aws_vpc::VpcFields;
 use crate::pan_os::FieldOrder;
 
 /// How records of a source are read.
@@ -35,7 +36,15 @@ impl Settings {
     }
 }
 
-/// The keys (JSON; a dot descends into an object) or columns (CSV) of the generic formats, and the fields of one other.
+/// A field without which no record could count is not among those that an operator named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no {field} among the fields; write all of them in their order, as {example}")]
+pub struct LacksField {
+    pub(crate) field: &'static str,
+    pub(crate) example: &'static str,
+}
+
+/// The keys (JSON; a dot descends into an object) or columns (CSV) of the generic formats, and the fields of two others.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ColumnMap {
     /// When the connection was opened: RFC 3339 with an offset, or epoch seconds, ms, us or ns.
@@ -54,6 +63,17 @@ pub struct ColumnMap {
     pub opened_actions: Vec<String>,
     /// What stands where in rows of PAN-OS that are written by a custom log format.
     pub pan_os: Option<FieldOrder>,
+    /// What stands where in rows of VPC flow logs that have no header and are not in the default order.
+    pub aws_vpc: Option<VpcFields>,
+}
+
+impl ColumnMap {
+    /// Whether it says something of the generic formats.
+    pub(crate) fn is_of_generic(&self) -> bool {
+        let fields =
+            ColumnMap { pan_os: self.pan_os.clone(), aws_vpc: self.aws_vpc.clone(), ..ColumnMap::default() };
+        *self != fields
+    }
 }
 
 impl Default for ColumnMap {
@@ -67,6 +87,7 @@ impl Default for ColumnMap {
             action: "action".to_owned(),
             opened_actions: Vec::new(),
             pan_os: None,
+            aws_vpc: None,
         }
     }
 }

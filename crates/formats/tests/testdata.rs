@@ -1,10 +1,11 @@
 //! What every format makes of logs written for it: `testdata/<format>/<case>.log` beside `<case>.expected`, one line a
-//! call of the sink; a `<case>.zone` names the time zone of its clocks, a `<case>.pan_os` the fields of a custom log format. All of these logs are synthetic. `BLESS=1` rewrites what is expected; read the difference.
+//! call of the sink; a `<case>.zone` names the time zone of its clocks, a `<case>.pan_os` or `<case>.aws_vpc` the fields of a log format of
+//! somebody's own. All of these logs are synthetic. `BLESS=1` rewrites what is expected; read the difference.
 
 use std::fs;
 use std::path::Path;
 
-use seenby_formats::{ColumnMap, FieldOrder, Format, Settings};
+use seenby_formats::{ColumnMap, FieldOrder, Format, Settings, VpcFields};
 
 mod support;
 
@@ -15,7 +16,9 @@ fn check(format: Format, log: &Path) {
     let zone = zone.map(|name| jiff::tz::TimeZone::get(name.trim()).expect("a time zone"));
     let order = fs::read_to_string(log.with_extension("pan_os")).ok();
     let order = order.map(|text| FieldOrder::parse(&text).expect("the fields of a row"));
-    let columns = ColumnMap { pan_os: order, ..ColumnMap::default() };
+    let vpc = fs::read_to_string(log.with_extension("aws_vpc")).ok();
+    let vpc = vpc.map(|text| VpcFields::parse(&text).expect("the fields of a row"));
+    let columns = ColumnMap { pan_os: order, aws_vpc: vpc, ..ColumnMap::default() };
     let settings = Settings { time_zone: zone, columns, ..Settings::default() };
     let opening = support::open(&bytes, seenby_formats::Wanted::Detect, &settings.columns);
     assert_eq!(opening.format(), Some(format), "{}", log.display());

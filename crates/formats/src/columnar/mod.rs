@@ -99,7 +99,7 @@ impl Columnar {
         let header = names.join(" ");
         let is_vpc = aws_vpc::is_header(&header)
             && matches!(wanted, Wanted::Detect | Wanted::Exactly(Format::AwsVpc))
-            && *columns == ColumnMap::default();
+            && !columns.is_of_generic();
         let form = if is_vpc || wanted == Wanted::Exactly(Format::AwsVpc) {
             Form::Fields(Arc::new(CsvLayout::of(&header, Some(b' '))))
         } else {

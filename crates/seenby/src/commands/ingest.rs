@@ -69,7 +69,7 @@ pub(crate) struct IngestArgs {
 pub(crate) const COLUMNS_HELP: &str = "Which keys or columns of the formats csv and ndjson mean what, as time=ts,device=host,ip=dst. \
     Further keys: agent_id, action, opened (the words of action that count, separated by |), device_kind (agent_id, \
     fqdn, host_name, mac or address), pan_os (all fields of a custom log format of PAN-OS in their order, as \
-    start|src|dst|action). A dot in a JSON key descends into an object.";
+    start|src|dst|action), aws_vpc (all fields of VPC flow logs without a header, as srcaddr|dstaddr|start|action). A dot in a JSON key descends into an object.";
 
 /// Records of an input that are explained.
 const EXPLAINED_MAX: usize = 20;

@@ -1,7 +1,7 @@
 //! What an operator writes of a source, on a command line or in the settings file: its format, its name, its time zone, its
 //! columns. Refuses to hold: what is done with it.
 
-use formats::{ColumnMap, FieldOrder, Format, Wanted};
+use formats::{ColumnMap, FieldOrder, Format, VpcFields, Wanted};
 use jiff::tz::TimeZone;
 use sighting::{IdentityKind, SourceName, escape};
 
@@ -58,9 +58,12 @@ pub(crate) fn set_column(columns: &mut ColumnMap, key: &str, column: &str) -> Re
         "pan_os" => {
             columns.pan_os = Some(FieldOrder::parse(column).map_err(|lacks| format!("pan_os: {lacks}"))?);
         }
+        "aws_vpc" => {
+            columns.aws_vpc = Some(VpcFields::parse(column).map_err(|lacks| format!("aws_vpc: {lacks}"))?);
+        }
         _ => {
             return Err(format!(
-                "'{}' is no key; the keys are time, device, ip, agent_id, action, opened, device_kind and pan_os",
+                "'{}' is no key; the keys are time, device, ip, agent_id, action, opened, device_kind, pan_os and aws_vpc",
                 escape(key)
             ));
         }
@@ -80,12 +83,16 @@ mod tests {
         assert_eq!(map.device_kind, Some(IdentityKind::Mac));
         let order = FieldOrder::parse("receive_time|src|dst|action").expect("an order");
         assert_eq!(columns("pan_os=$receive_time|$src|$dst|$action").expect("sound").pan_os, Some(order));
+        let fields = VpcFields::parse("srcaddr|dstaddr|start|action").expect("an order");
+        let map = columns("aws_vpc=${srcaddr} ${dstaddr} ${start} ${action}").expect("sound");
+        assert_eq!(map.aws_vpc, Some(fields));
         for (text, says) in [
             ("ts", "KEY=COLUMN"),
             ("time=", "KEY=COLUMN"),
             ("when=ts", "the keys are time"),
             ("device_kind=pc", "agent_id, fqdn"),
             ("pan_os=src|dst", "pan_os: there is no action"),
+            ("aws_vpc=srcaddr|dstaddr|action", "aws_vpc: there is no start"),
             ("\u{1b}[31mred", "'\\u{1b}[31mred'"),
             ("\u{202e}=x", "'\\u{202e}' is no key"),
         ] {
