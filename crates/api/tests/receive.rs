@@ -503,6 +503,14 @@ async fn splunks_codes() {
     assert_eq!(receiving.send("OPTIONS", path, &[], "").await.status, 200);
 }
 
+#[tokio::test]
+async fn hec_says_that_it_is_full_where_it_is() {
+    let full = Settings { uploads_max: 0, ..Settings::default() };
+    let receiving = Receiving::with(full, Recorder::default()).await;
+    let reply = receiving.app.anonymous("/services/collector/health").await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (503, &json!(18)));
+}
+
 /// What it is, event by event, where the source does not say.
 #[tokio::test]
 async fn sourcetypes_tell_the_format() {

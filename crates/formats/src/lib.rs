@@ -31,6 +31,7 @@ mod connection;
 mod conntrack;
 mod crowdstrike;
 mod csv;
+mod decided;
 mod decode;
 mod detect;
 mod document;

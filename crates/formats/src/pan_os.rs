@@ -395,7 +395,8 @@ mod tests {
             ("src|dst|action|natsrc", "start"),
             ("src;dst;action;start", "src"),
         ] {
-            assert_eq!(FieldOrder::parse(text), Err(LacksField(lacks)), "{text}");
+            let lacks = LacksField { field: lacks, example: "start|src|dst|action" };
+            assert_eq!(FieldOrder::parse(text), Err(lacks), "{text}");
         }
     }
 

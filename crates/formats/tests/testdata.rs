@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use seenby_formats::{ColumnMap, FieldOrder, Format, Settings, VpcFields};
+use seenby_formats::{ColumnMap, FieldOrder, Format, Ignored, Settings, VpcFields};
 
 mod support;
 
@@ -45,6 +45,44 @@ fn every_log_gives_the_expected_calls() {
             }
         }
     }
+}
+
+/// Where a format names its fields, those that decide are among them.
+#[test]
+fn what_decides_is_a_field_of_the_format() {
+    // Tuples, rows without a header, datagrams and lines of words name nothing.
+    let unnamed = [
+        Format::AzureFlow,
+        Format::PanOs,
+        Format::NetFlow,
+        Format::Conntrack,
+        Format::IscDhcpd,
+        Format::Ndjson,
+        Format::Csv,
+    ];
+    let mut lacks = Vec::new();
+    for format in Format::ALL.into_iter().filter(|format| !unnamed.contains(format)) {
+        let text = logs_of(format);
+        for why in Ignored::ALL {
+            let Some(fields) = format.decided_by(why) else { continue };
+            // Nested in an object, its own name is what the text has; in columns of Parquet no name has a hyphen.
+            let has = |field: &str| {
+                let name = field.rsplit('.').next().unwrap_or(field);
+                text.contains(name) || text.contains(&name.replace('-', "_"))
+            };
+            let unknown = fields.split(", ").filter(|field| !has(field));
+            lacks.extend(unknown.map(|field| format!("{}, {}: {field}", format.name(), why.code())));
+        }
+    }
+    assert!(lacks.is_empty(), "no sample has {lacks:#?}");
+}
+
+/// All samples of a format, as one text.
+fn logs_of(format: Format) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(format.name());
+    let paths = fs::read_dir(&folder).expect("samples").map(|entry| entry.expect("a file").path());
+    let logs = paths.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.map(|log| String::from_utf8_lossy(&fs::read(log).expect("a log")).into_owned()).collect()
 }
 
 /// A list of merged devices is taken up to a bound, and the record says that there were more.

@@ -80,18 +80,8 @@ impl Told {
 
     fn change(&self, teller: &Teller, change: impl FnOnce(&mut SourceReport)) {
         let key = (teller.organisation, teller.name.clone());
-        change(self.all().entry(key).or_insert_with(|| SourceReport {
-            name: teller.name.as_str().to_owned(),
-            kind: teller.kind,
-            format: teller.format.clone(),
-            sighted: 0,
-            ignored: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            bytes: 0,
-            newest: None,
-            last_taken: None,
-            last_error: None,
+        change(self.all().entry(key).or_insert_with(|| {
+            SourceReport::new(teller.name.as_str().to_owned(), teller.kind, teller.format.clone())
         }));
     }
 
@@ -114,6 +104,24 @@ impl fmt::Debug for Told {
 
 /// A metric of a source.
 type Figure = (&'static str, &'static str, Option<Unit>, fn(&SourceReport) -> Option<Second>);
+
+/// How a source stands now.
+type Gauge = (&'static str, &'static str, fn(&SourceReport) -> u64);
+const GAUGES: [Gauge; 3] = [
+    ("seenby_source_in_trouble", "1 while something is wrong with a source", |it| {
+        u64::from(it.error.is_some())
+    }),
+    (
+        "seenby_source_open",
+        "Files that are followed, connections that are open, partitions that are read",
+        |it| it.open,
+    ),
+    (
+        "seenby_source_paused",
+        "Files and objects that are left, because too much of them was refused or they cannot be read",
+        |it| it.paused,
+    ),
+];
 
 /// The labels are an operator's words: the name of a source, never anything that it sent.
 impl Collector for Told {
@@ -190,7 +198,13 @@ impl Collector for Told {
                 ConstCounter::new(*count).encode(lost.encode_family(&labels)?)?;
             }
         }
-        let what = "Bytes of a source as they came";
+        for (name, help, gauge) in GAUGES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (key, report) in &all {
+                ConstGauge::new(gauge(report)).encode(metric.encode_family(&labels(key, report))?)?;
+            }
+        }
+        let what = "Bytes of a source: of uploads and messages without compression around them, of files and objects as they lie";
         let mut bytes =
             encoder.encode_descriptor("seenby_source", what, Some(&Unit::Bytes), MetricType::Counter)?;
         for (key, report) in &all {

@@ -54,6 +54,12 @@ impl Slots {
         Slots { uploads_max, taken: Arc::default() }
     }
 
+    /// Whether nobody's upload would be taken in now.
+    pub(super) fn are_full(&self) -> bool {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.values().sum::<usize>() >= self.uploads_max
+    }
+
     fn take(&self, organisation: OrganisationId) -> Result<Slot, Stop> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.get(&organisation).copied().unwrap_or_default();
@@ -506,7 +512,9 @@ mod tests {
         let others = [slots.take(source(2)), slots.take(source(3))];
         assert!(others.iter().all(Result::is_ok));
         assert_eq!(slots.take(source(4)).err(), Some(Stop::Busy));
+        assert!(slots.are_full());
         drop(one);
+        assert!(!slots.are_full());
         assert!(slots.take(source(1)).is_ok());
         drop((two, others));
         assert!(slots.taken.lock().expect("whole").is_empty());

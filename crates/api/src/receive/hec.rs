@@ -93,7 +93,7 @@ async fn options() -> Response {
 async fn health<S: Store + 'static, D: Directory + 'static>(
     axum::extract::State(state): axum::extract::State<State<S, D>>,
 ) -> Response {
-    if state.intake().is_some() && state.is_open() {
+    if state.intake().is_some() && state.is_open() && !state.shared().slots.are_full() {
         return said(StatusCode::OK, "HEC is healthy", 17);
     }
     said(StatusCode::SERVICE_UNAVAILABLE, "HEC is unhealthy, queues are full", 18)

@@ -146,14 +146,42 @@ pub struct SourceReport {
     pub refused: BTreeMap<&'static str, u64>,
     /// What never came, as far as anybody tells: by what it is counted in, such as `datagrams`.
     pub lost: BTreeMap<&'static str, u64>,
-    /// Bytes of its records, decompressed.
+    /// Bytes of it that were read: of uploads and messages without compression around them, of files and objects as they lie.
     pub bytes: u64,
+    /// Files that are followed, connections that are open, or partitions that are this server's.
+    pub open: u64,
+    /// Files and objects that are left where they are, because too much of them was refused or they cannot be read.
+    pub paused: u64,
     /// The time of the newest sighting.
     pub newest: Option<Second>,
     /// When something was taken last.
     pub last_taken: Option<Second>,
+    /// What is wrong now.
+    pub error: Option<String>,
     /// What went wrong last, and when.
     pub last_error: Option<(Second, String)>,
+}
+
+impl SourceReport {
+    /// Of one that has told nothing yet.
+    pub const fn new(name: String, kind: &'static str, format: Option<String>) -> SourceReport {
+        SourceReport {
+            name,
+            kind,
+            format,
+            sighted: 0,
+            ignored: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            bytes: 0,
+            open: 0,
+            paused: 0,
+            newest: None,
+            last_taken: None,
+            error: None,
+            last_error: None,
+        }
+    }
 }
 
 /// The routes of others' protocols. They are those protocols' to document.

@@ -22,6 +22,9 @@ use crate::state::State;
 /// Where records of a format are sent.
 pub(super) const INGEST: &str = "/seenby/v1/ingest/{format}";
 
+/// The kind of sources that send by themselves.
+const PUSH: &str = "push";
+
 /// What became of a body: every record once.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Counts {
@@ -166,12 +169,18 @@ pub(crate) struct ShownSource {
     /// What never came, as far as anybody tells: `datagrams` that this machine had no room for, `flow_records` and `flow_datagrams` that
     /// an exporter's numbers say are missing.
     lost: BTreeMap<&'static str, u64>,
-    /// Bytes of its records, decompressed.
+    /// Bytes of it that were read: of uploads and messages without compression around them, of files and objects as they lie.
     bytes: u64,
+    /// Files that are followed, connections that are open, or partitions that are this server's.
+    open: u64,
+    /// Files and objects that are left where they are, because too much of them was refused or they cannot be read.
+    paused: u64,
     /// The time of the newest sighting.
     newest: Option<String>,
     /// When something was taken last.
     last_taken: Option<String>,
+    /// What is wrong now; null: nothing.
+    error: Option<String>,
     last_error: Option<ShownError>,
 }
 
@@ -193,8 +202,11 @@ impl ShownSource {
             refused,
             lost,
             bytes,
+            open,
+            paused,
             newest,
             last_taken,
+            error,
             last_error,
         } = report;
         ShownSource {
@@ -207,8 +219,11 @@ impl ShownSource {
             refused,
             lost,
             bytes,
+            open,
+            paused,
             newest: newest.map(|second| second.to_string()),
             last_taken: last_taken.map(|second| second.to_string()),
+            error: error.map(|message| escape(&message).into_owned()),
             last_error: last_error.map(|(at, message)| ShownError {
                 at: at.to_string(),
                 message: escape(&message).into_owned(),
@@ -222,30 +237,19 @@ pub(super) fn with_silent(
     reports: Vec<SourceReport>,
     book: &Book,
     organisation: OrganisationId,
-) -> BTreeMap<String, SourceReport> {
-    let mut all: BTreeMap<String, SourceReport> =
-        reports.into_iter().map(|report| (report.name.clone(), report)).collect();
+) -> Vec<SourceReport> {
+    // One that pushes may have the name of one that is read.
+    let mut all: BTreeMap<(String, &'static str), SourceReport> =
+        reports.into_iter().map(|report| ((report.name.clone(), report.kind), report)).collect();
     for source in book.sources.values().filter(|source| source.organisation == organisation) {
-        all.entry(source.name.as_str().to_owned()).or_insert_with(|| silent(source));
+        all.entry((source.name.as_str().to_owned(), PUSH)).or_insert_with(|| silent(source));
     }
-    all
+    all.into_values().collect()
 }
 
 /// One that has told nothing since the server started.
 fn silent(source: &Source) -> SourceReport {
-    SourceReport {
-        name: source.name.as_str().to_owned(),
-        kind: "push",
-        format: source.read_as.format.clone(),
-        sighted: 0,
-        ignored: BTreeMap::new(),
-        refused: BTreeMap::new(),
-        lost: BTreeMap::new(),
-        bytes: 0,
-        newest: None,
-        last_taken: None,
-        last_error: None,
-    }
+    SourceReport::new(source.name.as_str().to_owned(), PUSH, source.read_as.format.clone())
 }
 
 /// The sources, and what each has told since the server started
@@ -274,8 +278,8 @@ pub(crate) async fn sources<S: Store + 'static, D: Directory + 'static>(
         let good = source.tokens.iter().filter(|token| token.expires_at.is_none_or(|end| now <= end)).count();
         tokens.insert(name, good);
     }
-    Ok(List::of(all.into_values().map(|report| {
-        let tokens = tokens.get(&report.name).copied();
+    Ok(List::of(all.into_iter().map(|report| {
+        let tokens = tokens.get(&report.name).copied().filter(|_| report.kind == PUSH);
         ShownSource::of(report, tokens)
     })))
 }

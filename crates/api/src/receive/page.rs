@@ -34,6 +34,7 @@ struct ShownOrganisation {
 struct Row {
     name: String,
     kind: &'static str,
+    state: String,
     format: String,
     sighted: String,
     ignored: String,
@@ -51,6 +52,7 @@ impl Row {
         Row {
             name: escape(&report.name).into_owned(),
             kind: report.kind,
+            state: state(&report),
             format: report.format.unwrap_or_else(|| "told by its bytes".to_owned()),
             sighted: grouped(report.sighted),
             ignored: counts(&report.ignored),
@@ -62,6 +64,18 @@ impl Row {
             last_error: time(report.last_error.map(|(at, _)| at)),
         }
     }
+}
+
+/// How it stands now.
+fn state(report: &SourceReport) -> String {
+    let mut words = vec![if report.error.is_some() { "in trouble".to_owned() } else { "well".to_owned() }];
+    if report.open > 0 {
+        words.push(format!("{} open", grouped(report.open)));
+    }
+    if report.paused > 0 {
+        words.push(format!("{} left", grouped(report.paused)));
+    }
+    words.join(", ")
 }
 
 /// Counts by reason, the greatest first.
@@ -109,7 +123,7 @@ pub(crate) async fn sources_page<S: Store + 'static, D: Directory + 'static>(
     };
     let shown = |organisation: &Organisation| {
         let reports = state.intake().map(|intake| intake.reports(organisation.id)).unwrap_or_default();
-        let sources = with_silent(reports, &book, organisation.id).into_values().map(Row::of).collect();
+        let sources = with_silent(reports, &book, organisation.id).into_iter().map(Row::of).collect();
         ShownOrganisation { name: escape(&organisation.name).into_owned(), sources }
     };
     let mut organisations: Vec<ShownOrganisation> = book.organisations.values().map(shown).collect();
@@ -129,5 +143,9 @@ mod tests {
         }
         assert_eq!(counts(&BTreeMap::from([("blank", 2), ("header", 1_000)])), "1,000 header, 2 blank");
         assert_eq!(counts(&BTreeMap::new()), NOTHING);
+        let mut report = SourceReport::new("dc".to_owned(), "files", None);
+        assert_eq!(state(&report), "well");
+        (report.open, report.paused, report.error) = (1_200, 3, Some("no such folder".to_owned()));
+        assert_eq!(state(&report), "in trouble, 1,200 open, 3 left");
     }
 }

@@ -121,10 +121,13 @@ impl<R: ChunkReader> BoundedPages<R> {
         };
         let (Page::DataPage { buf, .. } | Page::DataPageV2 { buf, .. } | Page::DictionaryPage { buf, .. }) =
             &mut page;
-        if self.compression != Compression::UNCOMPRESSED && levels < buf.len() {
-            // Of pages of the second version the levels in front are not compressed.
-            let mut whole = buf[..levels].to_vec();
-            decompress(self.compression, &buf[levels..], self.bytes_max, &mut whole)
+        // Of pages of the second version the levels in front are not compressed.
+        if self.compression != Compression::UNCOMPRESSED
+            && let Some((levels, packed)) = buf.split_at_checked(levels)
+            && !packed.is_empty()
+        {
+            let mut whole = levels.to_vec();
+            decompress(self.compression, packed, self.bytes_max, &mut whole)
                 .map_err(|why| ParquetError::General(format!("the column {}: {why}", self.name)))?;
             *buf = whole.into();
         }
@@ -207,7 +210,8 @@ fn unsnap(packed: &[u8], max: u64, whole: &mut Vec<u8>) -> Result<(), String> {
     within(size as u64, max)?;
     let start = whole.len();
     whole.resize(start + size, 0);
-    let unpacked = snap::raw::Decoder::new().decompress(packed, &mut whole[start..]);
+    let room = whole.get_mut(start..).unwrap_or_default();
+    let unpacked = snap::raw::Decoder::new().decompress(packed, room);
     unpacked.map(drop).map_err(|error| error.to_string())
 }
 

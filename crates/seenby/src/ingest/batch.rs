@@ -291,15 +291,14 @@ impl Filler {
         true
     }
 
-    /// The first second that a lease of this source may tell of. One that began before all that is kept may end another one, or last until
-    /// now, so only a source that is bounded is held to its bound.
+    /// The first second at which a lease of this source may begin. One that began before all that is kept may end another one, or last
+    /// until now, so only a source that is bounded is held to its bound. It is not moved to the bound: when it began says whom it ends.
     fn leased_since(&self) -> Second {
         if self.told_since > self.kept.0 { self.told_since } else { Second::MIN }
     }
 
     /// Adds a lease; `false` if it names nobody who can have one.
     fn lease(&mut self, lease: &Leased<'_>) -> bool {
-        let earliest = self.leased_since();
         let Some(batch) = &mut self.batch else { return false };
         let Some(what) = batch.mention(lease.what) else { return false };
         let mut holders: Vec<u32> = Vec::new();
@@ -312,11 +311,11 @@ impl Filler {
         }
         let mut owned = what;
         for holder in &holders {
-            batch.leased(owned, *holder, lease.since.max(earliest), lease.until);
+            batch.leased(owned, *holder, lease.since, lease.until);
             owned = *holder;
         }
         if let Some(from) = lease.free_from {
-            batch.leased(what, what, from.max(earliest), None);
+            batch.leased(what, what, from, None);
         }
         !holders.is_empty() || lease.free_from.is_some()
     }
@@ -450,11 +449,10 @@ impl Sink for Filler {
         if second > self.kept.1 {
             return self.refuse_ahead(second, record.line);
         }
-        let is_over = |lease: &Leased<'_>| {
-            lease.free_from.is_none() && lease.until.is_some_and(|until| until < self.leased_since())
-        };
         let is_taken = match &record.lesson {
-            Lesson::Leased(lease) if is_over(lease) => return self.tally.ignore("back_dated"),
+            Lesson::Leased(lease) if lease.since < self.leased_since() => {
+                return self.tally.ignore("back_dated");
+            }
             Lesson::Leased(lease) => self.lease(lease),
             Lesson::Device(facts) if facts.second < self.kept.0 => return self.tally.ignore("too_old"),
             Lesson::Device(facts) if facts.second < self.told_since => {

@@ -32,7 +32,7 @@ pub(crate) struct Explanation {
     pub(crate) became: Became,
     /// For a person.
     pub(crate) reason: String,
-    /// The field at fault, where there is one.
+    /// The field that decided, where one did.
     pub(crate) field: Option<&'static str>,
     pub(crate) remote: Option<String>,
     pub(crate) second: Option<Second>,
@@ -161,7 +161,7 @@ impl Sink for Found<'_> {
             line: record.line,
             became: Became::Ignored(record.why),
             reason: record.why.to_string(),
-            field: None,
+            field: self.format.and_then(|format| format.decided_by(record.why)),
             remote: None,
             second: reporter.map(|reporter| reporter.second),
             device: reporter.map(|reporter| names(&reporter.device)).unwrap_or_default(),

@@ -311,6 +311,15 @@ impl Feed {
         }
     }
 
+    /// Says whose source it is, if that is known already.
+    pub(super) fn introduce(&mut self) {
+        let Ok(book) = self.around.runtime.block_on(self.around.directory.book()) else { return };
+        if let Ok(organisation) = crate::house::choose(&book, self.source.organisation.as_deref()) {
+            self.organisation = Some(organisation.id);
+            self.status.change(|now| now.organisation = Some(organisation.id));
+        }
+    }
+
     /// All that was kept of the source, by key, in the organisation whose it is now.
     pub(super) fn offsets_kept(&mut self) -> Result<BTreeMap<String, u64>, Stopped> {
         let organisation = self.organisation()?;

@@ -13,13 +13,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
@@ -88,6 +88,9 @@ fn open(
     member: &str,
     organisation: OrganisationId,
 ) -> anyhow::Result<Consumer> {
+    if settings.tells_password() {
+        tracing::warn!(source = %name(&feed.source.name), "a password goes to Kafka in the clear; write tls = true");
+    }
     let mut config = ClientConfig::new();
     config.set("session.timeout.ms", SESSION_MS).set("group.instance.id", member);
     for (key, value) in &settings.options()?.0 {
@@ -108,6 +111,8 @@ fn open(
         organisation,
         brokers: settings.brokers.join(","),
         cluster: OnceLock::new(),
+        begun: Mutex::default(),
+        reason: Mutex::default(),
     };
     let consumer: Consumer = config.create_with_context(places)?;
     let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
@@ -124,6 +129,10 @@ struct Places {
     brokers: String,
     /// What it is called: asked once, because one that does not say makes whoever asks wait.
     cluster: OnceLock<String>,
+    /// Where the store says that partitions go on, until the first message of each came.
+    begun: Mutex<HashMap<(String, i32), i64>>,
+    /// What the client said last of what is wrong: its errors are codes.
+    reason: Mutex<String>,
 }
 
 impl Places {
@@ -149,15 +158,30 @@ impl Places {
             let key = key(cluster, partition.topic(), partition.partition());
             if let Some(position) = self.kept(key) {
                 partition.set_offset(Offset::Offset(position))?;
+                let begun = (partition.topic().to_owned(), partition.partition());
+                self.lock_begun().insert(begun, position);
             }
         }
         consumer.assign(partitions)
+    }
+
+    fn lock_begun(&self) -> std::sync::MutexGuard<'_, HashMap<(String, i32), i64>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_reason(&self) -> std::sync::MutexGuard<'_, String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Places {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(source = %name(&self.source), ?level, facility, message, "the Kafka client says");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(source = %name(&self.source), %error, reason, "the Kafka client is in trouble");
+        reason.clone_into(&mut self.lock_reason());
     }
 }
 
@@ -205,6 +229,55 @@ struct Consuming {
     /// When the first message of the batch came.
     begun_at: Option<Instant>,
     looked_at: Instant,
+    /// What was wrong last, until a message comes.
+    trouble: Option<Trouble>,
+    /// Messages that were deleted before they were read.
+    lost: u64,
+}
+
+/// What tells that something is not wrong any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Trouble {
+    /// An answer of the cluster.
+    Connection,
+    /// That the group gave us partitions.
+    Group,
+    /// A message.
+    Topic,
+    /// Nothing that this client will see.
+    Fatal,
+}
+
+impl Trouble {
+    fn of(error: &KafkaError) -> Trouble {
+        use RDKafkaErrorCode as Code;
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            return Trouble::Fatal;
+        }
+        match error.rdkafka_error_code() {
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic,
+            ) => Trouble::Connection,
+            Some(Code::GroupAuthorizationFailed | Code::CoordinatorNotAvailable | Code::NotCoordinator) => {
+                Trouble::Group
+            }
+            _ => Trouble::Topic,
+        }
+    }
+}
+
+/// What a look for the next message found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Next {
+    Message,
+    Pause,
+    /// This client will read no more; a new one may.
+    Over,
 }
 
 impl Consuming {
@@ -215,17 +288,23 @@ impl Consuming {
             topics: HashMap::new(),
             begun_at: None,
             looked_at: Instant::now(),
+            trouble: None,
+            lost: 0,
         }
     }
 
-    /// Reads until the server stops, or the source is another organisation's.
+    /// Reads until the server stops, or another client is needed: this one is done for, or the source is another organisation's.
     fn read(mut self, feed: &mut Feed) -> Result<(), Stopped> {
         tracing::info!(source = %name(&feed.source.name), "topics are read");
         while !feed.stop().is_told() {
-            let is_pause = self.next(feed)?;
+            let next = self.next(feed)?;
+            let is_pause = next != Next::Message;
             let is_due = self.begun_at.is_some_and(|at| is_pause || at.elapsed() >= BATCH_WAITS);
             if feed.is_full() || is_due {
                 self.commit(feed)?;
+            }
+            if next == Next::Over {
+                return feed.stop().wait(CLIENT_WAITS);
             }
             if is_pause {
                 self.look_after(feed);
@@ -238,25 +317,68 @@ impl Consuming {
         Err(Stopped)
     }
 
-    /// Takes the next message; true if there is none for now.
-    fn next(&mut self, feed: &mut Feed) -> Result<bool, Stopped> {
+    /// Takes the next message, if there is one.
+    fn next(&mut self, feed: &mut Feed) -> Result<Next, Stopped> {
         let message = match self.consumer.poll(BATCH_WAITS) {
-            None => return Ok(true),
+            None => return Ok(Next::Pause),
             Some(Ok(message)) => message,
-            Some(Err(error)) => {
-                trouble(feed, &error);
-                return Ok(true);
-            }
+            Some(Err(error)) => return Ok(self.in_trouble(feed, &error)),
         };
+        self.trouble = None;
         feed.is_well();
+        self.lost += self.deleted(feed, message.topic(), message.partition(), message.offset());
+        feed.status.lost("messages", self.lost);
         if !self.topics.contains_key(message.topic()) {
             self.topics.insert(message.topic().to_owned(), Topic::new(message.topic()));
         }
-        let Some(topic) = self.topics.get_mut(message.topic()) else { return Ok(false) };
+        let Some(topic) = self.topics.get_mut(message.topic()) else { return Ok(Next::Message) };
         topic.documents.take(feed, &topic.reading, message.payload().unwrap_or_default())?;
         topic.next.insert(message.partition(), message.offset() + 1);
         self.begun_at.get_or_insert_with(Instant::now);
-        Ok(false)
+        Ok(Next::Message)
+    }
+
+    /// How many messages of a partition are not there any more of those that the store lacks; asked when its first one came.
+    fn deleted(&self, feed: &Feed, topic: &str, partition: i32, came: i64) -> u64 {
+        let key = (topic.to_owned(), partition);
+        let Some(begun) = self.consumer.context().lock_begun().remove(&key) else { return 0 };
+        if came <= begun {
+            return 0;
+        }
+        // A gap alone tells nothing: compaction makes some, and transactions.
+        let first =
+            self.consumer.fetch_watermarks(topic, partition, ANSWERS_WITHIN).map_or(begun, |(low, _)| low);
+        let count = u64::try_from(first.min(came).saturating_sub(begun)).unwrap_or_default();
+        if count > 0 {
+            tracing::warn!(
+                source = %name(&feed.source.name),
+                topic = %sighting::escape(topic),
+                partition,
+                count,
+                "messages were deleted before they were read; keep them longer in the cluster than this server may be away"
+            );
+        }
+        count
+    }
+
+    fn in_trouble(&mut self, feed: &Feed, error: &KafkaError) -> Next {
+        let trouble = Trouble::of(error);
+        self.trouble = Some(trouble);
+        let reason = std::mem::take(&mut *self.consumer.context().lock_reason());
+        let fatal = self.consumer.client().fatal_error().map(|(_, why)| why).unwrap_or_default();
+        let why = [fatal, reason].into_iter().find(|why| !why.is_empty());
+        let why = why.map(|why| format!(": {}", sighting::escape(&why))).unwrap_or_default();
+        if trouble == Trouble::Fatal {
+            feed.trouble(&format!(
+                "the group put this server out ({error}{why}); it joins again. If that goes on, another server has the same host \
+                 name, data folder and source: give one of them a group of its own"
+            ));
+            return Next::Over;
+        }
+        feed.trouble(&format!(
+            "the Kafka cluster cannot be read ({error}{why}); it is tried again, and nothing is lost"
+        ));
+        Next::Pause
     }
 
     /// Makes durable what came, with the offsets behind it; then tells the group.
@@ -294,7 +416,13 @@ impl Consuming {
             return;
         }
         self.looked_at = Instant::now();
-        if self.is_there() {
+        let is_over = match self.trouble {
+            Some(Trouble::Connection) | None => self.is_there(),
+            Some(Trouble::Group) => self.consumer.assignment().is_ok_and(|partitions| partitions.count() > 0),
+            // Being there is not being allowed to read.
+            Some(Trouble::Topic | Trouble::Fatal) => false,
+        };
+        if is_over {
             feed.is_well();
         }
     }
@@ -302,15 +430,14 @@ impl Consuming {
     /// Whether the cluster answers, has the topics, and lets us see them.
     fn is_there(&self) -> bool {
         let Ok(wanted) = self.consumer.subscription() else { return false };
-        wanted.elements().iter().all(|topic| {
-            let found = self.consumer.fetch_metadata(Some(topic.topic()), ANSWERS_WITHIN);
+        let answers = |topic: Option<&str>| {
+            let found = self.consumer.fetch_metadata(topic, ANSWERS_WITHIN);
             found.is_ok_and(|found| found.topics().iter().all(|topic| topic.error().is_none()))
-        })
+        };
+        // A pattern is no topic.
+        wanted
+            .elements()
+            .iter()
+            .all(|topic| answers(Some(topic.topic()).filter(|topic| !topic.starts_with('^'))))
     }
-}
-
-fn trouble(feed: &Feed, error: &KafkaError) {
-    feed.trouble(&format!(
-        "the Kafka cluster cannot be read ({error}); it is tried again, and nothing is lost"
-    ));
 }

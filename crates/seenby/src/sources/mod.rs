@@ -66,13 +66,15 @@ impl Sources {
             let source = Arc::new(source.clone());
             let status = Arc::new(Status::new(&source));
             begun.statuses.push(Arc::clone(&status));
-            let feed = Feed::new(Arc::clone(&source), status, around.clone());
+            let mut feed = Feed::new(Arc::clone(&source), status, around.clone());
             let data = data.to_owned();
             tracing::info!(source = %name(&source.name), "a source is read");
             let thread = std::thread::Builder::new().name(format!("source-{number}"));
             let run = move || {
                 // Whoever asks goes first.
                 index::give_way();
+                // Who asks hears of it before it has anything to take in.
+                feed.introduce();
                 match &source.from {
                     From::Files(files) => folder::follow(feed, files, &data),
                     From::Syslog(listener) => syslog::listen(feed, listener),

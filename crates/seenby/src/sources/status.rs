@@ -112,8 +112,11 @@ impl Status {
             refused: now.refused,
             lost: now.lost,
             bytes: now.bytes,
+            open: now.open,
+            paused: now.paused,
             newest: now.newest,
             last_taken: now.last_taken,
+            error: now.error,
             last_error: now.last_error,
         };
         Some((now.organisation?, report))

@@ -8,11 +8,14 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::support::{DEADLINE, Place, Reading, Server, now, until};
 
 const PARTITIONS: i32 = 3;
 const ADDRESSES: u64 = 40;
+/// Messages of 100 KB, of which the mock cluster keeps five megabytes in a partition.
+const MORE_THAN_KEPT: u64 = 70;
 
 /// A cluster with a topic, and somebody who sends to it.
 struct Cluster {
@@ -54,6 +57,16 @@ impl Cluster {
         self.producer.flush(DEADLINE).expect("the cluster takes it");
     }
 
+    /// Sends a record into each partition, with more in it than is read.
+    fn send_each_partition(&mut self, more: &str) {
+        for partition in 0..PARTITIONS {
+            let payload = self.record().replace('}', &format!("{more}}}"));
+            let record = BaseRecord::<(), str>::to("edr").payload(&payload).partition(partition);
+            self.producer.send(record).expect("room");
+        }
+        self.producer.flush(DEADLINE).expect("the cluster takes it");
+    }
+
     fn record(&mut self) -> String {
         self.number += 1;
         let (device, address) =
@@ -72,14 +85,14 @@ impl Cluster {
 }
 
 fn sighted(server: &Server) -> u64 {
-    let of =
-        |line: &str| line.contains("result=\"sighted\"").then(|| line.rsplit(' ').next()?.parse().ok())?;
-    server
-        .metrics()
-        .lines()
-        .filter(|line| line.starts_with("seenby_source_records_total"))
-        .find_map(of)
-        .unwrap_or(0)
+    metric(server, "seenby_source_records_total", "result=\"sighted\"")
+}
+
+/// The first sample of a metric with such a label; 0, if there is none.
+fn metric(server: &Server, name: &str, label: &str) -> u64 {
+    let of = |line: &str| line.contains(label).then(|| line.rsplit(' ').next()?.parse().ok())?;
+    let metrics = server.metrics();
+    metrics.lines().filter(|line| line.starts_with(&format!("{name}{{"))).find_map(of).unwrap_or(0)
 }
 
 #[test]
@@ -166,11 +179,75 @@ fn killed_at_random_moments() {
 }
 
 #[test]
-fn a_cluster_that_is_not_there_is_said_and_waited_for() {
-    let reading = Reading::new(Place::new(), "kafka = ['127.0.0.1:9']\ntopics = ['edr']");
+fn a_broker_that_is_not_there_is_said_and_waited_for() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let netflow = format!("netflow = 'udp://{}'", taken.local_addr().expect("bound"));
+    for (settings, says) in [
+        ("kafka = ['127.0.0.1:9']\ntopics = ['edr']", "the Kafka cluster cannot be read"),
+        ("nats = ['nats://127.0.0.1:9']\nstream = 'edr'", "the stream 'edr' cannot be read"),
+        (&netflow, "Address already in use"),
+    ] {
+        let reading = Reading::new(Place::new(), settings);
+        let server = reading.serve();
+        until(says, || std::fs::read_to_string(&reading.log).expect("text").contains(says));
+        // It is on the list before anything of it came.
+        assert_eq!(metric(&server, "seenby_source_in_trouble", ""), 1, "{settings}");
+        assert_eq!(server.stop(), 0);
+    }
+}
+
+/// Another server with the same name took its place, and went: the client library itself would never join again.
+#[test]
+fn a_server_that_was_put_out_of_its_group_joins_again() {
+    let mut cluster = Cluster::new();
+    cluster.send(30);
+    let reading = Reading::new(Place::new(), &cluster.settings(""));
     let server = reading.serve();
+    cluster.check(&reading);
+    let fenced = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID];
+    cluster.mock.request_errors(RDKafkaApiKey::Heartbeat, &fenced);
     until("a word", || {
-        std::fs::read_to_string(&reading.log).expect("text").contains("the Kafka cluster cannot be read")
+        std::fs::read_to_string(&reading.log).expect("text").contains("the group put this server out")
     });
+    cluster.send(30);
+    cluster.check(&reading);
+    until("it is well", || metric(&server, "seenby_source_in_trouble", "") == 0);
+    assert_eq!(server.stop(), 0);
+}
+
+/// The cluster answers, and lets its topics be seen; that is not being let into the group.
+#[test]
+fn what_is_not_allowed_is_wrong_until_it_is() {
+    let mut cluster = Cluster::new();
+    cluster.send(30);
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 1_000];
+    cluster.mock.request_errors(RDKafkaApiKey::FindCoordinator, &refused);
+    let reading = Reading::new(Place::new(), &cluster.settings(""));
+    let server = reading.serve();
+    until("trouble", || metric(&server, "seenby_source_in_trouble", "") == 1);
+    cluster.mock.clear_request_errors(RDKafkaApiKey::FindCoordinator);
+    cluster.check(&reading);
+    until("it is well", || metric(&server, "seenby_source_in_trouble", "") == 0);
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn messages_that_were_deleted_before_they_were_read_are_counted() {
+    let mut cluster = Cluster::new();
+    cluster.send_each_partition("");
+    let reading = Reading::new(Place::new(), &cluster.settings(""));
+    let server = reading.serve();
+    until("the count", || sighted(&server) == cluster.number);
+    assert_eq!(server.stop(), 0);
+    let padding = format!(",\"more\":\"{}\"", "x".repeat(100_000));
+    (0..MORE_THAN_KEPT).for_each(|_| cluster.send_each_partition(&padding));
+    let messages = MORE_THAN_KEPT * PARTITIONS as u64;
+    let server = reading.serve();
+    until("all of them, read or lost", || {
+        sighted(&server) + metric(&server, "seenby_source_lost_total", "what=\"messages\"") == messages
+    });
+    let lost = metric(&server, "seenby_source_lost_total", "what=\"messages\"");
+    assert!(lost >= 3, "{lost} of {messages} were lost");
+    assert!(std::fs::read_to_string(&reading.log).expect("text").contains("deleted before they were read"));
     assert_eq!(server.stop(), 0);
 }

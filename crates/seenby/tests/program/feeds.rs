@@ -42,10 +42,12 @@ fn the_first_records_are_explained_and_not_taken() {
     assert_eq!(of(1, "time"), &json!(now_of(&sound)));
     assert_eq!(of(1, "device")[0], json!({ "kind": "agent_id", "name": "a1" }));
     assert_eq!((of(2, "code"), of(2, "device")[0]["name"].as_str()), (&json!("inbound"), Some("a1")));
+    assert_eq!(of(2, "field"), "ActionType", "what decided it");
     assert_eq!((of(3, "code"), of(3, "field")), (&json!("bad_address"), &json!("RemoteIP")));
     assert_eq!((of(4, "code"), of(4, "line")), (&json!("bad_json"), &json!(4)));
     let shown = place.run(["ingest", "--explain", path]).ends(0).stdout;
     assert!(shown.contains("the device accepted the connection") && shown.contains("(RemoteIP)"), "{shown}");
+    assert!(shown.contains("(ActionType)"), "{shown}");
     assert!(!place.data.exists(), "no folder was made for it");
     let prose = place.write("prose.txt", "Lorem ipsum.\n");
     let shown = place.run(["ingest".as_ref(), "--explain".as_ref(), prose.as_os_str()]).ends(0).stdout;

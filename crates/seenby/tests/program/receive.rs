@@ -187,13 +187,21 @@ fn a_lease_is_held_to_the_age_that_its_source_may_tell_of() {
     place.ingest("sightings.csv", format!("time,device,ip\n{lines}"));
     let token = add(&place, &["leases", "--format", "address-map", "--back-dating-hours", "24"]);
     let server = place.serve();
-    let map = format!("address,host,from,until\n10.0.0.5,victim,{},\n", hours_ago(24 * 20));
-    let (status, counts) = send(&server, &token, "/seenby/v1/ingest/address-map", map);
-    assert_eq!((status, &counts["ignored"]["registry"]), (200, &Value::from(1)), "{counts}");
-    // Of the older sighting nothing but the address is known, as before.
     let bound = |remote: &str| place.run(["stats", "--json", remote]).ends(0).json()["bound"].clone();
-    assert_eq!(bound("203.0.113.1"), "at_most");
-    assert_eq!(bound("203.0.113.2"), Value::Null);
+    let told = |hours: u64, host: &str| {
+        let map = format!("address,host,from,until\n10.0.0.5,{host},{},\n", hours_ago(hours));
+        let (status, counts) = send(&server, &token, "/seenby/v1/ingest/address-map", map);
+        assert_eq!(status, 200, "{counts}");
+        counts["ignored"].clone()
+    };
+    // Moved to the bound, each of these would begin in the same second, and end what began before that in truth.
+    for (hours, host) in [(24 * 20, "zz-older"), (25, "victim")] {
+        assert_eq!(told(hours, host), json!({ "header": 1, "back_dated": 1 }), "{host}");
+    }
+    assert_eq!((bound("203.0.113.1"), bound("203.0.113.2")), (json!("at_most"), json!("at_most")));
+    assert_eq!(told(23, "victim"), json!({ "header": 1, "registry": 1 }));
+    // Of the older sighting nothing but the address is known, as before.
+    assert_eq!((bound("203.0.113.1"), bound("203.0.113.2")), (json!("at_most"), Value::Null));
     assert_eq!(server.stop(), 0);
 }
 

@@ -218,7 +218,7 @@ pub(crate) struct Usual {
 /// All sources of a settings file.
 pub(crate) fn meant(written: Vec<SourceConfig>, usual: &Usual) -> anyhow::Result<Vec<Source>> {
     let mut names = BTreeSet::new();
-    let mut sources = Vec::new();
+    let mut sources: Vec<Source> = Vec::new();
     for (number, config) in (1..).zip(written) {
         let named = escape(&config.name).into_owned();
         let source = Source::from_config(config, usual)
@@ -227,9 +227,34 @@ pub(crate) fn meant(written: Vec<SourceConfig>, usual: &Usual) -> anyhow::Result
             names.insert(source.name.clone()),
             "[[sources]] number {number} has the name of another one, '{named}'; give it one of its own"
         );
+        if let Some(other) = sources.iter().find(|other| shares_messages(&other.from, &source.from)) {
+            bail!(
+                "[[sources]] number {number} ('{named}') and '{}' would share messages, each of which one of them would get; give it \
+                 a {} of its own",
+                escape(other.name.as_str()),
+                if matches!(source.from, From::Kafka(_)) { "group" } else { "consumer" }
+            );
+        }
         sources.push(source);
     }
     Ok(sources)
+}
+
+/// Whether two sources are one reader to their broker, which gives each message to one of them.
+fn shares_messages(one: &From, other: &From) -> bool {
+    let overlap = |ours: &[String], theirs: &[String]| ours.iter().any(|it| theirs.contains(it));
+    match (one, other) {
+        (From::Kafka(one), From::Kafka(other)) => {
+            one.group == other.group
+                && overlap(&one.topics, &other.topics)
+                && overlap(&one.brokers, &other.brokers)
+        }
+        (From::Nats(one), From::Nats(other)) => {
+            (&one.stream, &one.consumer) == (&other.stream, &other.consumer)
+                && overlap(&one.servers, &other.servers)
+        }
+        _ => false,
+    }
 }
 
 impl Source {
@@ -551,6 +576,18 @@ mod tests {
             ("kafka = ['a:9092']", "needs topics"),
             ("kafka = ['a:9092']\ntopics = ['a']\noptions = { 'group.id' = 'x' }", "options has group.id"),
             ("kafka = ['a:9092']\ntopics = ['a']\nca_file = '/c'", "tls = true"),
+            (
+                "kafka = ['a:9092']\ntopics = ['a']\ntls = true\noptions = { 'ssl.ca.location' = '/c' }",
+                "leave it out",
+            ),
+            (
+                "kafka = ['a:9092']\ntopics = ['a']\noptions = { 'sasl.password' = 'x' }",
+                "options has sasl.password",
+            ),
+            (
+                "kafka = ['a:9092']\ntopics = ['a']\noptions = { 'sasl.mechanisms' = 'PLAIN' }",
+                "needs credentials",
+            ),
             ("kafka = ['a:9092']\ntopics = ['a']\ncredentials = 'c'", "the whole path"),
             ("kafka = ['a:9092']\ntopics = ['a']\nstream = 'a'", "has kafka and stream, which is for nats"),
             ("nats = ['nats://a']", "needs stream"),
@@ -567,6 +604,35 @@ mod tests {
         let one = "[[sources]]\nname = 'x'\nfolder = '/a'\n";
         let error = format!("{:#}", parse(&one.repeat(2)).expect_err("twice"));
         assert!(error.contains("name of another one, 'x'"), "{error}");
+    }
+
+    #[test]
+    fn two_sources_are_not_one_reader() {
+        let written = |one: &str, other: &str| {
+            parse(&format!("[[sources]]\nname = 'a'\n{one}\n[[sources]]\nname = 'b'\n{other}\n"))
+        };
+        let stream = "nats = ['nats://a', 'nats://b']\nstream = 'edr'";
+        let topics = "kafka = ['a:9092', 'b:9092']\ntopics = ['edr', 'dns']";
+        for (one, other, says) in [
+            (
+                stream,
+                "nats = ['nats://b']\nstream = 'edr'\nsubject = 'b.>'",
+                "'a' would share messages, each of which one of them would get",
+            ),
+            (stream, stream, "give it a consumer of its own"),
+            (topics, "kafka = ['b:9092']\ntopics = ['dns']", "give it a group of its own"),
+        ] {
+            let error = format!("{:#}", written(one, other).expect_err(other));
+            assert!(error.contains("number 2 ('b')") && error.contains(says), "{error:?} lacks {says:?}");
+        }
+        for (one, other) in [
+            (stream, "nats = ['nats://c']\nstream = 'edr'"),
+            (stream, "nats = ['nats://b']\nstream = 'edr'\nconsumer = 'b'"),
+            (topics, "kafka = ['b:9092']\ntopics = ['dhcp']"),
+            (topics, "kafka = ['b:9092']\ntopics = ['dns']\ngroup = 'b'"),
+        ] {
+            written(one, other).expect(other);
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ const LIST_EVERY: Duration = Duration::from_secs(60);
 const READER: &str = "seenby";
 
 /// What this program says to the Kafka client itself.
-const KAFKA_OWN: [&str; 8] = [
+const KAFKA_OWN: [&str; 11] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "group.id",
@@ -38,7 +38,12 @@ const KAFKA_OWN: [&str; 8] = [
     "auto.offset.reset",
     "partition.assignment.strategy",
     "security.protocol",
+    "ssl.ca.location",
+    "sasl.username",
+    "sasl.password",
 ];
+/// How the client proves who it is: both of the names that it has for that.
+const KAFKA_MECHANISM: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
 
 /// Topics of a Kafka cluster.
 #[derive(Clone, Debug)]
@@ -77,12 +82,24 @@ impl Kafka {
             None if self.tls => set("ssl.ca.location", "probe"),
             None => None,
         };
-        if secrets.is_some() && !self.options.0.contains_key("sasl.mechanism") {
-            options.0.insert("sasl.mechanism".to_owned(), "PLAIN".to_owned());
+        if secrets.is_some() && self.mechanism().is_none() {
+            options.0.insert("sasl.mechanism".to_owned(), PLAIN.to_owned());
         }
         Ok(options)
     }
+
+    fn mechanism(&self) -> Option<&str> {
+        KAFKA_MECHANISM.iter().find_map(|key| self.options.0.get(*key)).map(String::as_str)
+    }
+
+    /// Whether a password goes to the brokers as it is, for everybody on the way to read.
+    pub(crate) fn tells_password(&self) -> bool {
+        !self.tls && self.credentials.is_some() && self.mechanism().unwrap_or(PLAIN) == PLAIN
+    }
 }
+
+/// The mechanism of SASL that shows the password to the broker.
+const PLAIN: &str = "PLAIN";
 
 /// A stream of a NATS system.
 #[derive(Clone, Debug)]
@@ -93,6 +110,13 @@ pub(crate) struct Nats {
     pub(crate) subject: Option<String>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) credentials: Option<Credentials>,
+}
+
+impl Nats {
+    /// Whether nothing is said to a server that speaks no TLS, whatever it says of itself first, which anybody on the way can change.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.ca_file.is_some() || self.servers.iter().any(|server| server.starts_with("tls:"))
+    }
 }
 
 /// Objects below a prefix.
@@ -195,10 +219,15 @@ pub(super) fn kafka(config: &SourceConfig) -> anyhow::Result<Kafka> {
     for key in options.0.keys() {
         ensure!(
             !KAFKA_OWN.contains(&key.as_str()),
-            "options has {}, which is kafka, group, tls and credentials here, or how nothing is lost; leave it out",
+            "options has {}, which is kafka, group, tls, ca_file and credentials here, or how nothing is lost; leave it out",
             escape(key)
         );
     }
+    let has_mechanism = KAFKA_MECHANISM.iter().any(|key| options.0.contains_key(*key));
+    ensure!(
+        !has_mechanism || config.credentials.is_some(),
+        "options has a mechanism of SASL and needs credentials, a file with username = \"…\" and password = \"…\""
+    );
     let tls = config.tls.unwrap_or(false);
     let ca_file = ca_file(config)?;
     ensure!(tls || ca_file.is_none(), "has a ca_file, and does not speak TLS; write tls = true");
