@@ -17,8 +17,10 @@ use crate::ingest::Reading;
 const BATCH_WAITS: Duration = Duration::from_millis(200);
 /// How long before an address that was taken is tried again.
 const BIND_WAITS: Duration = Duration::from_secs(2);
-/// Datagrams that are taken without a look at the clock.
+/// Datagrams that are taken without a look at how full the batch is.
 const AT_ONCE: usize = 256;
+/// How long a server that stops takes what has arrived: where more comes all the time, it would not end.
+const END_WAITS: Duration = Duration::from_secs(5);
 /// Exporters whose refused records are told apart.
 const EXPORTERS_MAX: usize = 4_096;
 
@@ -55,6 +57,15 @@ fn bind(address: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
     Ok((socket, address))
 }
 
+/// What came of listening for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Came {
+    /// Datagrams, and there may be more.
+    Some,
+    /// No more for now.
+    Pause,
+}
+
 /// A bound socket, and what its exporters have said so far.
 struct Listening {
     socket: UdpSocket,
@@ -78,13 +89,13 @@ impl Listening {
     }
 
     fn until_stopped(&mut self, feed: &mut Feed) -> Result<(), Stopped> {
-        let mut told_at = Instant::now();
+        let mut begun_at = Instant::now();
         while !feed.stop().is_told() {
-            let came = self.take_some(feed)?;
-            if came < AT_ONCE || feed.is_full() || told_at.elapsed() >= BATCH_WAITS {
-                told_at = Instant::now();
+            let until = begun_at + BATCH_WAITS;
+            if self.take_some(feed, until)? == Came::Pause || feed.is_full() || Instant::now() >= until {
                 feed.commit()?;
                 self.tell(feed);
+                begun_at = Instant::now();
             }
         }
         Ok(())
@@ -93,7 +104,12 @@ impl Listening {
     /// What has come is taken still; what waits for a template waits in vain.
     fn end(&mut self, feed: &mut Feed) -> Result<(), Stopped> {
         if self.socket.set_nonblocking(true).is_ok() {
-            while self.take_some(feed)? > 0 {}
+            let until = Instant::now() + END_WAITS;
+            while self.take_some(feed, until)? == Came::Some && Instant::now() < until {
+                if feed.is_full() {
+                    feed.commit()?;
+                }
+            }
         }
         if self.flows.waiting() > 0 {
             let reading = Arc::new(Reading::new(0, "netflow".to_owned(), Vec::new()));
@@ -105,14 +121,19 @@ impl Listening {
         Ok(())
     }
 
-    /// Takes datagrams until there are none, or as many as are taken at once; how many there were.
-    fn take_some(&mut self, feed: &mut Feed) -> Result<usize, Stopped> {
-        for came in 0..AT_ONCE {
+    /// Takes datagrams until there are none, or it is time, or as many as are taken at once.
+    fn take_some(&mut self, feed: &mut Feed, until: Instant) -> Result<Came, Stopped> {
+        for _ in 0..AT_ONCE {
             // A pause, or a router that says that something sent from here was not taken: nothing is.
-            let Ok((length, exporter)) = self.socket.recv_from(&mut self.buffer) else { return Ok(came) };
+            let Ok((length, exporter)) = self.socket.recv_from(&mut self.buffer) else {
+                return Ok(Came::Pause);
+            };
             self.take(feed, length, exporter)?;
+            if Instant::now() >= until {
+                break;
+            }
         }
-        Ok(AT_ONCE)
+        Ok(Came::Some)
     }
 
     fn take(&mut self, feed: &mut Feed, length: usize, exporter: SocketAddr) -> Result<(), Stopped> {

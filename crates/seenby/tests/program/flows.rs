@@ -2,6 +2,10 @@
 //! Refuses to hold: what a datagram says (the tests of `formats`).
 
 use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::support::{Place, Reading, Server, now, until};
 
@@ -95,4 +99,52 @@ fn what_has_arrived_is_taken_in_before_the_server_stops() {
     }
     assert_eq!(server.stop(), 0);
     assert_eq!(reading.place.stats("198.51.100.1").0, 100);
+}
+
+/// Fewer datagrams than are taken without a look at anything else.
+const FEW: u32 = 200;
+
+/// A datagram every tenth of a second, each of another device, as a quiet network's exporter sends them.
+struct Drip {
+    sent: Arc<AtomicU32>,
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Drip {
+    fn begin(socket: UdpSocket) -> Drip {
+        let (sent, ends) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, told) = (Arc::clone(&sent), Arc::clone(&ends));
+        let thread = std::thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                let number = counted.fetch_add(1, Ordering::Relaxed);
+                // Nobody listens any more, in the end.
+                let _ = socket.send(&netflow5(number, &[number as u8], [198, 51, 100, 1]));
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+        });
+        Drip { sent, ends, thread }
+    }
+
+    fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    fn end(self) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it ends");
+    }
+}
+
+#[test]
+fn a_flow_does_not_wait_for_a_pause() {
+    let reading = Reading::new(Place::new(), "netflow = 'udp://127.0.0.1:0'");
+    let (server, socket) = listen(&reading);
+    let drip = Drip::begin(socket);
+    until("the first of them", || reading.place.stats("198.51.100.1").0 > 0);
+    assert!(drip.sent() < FEW, "{} were sent", drip.sent());
+    let before = drip.sent();
+    assert_eq!(server.stop(), 0);
+    assert!(drip.sent() - before < FEW, "{} were sent", drip.sent() - before);
+    drip.end();
 }
