@@ -98,9 +98,8 @@ impl Bucket<'_> {
     /// Lists what there is, and reads what is new.
     fn look(&mut self, feed: &mut Feed) -> Result<(), Unread> {
         let runtime = feed.runtime().clone();
-        let options = self.settings.options()?.0;
-        let (store, prefix) =
-            object_store::parse_url_opts(&self.settings.url, options).context("the settings")?;
+        let store = self.settings.store().context("the settings")?;
+        let prefix = self.settings.prefix.clone();
         let kept_since = feed.kept_since()?;
         let listed: Vec<ObjectMeta> =
             runtime.block_on(store.list(Some(&prefix)).try_collect()).context("it cannot be listed")?;

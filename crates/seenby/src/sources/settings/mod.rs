@@ -1,6 +1,7 @@
 //! `[[sources]]` of the settings file: as it is written, and as it is meant. Refuses to hold: sources that push with a token (the
 //! directory has those), and the reading.
 
+mod cloud;
 mod remote;
 
 pub(crate) use remote::{Kafka, Nats, Objects};
@@ -358,6 +359,10 @@ fn check_keys(kind: Kind, config: &SourceConfig) -> anyhow::Result<()> {
         ("credentials", config.credentials.is_some(), &[Kafka, Nats, Objects]),
         ("ca_file", config.ca_file.is_some(), &[Kafka, Nats]),
         ("options", config.options.is_some(), &[Kafka, Objects]),
+        ("refused_max", config.refused_max.is_some(), &[Folder, File, Objects]),
+        ("format", config.format.is_some(), &[Folder, File, Syslog, Kafka, Nats, Objects]),
+        ("columns", !config.columns.is_empty(), &[Folder, File, Syslog, Kafka, Nats, Objects]),
+        ("time_zone", config.time_zone.is_some(), &[Folder, File, Syslog, Kafka, Nats, Objects]),
     ] {
         let own: Vec<&str> = kinds.iter().map(|kind| kind.key()).collect();
         ensure!(
@@ -595,6 +600,17 @@ mod tests {
             ("nats = ['nats://a']\nstream = 'a.b'", "stream is 'a.b'"),
             ("objects = 'ftp://a'", "objects is 'ftp://a'"),
             ("objects = 's3://a'\noptions = { regoin = 'x' }", "options has regoin"),
+            ("objects = 's3://a'\npoll = true", "has objects and poll = true"),
+            (
+                "kafka = ['a:9092']\ntopics = ['a']\nrefused_max = 3",
+                "has kafka and refused_max, which is for folder",
+            ),
+            ("nats = ['nats://a']\nstream = 'a'\nrefused_max = 'off'", "has nats and refused_max"),
+            ("syslog = 'udp://127.0.0.1:514'\nrefused_max = '5%'", "has syslog and refused_max"),
+            ("netflow = 'udp://127.0.0.1:2055'\nrefused_max = 3", "has netflow and refused_max"),
+            ("netflow = 'udp://127.0.0.1:2055'\nformat = 'csv'", "has netflow and format"),
+            ("netflow = 'udp://127.0.0.1:2055'\ncolumns = { ip = 'dst' }", "has netflow and columns"),
+            ("netflow = 'udp://127.0.0.1:2055'\ntime_zone = 'UTC'", "has netflow and time_zone"),
             ("folder = '/a'\nfoldr = '/b'", "unknown field `foldr`"),
         ] {
             let error =

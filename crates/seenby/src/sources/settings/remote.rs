@@ -7,16 +7,15 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
-use object_store::ObjectStoreScheme;
-use object_store::aws::AmazonS3ConfigKey;
-use object_store::azure::AzureConfigKey;
-use object_store::gcp::GoogleConfigKey;
+use anyhow::{Context as _, anyhow, ensure};
+use object_store::{ObjectStore, ObjectStoreScheme};
 use reqwest::Url;
 use sighting::escape;
 
+use super::cloud::Cloud;
 use super::{Globs, SourceConfig, globs, poll, whole};
 
 /// A file of credentials is some lines.
@@ -123,23 +122,22 @@ impl Nats {
 #[derive(Clone, Debug)]
 pub(crate) struct Objects {
     pub(crate) url: Url,
+    /// What follows the bucket in the address.
+    pub(crate) prefix: object_store::path::Path,
     pub(crate) globs: Globs,
     pub(crate) every: Duration,
+    cloud: Cloud,
     options: Options,
     credentials: Option<Credentials>,
 }
 
 impl Objects {
-    /// All that the client is told: the settings' words, then those of the file, before what the environment says.
-    pub(crate) fn options(&self) -> anyhow::Result<Options> {
+    /// A client for the bucket. It is told the words of the file of credentials before the settings', and those before what the
+    /// environment says.
+    pub(crate) fn store(&self) -> anyhow::Result<Arc<dyn ObjectStore>> {
         let secrets = self.credentials.as_ref().map(Credentials::named).transpose()?.unwrap_or_default();
-        let of_environment = std::env::vars()
-            .filter(|(key, _)| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|start| key.starts_with(start)));
-        let mut all: BTreeMap<String, String> =
-            of_environment.map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
-        all.extend(self.options.0.clone());
-        all.extend(secrets.0);
-        Ok(Options(all))
+        let told = self.cloud.told(std::env::vars_os(), &self.options.0, &secrets.0)?;
+        self.cloud.store(&self.url, told)
     }
 }
 
@@ -276,22 +274,22 @@ pub(super) fn objects(config: &SourceConfig) -> anyhow::Result<Objects> {
         )
     };
     let url = Url::parse(written).ok().with_context(told)?;
-    let (scheme, _) = ObjectStoreScheme::parse(&url).ok().with_context(told)?;
-    let is_option = match scheme {
-        ObjectStoreScheme::AmazonS3 => |key: &str| key.parse::<AmazonS3ConfigKey>().is_ok(),
-        ObjectStoreScheme::MicrosoftAzure => |key: &str| key.parse::<AzureConfigKey>().is_ok(),
-        ObjectStoreScheme::GoogleCloudStorage => |key: &str| key.parse::<GoogleConfigKey>().is_ok(),
-        _ => bail!(told()),
-    };
+    let (scheme, prefix) = ObjectStoreScheme::parse(&url).ok().with_context(told)?;
+    let cloud = Cloud::of(&scheme).with_context(told)?;
     let options = Options(config.options.clone().unwrap_or_default());
-    for key in options.0.keys() {
-        ensure!(is_option(key), "options has {}, which is no option of {}://", escape(key), url.scheme());
-    }
-    let every = poll(config)?.filter(|_| !matches!(config.poll, Some(super::PollConfig::Switch(_))));
+    cloud.named("options", &options.0)?;
+    ensure!(
+        !matches!(config.poll, Some(super::PollConfig::Switch(true))),
+        "has objects and poll = true; write after how many seconds it is listed, such as poll = {}",
+        LIST_EVERY.as_secs()
+    );
+    let every = poll(config)?.unwrap_or(LIST_EVERY);
     Ok(Objects {
         url,
+        prefix,
         globs: globs(config)?,
-        every: every.unwrap_or(LIST_EVERY),
+        every,
+        cloud,
         options,
         credentials: credentials(config)?,
     })
