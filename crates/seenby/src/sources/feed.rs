@@ -24,6 +24,9 @@ use crate::store::{AnyDirectory, AnyStore};
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LAST: Duration = Duration::from_secs(30);
 
+/// How long a stop is not heard by whoever waits for others.
+const HEARD_WITHIN: Duration = Duration::from_millis(250);
+
 /// Offsets in one batch; what is more is appended first. Each is looked for among the others.
 const OFFSETS_MAX: usize = 1_024;
 
@@ -104,6 +107,22 @@ impl Feed {
 
     pub(super) fn around(&self) -> &Around {
         &self.around
+    }
+
+    /// Waits for what others do, which is given up in the middle when the server stops.
+    pub(super) fn wait_for<T>(&self, awaited: impl Future<Output = T>) -> Result<T, Stopped> {
+        let Around { runtime, stop, .. } = &self.around;
+        let mut awaited = std::pin::pin!(awaited);
+        runtime.block_on(async {
+            loop {
+                if let Ok(came) = tokio::time::timeout(HEARD_WITHIN, &mut awaited).await {
+                    return Ok(came);
+                }
+                if stop.is_told() {
+                    return Err(Stopped);
+                }
+            }
+        })
     }
 
     /// Decodes a chunk into the batch.

@@ -9,6 +9,7 @@
 
 mod documents;
 mod feed;
+mod fetched;
 mod file;
 mod folder;
 mod kafka;

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod brokers;
+mod buckets;
 mod commands;
 mod demo;
 mod durability;
