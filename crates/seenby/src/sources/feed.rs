@@ -15,7 +15,7 @@ use sighting::{
 use tokio::runtime::Handle;
 
 use super::settings::Source;
-use super::status::Status;
+use super::status::{Snapshot, Status};
 use crate::clock;
 use crate::ingest::{Filler, Reading, Rules};
 use crate::store::{AnyDirectory, AnyStore};
@@ -75,6 +75,8 @@ pub(super) struct Feed {
     /// None before the first batch.
     filler: Option<Filler>,
     organisation: Option<OrganisationId>,
+    /// Whose the batch is that has begun.
+    filled_for: Option<OrganisationId>,
     /// A batch has begun.
     is_open: bool,
     offsets: usize,
@@ -91,6 +93,7 @@ impl Feed {
             around,
             filler: None,
             organisation: None,
+            filled_for: None,
             is_open: false,
             offsets: 0,
             bytes: 0,
@@ -228,7 +231,13 @@ impl Feed {
         {
             filler.receipt(batch, receipt);
         }
-        self.status.count(&filler.take_tally(), bytes, newest);
+        let tally = filler.take_tally();
+        if self.filled_for == self.organisation {
+            self.status.count(&tally, bytes, newest);
+        } else {
+            let (source, sighted) = (name(&self.source.name), tally.sighted);
+            tracing::info!(%source, sighted, bytes, "records of an organisation whose source it was");
+        }
         self.filler = Some(filler);
         Ok(())
     }
@@ -270,6 +279,7 @@ impl Feed {
             return Ok(());
         }
         let rules = self.with_book(|book, organisation| Rules::new(organisation, book))?;
+        self.filled_for = self.organisation;
         let unique = self.unique_networks()?;
         self.formats.unique_networks.clone_from(&unique);
         let rules = Arc::new(rules.with_unique_networks(unique));
@@ -312,21 +322,23 @@ impl Feed {
     fn with_book<T>(&mut self, make: impl Fn(&Book, &Organisation) -> T) -> Result<T, Stopped> {
         let mut patience = Patience::default();
         loop {
-            let told = match self.around.runtime.block_on(self.around.directory.book()) {
-                Err(error) => format!("the directory cannot be read ({error})"),
-                Ok(book) => match crate::house::choose(&book, self.source.organisation.as_deref()) {
+            let named = self.source.organisation.as_deref();
+            match self.around.runtime.block_on(self.around.directory.book()) {
+                Err(error) => patience.wait(self, &format!("the directory cannot be read ({error})"))?,
+                Ok(book) => match crate::house::choose(&book, named) {
                     Err(failure) => {
-                        format!("{}; name one with `organisation` in its [[sources]]", failure.cause)
+                        let hint = "name one with `organisation` in its [[sources]]";
+                        let shown = format!("{}; {hint}", unchosen(&book, named));
+                        // Only the log may name them: the rest is for whoever manages one of them.
+                        patience.wait_told(self, &shown, &format!("{}; {hint}", failure.cause))?;
                     }
                     Ok(organisation) => {
                         patience.end(self);
-                        self.organisation = Some(organisation.id);
-                        self.status.change(|now| now.organisation = Some(organisation.id));
+                        self.belongs_to(organisation.id);
                         return Ok(make(&book, organisation));
                     }
                 },
-            };
-            patience.wait(self, &told)?;
+            }
         }
     }
 
@@ -334,9 +346,19 @@ impl Feed {
     pub(super) fn introduce(&mut self) {
         let Ok(book) = self.around.runtime.block_on(self.around.directory.book()) else { return };
         if let Ok(organisation) = crate::house::choose(&book, self.source.organisation.as_deref()) {
-            self.organisation = Some(organisation.id);
-            self.status.change(|now| now.organisation = Some(organisation.id));
+            self.belongs_to(organisation.id);
         }
+    }
+
+    /// What was counted of one organisation is not shown to another.
+    fn belongs_to(&mut self, organisation: OrganisationId) {
+        self.organisation = Some(organisation);
+        self.status.change(|now| {
+            if now.organisation.is_some_and(|before| before != organisation) {
+                begin_anew(now);
+            }
+            now.organisation = Some(organisation);
+        });
     }
 
     /// All that was kept of the source, by key, in the organisation whose it is now.
@@ -359,7 +381,12 @@ impl Feed {
 
     /// Something is wrong with the source: it is said when it is news.
     pub(super) fn trouble(&self, error: &str) {
-        if self.status.trouble(error) {
+        self.trouble_told(error, error);
+    }
+
+    /// The same where the log says more than whoever asks for the source may know.
+    fn trouble_told(&self, shown: &str, error: &str) {
+        if self.status.trouble(shown) {
             tracing::warn!(source = %name(&self.source.name), error, "a source is in trouble");
         }
     }
@@ -370,6 +397,25 @@ impl Feed {
             tracing::info!(source = %name(&self.source.name), "the source goes on");
         }
     }
+}
+
+/// Why an organisation was not chosen, without a name of any.
+fn unchosen(book: &Book, named: Option<&str>) -> &'static str {
+    match named {
+        _ if book.organisations.is_empty() => "there is no organisation",
+        Some(_) => "there is no organisation of the name or GUID in its [[sources]]",
+        None => "there are several organisations, and its [[sources]] names none",
+    }
+}
+
+/// Forgets what was counted, and what went wrong.
+fn begin_anew(now: &mut Snapshot) {
+    (now.sighted, now.bytes, now.errors, now.paused) = (0, 0, 0, 0);
+    now.ignored.clear();
+    now.refused.clear();
+    now.lost.clear();
+    (now.last_taken, now.last_error, now.newest) = (None, None, None);
+    (now.error, now.last_refused) = (None, None);
 }
 
 /// For a log.
@@ -386,9 +432,15 @@ struct Patience {
 
 impl Patience {
     fn wait(&mut self, feed: &Feed, error: &str) -> Result<(), Stopped> {
+        self.wait_told(feed, error, error)
+    }
+
+    /// The same where the log says more than is shown.
+    fn wait_told(&mut self, feed: &Feed, shown: &str, error: &str) -> Result<(), Stopped> {
         let next = self.last.map_or(RETRY_FIRST, |last| (last * 2).min(RETRY_LAST));
         self.last = Some(next);
-        feed.trouble(&format!("{error}; it is tried again until it works, and nothing is lost"));
+        let whole = |what: &str| format!("{what}; it is tried again until it works, and nothing is lost");
+        feed.trouble_told(&whole(shown), &whole(error));
         feed.around.stop.wait(next)
     }
 

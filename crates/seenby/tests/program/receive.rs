@@ -3,14 +3,14 @@
 //! protocol's replies (the HTTP room's tests).
 
 use std::collections::BTreeSet;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use sighting::Second;
 
-use crate::support::{Place, Server, csv, gzip, mde, now};
+use crate::support::{Place, Reading, Server, csv, gzip, mde, now, until};
 
 /// Adds a source; its token.
 #[track_caller]
@@ -174,6 +174,48 @@ fn a_manager_sees_what_each_source_told() {
     assert_eq!((&told["newest"], &told["bytes"]), (&json!(now.to_string()), &json!(lines.len())));
     assert!(told["last_error"]["message"].as_str().is_some_and(|why| why.contains("line [1]")), "{told}");
     assert_eq!((&listed[1]["sighted"], &listed[1]["last_taken"]), (&json!(0), &Value::Null));
+}
+
+/// Whoever manages one organisation learns nothing of another's name by what is wrong with a source.
+#[test]
+fn what_is_wrong_with_a_source_names_no_other_organisation() {
+    let reading = Reading::new(Place::new(), "syslog = 'udp://127.0.0.1:0'\nformat = 'ndjson'");
+    let place = &reading.place;
+    place.run(["init", "--organisation-name", "Contoso"]).ends(0);
+    let application =
+        place.run(["app", "add", "boss", "--permission", "Seenby.Manage", "--json"]).ends(0).json();
+    let server = reading.serve();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.connect(reading.address("syslog is listened for")).expect("an address");
+    let told = || -> Value {
+        let (status, body) = server.get_operators("/seenby/v1/sources", &server.token(&application));
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).expect("JSON")["value"][0].clone()
+    };
+    let record = || format!("{{\"time\":\"{}\",\"device\":\"pc-1\",\"ip\":\"198.51.100.20\"}}", now());
+    socket.send(record().as_bytes()).expect("sent");
+    until("a sighting", || told()["sighted"] == 1);
+    place.run(["org", "add", "Fabrikam"]).ends(0);
+    until("a word in the log", || {
+        socket.send(record().as_bytes()).expect("sent");
+        std::fs::read_to_string(&reading.log).expect("text").contains("NAME: 'Contoso', 'Fabrikam'")
+    });
+    let told = told();
+    let message = told["last_error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("several organisations"), "{told}");
+    assert!(!told.to_string().contains("Fabrikam"), "{told}");
+    // What was counted of one is not the other's.
+    let theirs = ["--organisation", "Fabrikam", "--permission", "Seenby.Manage", "--json"];
+    let theirs = place.run([&["app", "add", "their-boss"][..], &theirs].concat()).ends(0).json();
+    place.run(["org", "remove", "Contoso", "--yes"]).ends(0);
+    until("a sighting of the other", || {
+        socket.send(record().as_bytes()).expect("sent");
+        let (_, body) = server.get_operators("/seenby/v1/sources", &server.token(&theirs));
+        let told = serde_json::from_str::<Value>(&body).expect("JSON")["value"][0].clone();
+        assert_eq!(told["last_error"], Value::Null, "{told}");
+        told["sighted"].as_u64().is_some_and(|count| count > 0)
+    });
+    assert_eq!(server.stop(), 0);
 }
 
 /// What a token may not tell of by sightings it may not tell of by leases either.
