@@ -24,7 +24,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 tool = $(1) --version 2>/dev/null | grep -qwF $(2) \
 	|| env -u CARGO_TARGET_DIR cargo install $(1) --version $(2) --locked --root "$(TOOLS)"
 
-.PHONY: help demo check test test-clients test-shippers test-az bench fuzz bless setup system rust tools fmt lint unit docs deny machete demo-run
+.PHONY: help demo check test test-clients test-shippers test-az kills bench fuzz bless setup system rust tools fmt lint unit docs deny machete demo-run
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,15 @@ test-shippers: ## real shippers, sensors, brokers and buckets with a server (say
 
 test-az: ## the Azure CLI with a server; downloads 100 MB and unpacks 730, so it is no part of `make test`
 	crates/seenby/tests/clients/run azure-cli
+
+# The words are in the names of these tests alone.
+kills: KILLS ?= 200
+kills: RECORDS ?= 1000000
+kills: export SEENBY_KILLS = $(KILLS)
+kills: export SEENBY_RECORDS = $(RECORDS)
+kills: ## kill servers and their peers at random moments, for an hour or two (KILLS=20 RECORDS=100000: for a few minutes)
+	cargo test --locked --workspace --test program -- killed_at --nocapture
+	crates/seenby/tests/shippers/run "at random"
 
 bench: ## measure this machine (QUICK=1: in a few minutes; ONLY=token,load: those parts alone)
 	cargo build --release --locked -p seenby

@@ -2,14 +2,15 @@
 //! moments, while partitions go from broker to broker, it loses nothing, and goes on where it was. A broker of another make is in
 //! `make test-shippers`. Answers are compared with what was sent.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use sighting::Second;
 
+use crate::killed::{Model, Random, Run};
 use crate::support::{DEADLINE, Place, Reading, Server, now, until};
 
 const PARTITIONS: i32 = 3;
@@ -21,7 +22,8 @@ const MORE_THAN_KEPT: u64 = 70;
 struct Cluster {
     mock: MockCluster<'static, DefaultProducerContext>,
     producer: BaseProducer,
-    sent: BTreeMap<String, BTreeSet<String>>,
+    sent: Model,
+    begun: Second,
     number: u64,
 }
 
@@ -31,8 +33,10 @@ impl Cluster {
         mock.create_topic("edr", PARTITIONS, 3).expect("a topic");
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", mock.bootstrap_servers()).set("enable.idempotence", "true");
+        // A broker that was away is asked again at once.
+        config.set("reconnect.backoff.max.ms", "200");
         let producer = config.create().expect("a producer");
-        Cluster { mock, producer, sent: BTreeMap::new(), number: 0 }
+        Cluster { mock, producer, sent: Model::default(), begun: now().minus(86_400), number: 0 }
     }
 
     fn settings(&self, more: &str) -> String {
@@ -71,16 +75,15 @@ impl Cluster {
         self.number += 1;
         let (device, address) =
             (format!("pc-{}", self.number % 997), format!("203.0.113.{}", self.number % ADDRESSES));
-        let line = format!("{{\"time\":\"{}\",\"device\":\"{device}\",\"ip\":\"{address}\"}}", now());
-        self.sent.entry(address).or_default().insert(device);
+        let second = self.begun.plus(self.number * 31 % 80_000);
+        let line = format!("{{\"time\":\"{second}\",\"device\":\"{device}\",\"ip\":\"{address}\"}}");
+        self.sent.tell(address, device, second);
         line
     }
 
     #[track_caller]
     fn check(&self, reading: &Reading) {
-        for (address, devices) in &self.sent {
-            reading.comes(address, devices.len() as u64);
-        }
+        self.sent.check(&reading.place);
     }
 }
 
@@ -150,29 +153,47 @@ fn what_is_wrong_with_one_message_is_nothing_to_the_next() {
     assert_eq!(server.stop(), 0);
 }
 
-/// Killed at random moments, by `SEENBY_KILLS` as often as that says, while partitions go from broker to broker.
+/// The server is killed at random moments, as often as `SEENBY_KILLS` says; around every other kill a broker is away, or a partition goes
+/// from one broker to another.
 #[test]
 fn killed_at_random_moments() {
-    let kills = std::env::var("SEENBY_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(4);
-    let each =
-        std::env::var("SEENBY_RECORDS").ok().and_then(|records| records.parse().ok()).unwrap_or(12_000)
-            / kills;
+    let run = Run::wanted();
+    let mut random = Random(4);
     let mut cluster = Cluster::new();
-    let reading = Reading::new(Place::new(), &cluster.settings("format = 'ndjson'"));
-    for kill in 1..=kills {
+    // As long as that the mock waits for a member that was killed while it joined.
+    let options = "options = { 'session.timeout.ms' = '5000', 'heartbeat.interval.ms' = '500' }";
+    let reading = Reading::new(Place::new(), &cluster.settings(&format!("format = 'ndjson'\n{options}")));
+    let mut away = None;
+    for _ in 0..run.kills {
         let server = reading.serve();
-        cluster.send(each / 2);
-        if kill % 2 == 0 {
-            // A partition is led by another broker from here on.
-            let (partition, broker) = ((kill % 3) as i32, (kill / 2 % 3) as i32 + 1);
-            cluster.mock.partition_leader("edr", partition, Some(broker)).expect("a broker");
+        if let Some(broker) = away.take() {
+            cluster.mock.broker_up(broker).expect("a broker");
         }
-        cluster.send(each / 2);
-        // At once, or somewhere in the middle.
-        let enough = if kill % 3 == 0 { 0 } else { kill * 7_919 % each };
-        until("some of it", || sighted(&server) >= enough);
+        cluster.send(run.each() / 2);
+        let enough = if random.below(3) == 0 { 0 } else { random.below(run.each() / 2) };
+        let broker = random.below(3) as i32 + 1;
+        match random.below(4) {
+            0 => {
+                let partition = random.below(PARTITIONS as u64) as i32;
+                cluster.mock.partition_leader("edr", partition, Some(broker)).expect("a broker");
+            }
+            1 => {
+                // What only this broker has does not come before it is back.
+                cluster.mock.broker_down(broker).expect("a broker");
+                away = Some(broker);
+            }
+            _ => until("some of it", || sighted(&server) >= enough),
+        }
+        if away.is_none() {
+            cluster.send(run.each() - run.each() / 2);
+        }
+        random.pass();
         server.kill();
     }
+    if let Some(broker) = away {
+        cluster.mock.broker_up(broker).expect("a broker");
+    }
+    cluster.send(run.records.saturating_sub(cluster.number));
     let server = reading.serve();
     cluster.check(&reading);
     assert_eq!(server.stop(), 0);

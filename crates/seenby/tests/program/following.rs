@@ -1,18 +1,17 @@
 //! A folder that a server follows: what is written to it is in the answers after a moment, whatever is done to the files, and is
 //! there once. What is waited for has a deadline; nothing is waited for by a fixed time. Answers are compared with a model's.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode};
 use sighting::Second;
 
 use crate::feeds::vpc_parquet;
 use crate::flows::{netflow5, netflow9};
-use crate::support::{DEADLINE, Place, Server, ZEEK_HEADER, csv, gzip, now, until, zeek};
+use crate::killed::{Model, Random, Run};
+use crate::support::{Place, Server, ZEEK_HEADER, csv, gzip, now, until, zeek};
 
 /// A folder that is followed.
 struct Followed {
@@ -395,24 +394,19 @@ fn a_source_in_trouble_says_so_and_goes_on() {
 /// Whoever writes logs and does to them what is done to logs, by a seed.
 struct Writer<'a> {
     followed: &'a Followed,
-    random: u64,
-    /// Devices and seconds of each address.
-    model: BTreeMap<String, BTreeMap<String, Vec<Second>>>,
+    random: Random,
+    model: Model,
     written: u64,
     rotated: u64,
 }
 
 impl Writer<'_> {
     fn new(followed: &Followed, seed: u64) -> Writer<'_> {
-        Writer { followed, random: seed, model: BTreeMap::new(), written: 0, rotated: 0 }
+        Writer { followed, random: Random(seed), model: Model::default(), written: 0, rotated: 0 }
     }
 
     fn below(&mut self, end: u64) -> u64 {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
+        self.random.below(end)
     }
 
     /// Some records, in the form of a file.
@@ -425,7 +419,7 @@ impl Writer<'_> {
                 format!("10.{}.{}.{}", self.written >> 16, (self.written >> 8) & 255, self.written & 255);
             let second = now().minus(60 + self.below(86_400));
             text.push_str(&form(second, &device, &address));
-            self.model.entry(address).or_default().entry(device).or_default().push(second);
+            self.model.tell(address, device, second);
         }
         text
     }
@@ -495,55 +489,6 @@ impl Writer<'_> {
         self.followed.rename(&part, &format!("{to}.packed"));
         fs::remove_file(self.followed.path(&to)).expect("removed");
     }
-
-    /// What the store must answer about every address.
-    fn expected(&self) -> Vec<(String, u64, String, String)> {
-        let answer = |(address, devices): (&String, &BTreeMap<String, Vec<Second>>)| {
-            let seconds = || devices.values().flatten();
-            let (first, last) = (seconds().min().expect("one"), seconds().max().expect("one"));
-            (address.clone(), devices.len() as u64, first.to_string(), last.to_string())
-        };
-        self.model.iter().map(answer).collect()
-    }
-
-    fn found(&self) -> Vec<(String, u64, String, String)> {
-        let addresses: String = self.model.keys().map(|address| format!("{address}\n")).collect();
-        let run = self.followed.place.feed(["stats", "--json", "-"], addresses.as_bytes());
-        let answer = |line: &str| {
-            let body: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
-            let devices = body["organizationPrevalence"].as_u64().unwrap_or_default();
-            (text("ipAddress"), devices, text("orgFirstSeen"), text("orgLastSeen"))
-        };
-        run.stdout.lines().map(answer).collect()
-    }
-
-    #[track_caller]
-    fn check(&self) {
-        let expected = self.expected();
-        let begun_at = Instant::now();
-        loop {
-            let found = self.found();
-            if found == expected {
-                return;
-            }
-            if begun_at.elapsed() > DEADLINE {
-                let lacking: Vec<_> = expected
-                    .iter()
-                    .zip(&found)
-                    .filter(|(expected, found)| expected != found)
-                    .take(5)
-                    .collect();
-                panic!(
-                    "{} of {} answers, such as {lacking:?}\n{}",
-                    found.len(),
-                    expected.len(),
-                    self.followed.said()
-                );
-            }
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-    }
 }
 
 /// Rotations, truncations, copies and compressions while it is read: nothing is lost, and nothing is there that was not written.
@@ -559,21 +504,21 @@ fn a_storm_of_rotations() {
                 std::thread::yield_now();
             }
         }
-        writer.check();
+        writer.model.check(&followed.place);
         assert_eq!(server.stop(), 0);
     }
 }
 
-/// Killed at random moments while the storm goes on. `SEENBY_KILLS` says how often.
+/// Killed at random moments while the storm goes on, as often as `SEENBY_KILLS` says.
 #[test]
 fn killed_at_random_moments() {
-    let kills = std::env::var("SEENBY_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(20);
+    let run = Run::wanted();
     let followed = Followed::new("exclude = ['**/*.tmp']");
     let mut writer = Writer::new(&followed, 3);
-    for _ in 0..kills {
+    for _ in 0..run.kills {
         let server = followed.serve();
         let before = writer.written;
-        for _ in 0..20 + writer.below(40) {
+        while writer.written < before + run.each() {
             writer.act();
         }
         // Somewhere in the middle of what was written now, or at once.
@@ -583,6 +528,6 @@ fn killed_at_random_moments() {
         server.kill();
     }
     let server = followed.serve();
-    writer.check();
+    writer.model.check(&followed.place);
     assert_eq!(server.stop(), 0);
 }

@@ -16,6 +16,7 @@ mod hostile_bodies;
 mod hostile_names;
 mod issuers;
 mod keys;
+mod killed;
 mod limits;
 mod people;
 mod receive;

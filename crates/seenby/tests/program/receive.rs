@@ -1,11 +1,8 @@
 //! Sources that push, with the real program: tokens made, changed and ended by commands, records sent in each protocol, and the
-//! answer that comes of them; what a source may not; and a server that is killed while it takes in. Refuses to hold: each
-//! protocol's replies (the HTTP room's tests).
+//! answer that comes of them; and what a source may not. Refuses to hold: each protocol's replies (the HTTP room's tests), and kills
+//! (`killed`).
 
-use std::collections::BTreeSet;
-use std::net::{TcpStream, UdpSocket};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::UdpSocket;
 
 use serde_json::{Value, json};
 use sighting::Second;
@@ -266,98 +263,4 @@ fn what_makes_no_sense_is_said_when_it_is_typed() {
     assert!(place.run(["source", "remove", "edge"]).ends(5).stderr.contains("--yes"));
     let listed = place.run(["source", "list"]).ends(0).stdout;
     assert!(listed.contains("edge") && listed.contains("anywhere"), "{listed}");
-}
-
-/// How often the server is killed.
-fn kills() -> u64 {
-    std::env::var("SEENBY_KILLS").ok().and_then(|number| number.parse().ok()).unwrap_or(12)
-}
-
-/// Records of one upload.
-const RECORDS: u64 = 500;
-
-/// One address for every ten devices, one second for each upload.
-fn upload(number: u64, begun: Second) -> (String, Vec<(String, String)>) {
-    let mut body = String::new();
-    let mut told = Vec::new();
-    for record in 0..RECORDS {
-        let device = format!("pc-{}", (number * 31 + record * 7) % 997);
-        let ip = format!("198.51.{}.{}", number % 7, record % 50);
-        let line = json!({ "time": begun.plus(number).to_string(), "device": device, "ip": ip });
-        body.push_str(&format!("{{\"create\":{{}}}}\n{line}\n"));
-        told.push((ip, device));
-    }
-    (body, told)
-}
-
-/// A shipper sends each upload until it hears that it was taken, whatever becomes of the server: nothing is lost, nothing counts
-/// twice, and what was acknowledged is there after every kill.
-#[test]
-fn a_server_that_is_killed_while_it_takes_in_loses_nothing() {
-    let place = Place::new();
-    let token = add(&place, &["edge", "--format", "ndjson"]);
-    let begun = now().minus(86_400);
-    let first = place.serve();
-    let host = first.host.clone();
-    let (uploads, sent) = (kills() * 8, AtomicU64::new(0));
-    let truth = Mutex::new(BTreeSet::new());
-    std::thread::scope(|scope| {
-        let shipping = scope.spawn(|| {
-            for number in 0..uploads {
-                let (body, told) = upload(number, begun);
-                sent.fetch_add(1, Ordering::SeqCst);
-                while !is_taken(&host, &token, &body) {
-                    std::thread::yield_now();
-                }
-                truth.lock().expect("whole").extend(told);
-            }
-        });
-        let mut server = Some(first);
-        for kill in 1..=kills() {
-            // Somewhere within the next uploads: where exactly is the machine's chance.
-            while sent.load(Ordering::SeqCst) < (kill * 7).min(uploads) {
-                std::thread::yield_now();
-            }
-            for _ in 0..(kill * 7_919) % 40_000 {
-                std::hint::spin_loop();
-            }
-            server.take().expect("it runs").kill();
-            let listen = ["serve", "--listen", &host];
-            server = Some(Server::start(&mut place.command(listen)));
-            let known: Vec<(String, String)> = truth.lock().expect("whole").iter().cloned().collect();
-            if let Some((ip, _)) = known.last() {
-                let at_least = known.iter().filter(|(other, _)| other == ip).count() as u64;
-                assert!(place.stats(ip).0 >= at_least, "an acknowledged upload is gone");
-            }
-        }
-        shipping.join().expect("every upload was taken");
-        let truth = truth.lock().expect("whole");
-        let addresses: BTreeSet<&String> = truth.iter().map(|(ip, _)| ip).collect();
-        let typed = addresses.iter().map(|ip| format!("{ip}\n")).collect::<String>();
-        let answers = place.feed(["stats", "--json", "-"], typed.as_bytes()).ends(0).stdout;
-        assert_eq!(answers.lines().count(), addresses.len());
-        for line in answers.lines() {
-            let answer: Value = serde_json::from_str(line).expect("JSON");
-            let devices = truth.iter().filter(|(ip, _)| *ip == answer["ipAddress"]).count();
-            assert_eq!(answer["organizationPrevalence"], devices, "{line}");
-        }
-        drop(server);
-    });
-}
-
-/// Whether an upload was taken, as far as its sender hears.
-fn is_taken(host: &str, token: &str, body: &str) -> bool {
-    use std::io::{Read as _, Write as _};
-    let Ok(mut stream) = TcpStream::connect(host) else { return false };
-    let head = format!(
-        "POST /_bulk HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAuthorization: ApiKey {token}\r\n\
-         Content-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let mut reply = String::new();
-    let is_sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).is_ok();
-    is_sent
-        && stream.read_to_string(&mut reply).is_ok()
-        && reply.starts_with("HTTP/1.1 200")
-        && reply.contains("\"errors\":false")
 }

@@ -5,6 +5,8 @@ Nothing about what a record holds.
 
 import asyncio
 import contextlib
+import pathlib
+import sys
 
 from place import DEVICES, Place, answers, client, free_port, is_taken, libraries, multiarch, record, running, served
 
@@ -38,9 +40,17 @@ class Broker:
         self.place, self.name, self.port = place, name, port
         self.command, self.environment = command, environment
         self.runs = contextlib.ExitStack()
+        self.process = None
 
     def start(self):
-        answers(self.port, self.runs.enter_context(running(self.place, self.name, self.command, self.environment)))
+        self.process = self.runs.enter_context(running(self.place, self.name, self.command, self.environment))
+        answers(self.port, self.process)
+
+    def restart_killed(self):
+        """Ends it as a power cut does, as far as a process can tell, and starts it again."""
+        self.process.kill()
+        self.stop()
+        self.start()
 
     def stop(self):
         """What still answers then is no broker that was stopped."""
@@ -53,6 +63,12 @@ class Broker:
 
     def __exit__(self, *raised):
         return self.runs.__exit__(*raised)
+
+
+def front_of(place, port, behind, *more):
+    """What stands in front of a peer."""
+    program = pathlib.Path(__file__).with_name("front.py")
+    return Broker(place, "front", port, [sys.executable, str(program), str(port), str(behind), *more])
 
 
 def taken_from(place, broker, who, send):

@@ -68,23 +68,34 @@ def taken_from(place, who, put):
 
 
 def test_s3(program, folder, peers):
-    client("boto3")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    place = Place(program, folder / "place", s3_source(folder, url))
+    with moto(place, peers, port):
+        bucket = bucket_of(url)
+        taken_from(place, "s3", lambda name, content: bucket.put_object(Bucket=BUCKET, Key=name, Body=content))
+
+
+def s3_source(folder, url):
     credentials = secret(folder, access_key_id="seenby", secret_access_key="of-no-worth")
-    options = {"region": "eu-central-1", "endpoint": url, "allow_http": "true"}
-    place = Place(program, folder / "place", source("s3", options, credentials))
+    return source("s3", {"region": "eu-central-1", "endpoint": url, "allow_http": "true"}, credentials)
+
+
+@contextlib.contextmanager
+def moto(place, peers, port):
+    client("boto3")
     with running(place, "moto", [peers.script("moto_server"), "-H", "127.0.0.1", "-p", str(port)]) as process:
         answers(port, process)
-        taken_from(place, "s3", by_boto(url))
+        yield
 
 
-def by_boto(url):
+def bucket_of(url):
+    """A client, for which there is a bucket from now on."""
     bucket = client("boto3").client(
         "s3", endpoint_url=url, region_name="eu-central-1", aws_access_key_id="seenby", aws_secret_access_key="of-no-worth"
     )
     bucket.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    return lambda name, content: bucket.put_object(Bucket=BUCKET, Key=name, Body=content)
+    return bucket
 
 
 def test_azure(program, folder, peers):

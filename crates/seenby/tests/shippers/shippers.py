@@ -10,11 +10,12 @@ import time
 import brokers
 import buckets
 import conntrack
+import killed
 import pushers
 import sensors
 from place import OutOfReach, Peers
 
-TESTS = (*pushers.TESTS, *sensors.TESTS, *conntrack.TESTS, *brokers.TESTS, *buckets.TESTS)
+TESTS = (*pushers.TESTS, *sensors.TESTS, *conntrack.TESTS, *brokers.TESTS, *buckets.TESTS, *killed.TESTS)
 
 
 def main(program, peers, *only):
