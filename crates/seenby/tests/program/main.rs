@@ -2,6 +2,7 @@
 //! a folder of its own; nothing sleeps, servers are waited for by their first line. Refuses to hold: tests of parts.
 
 mod bad_input;
+mod bodies;
 mod brokers;
 mod buckets;
 mod commands;
