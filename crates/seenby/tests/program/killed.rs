@@ -100,16 +100,21 @@ impl Model {
         run.stdout.lines().map(answer_of).collect()
     }
 
-    /// Waits until every answer is as it must be.
+    /// Waits until every answer is as it must be, for as long as they change.
     #[track_caller]
     pub(crate) fn check(&self, place: &Place) {
-        let (expected, begun_at) = (self.expected(), Instant::now());
+        let (expected, mut changed_at) = (self.expected(), Instant::now());
+        let mut before = Vec::new();
         loop {
             let found = self.found(place);
             if found == expected {
                 return;
             }
-            if begun_at.elapsed() > DEADLINE {
+            if found != before {
+                changed_at = Instant::now();
+                before.clone_from(&found);
+            }
+            if changed_at.elapsed() > DEADLINE {
                 let differing: Vec<_> =
                     expected.iter().zip(&found).filter(|(expected, found)| expected != found).collect();
                 let (many, some) = (differing.len(), &differing[..differing.len().min(5)]);
