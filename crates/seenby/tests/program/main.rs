@@ -30,5 +30,6 @@ mod starting;
 mod support;
 mod syslog;
 mod tls;
+mod told;
 mod typed;
 mod wrong_command_lines;
