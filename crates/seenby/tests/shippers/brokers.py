@@ -182,17 +182,20 @@ action(type="omkafka" broker="127.0.0.1:{port}" topic="{TOPIC}" template="docume
 
 
 @contextlib.contextmanager
-def nats_place(program, folder, peers):
-    """A place, a broker with a stream, and how the stream is written to."""
+def nats_place(program, folder, peers, server="", source="", scheme="nats", **known):
+    """A place, a broker with a stream, and how the stream is written to. `server` and `source` are more settings of both, `known` is by
+    what we are.
+    """
     root = peers.debian("nats")
     client("nats")
     port = free_port()
-    place = Place(program, folder, NATS_SOURCE.format(port=port))
+    place = Place(program, folder, NATS_SOURCE.format(port=port).replace("nats://", f"{scheme}://") + source)
     settings = place.write(
-        "nats.conf", f'listen: "127.0.0.1:{port}"\nserver_name: one\njetstream {{ store_dir: "{place.folder}/jetstream" }}\n'
+        "nats.conf", f'listen: "127.0.0.1:{port}"\nserver_name: one\njetstream {{ store_dir: "{place.folder}/jetstream" }}\n{server}'
     )
     with Broker(place, "nats-server", port, [f"{root}/usr/sbin/nats-server", "-c", settings], libraries(root)) as broker:
-        asyncio.run(with_stream(port, lambda stream: stream.add_stream(name=TOPIC, subjects=[f"{TOPIC}.>"])))
+        add = lambda stream: stream.add_stream(name=TOPIC, subjects=[f"{TOPIC}.>"])
+        asyncio.run(with_stream(port, add, scheme, **known))
         yield place, broker, port
 
 
@@ -210,18 +213,18 @@ def test_nats_killed(program, folder, peers):
         taken_from(place, broker, "nats", by_jetstream(port, ADDRESSES["nats"]))
 
 
-def by_jetstream(port, address):
+def by_jetstream(port, address, scheme="nats", **known):
     async def publish(stream, numbers):
         await stream.publish(f"{TOPIC}.none", NO_RECORD)
         for number in numbers:
             await stream.publish(f"{TOPIC}.{number % PARTITIONS}", record(number, address).encode())
 
-    return lambda numbers: asyncio.run(with_stream(port, lambda stream: publish(stream, numbers)))
+    return lambda numbers: asyncio.run(with_stream(port, lambda stream: publish(stream, numbers), scheme, **known))
 
 
-async def with_stream(port, act):
+async def with_stream(port, act, scheme="nats", **known):
     """Does something by a connection of its own; a publication returns once the stream has it."""
-    connection = await client("nats").connect(f"nats://127.0.0.1:{port}")
+    connection = await client("nats").connect(f"{scheme}://127.0.0.1:{port}", **known)
     try:
         await act(connection.jetstream(timeout=30))
     finally:

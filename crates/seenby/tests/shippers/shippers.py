@@ -12,10 +12,11 @@ import buckets
 import conntrack
 import killed
 import pushers
+import secured
 import sensors
 from place import OutOfReach, Peers
 
-TESTS = (*pushers.TESTS, *sensors.TESTS, *conntrack.TESTS, *brokers.TESTS, *buckets.TESTS, *killed.TESTS)
+TESTS = (*pushers.TESTS, *sensors.TESTS, *conntrack.TESTS, *brokers.TESTS, *buckets.TESTS, *killed.TESTS, *secured.TESTS)
 
 
 def main(program, peers, *only):
