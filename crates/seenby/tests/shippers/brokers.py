@@ -194,8 +194,7 @@ def nats_place(program, folder, peers, server="", source="", scheme="nats", **kn
         "nats.conf", f'listen: "127.0.0.1:{port}"\nserver_name: one\njetstream {{ store_dir: "{place.folder}/jetstream" }}\n{server}'
     )
     with Broker(place, "nats-server", port, [f"{root}/usr/sbin/nats-server", "-c", settings], libraries(root)) as broker:
-        add = lambda stream: stream.add_stream(name=TOPIC, subjects=[f"{TOPIC}.>"])
-        asyncio.run(with_stream(port, add, scheme, **known))
+        asyncio.run(with_stream(port, lambda stream: stream.add_stream(name=TOPIC, subjects=[f"{TOPIC}.>"]), scheme, **known))
         yield place, broker, port
 
 
