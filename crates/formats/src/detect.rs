@@ -406,7 +406,7 @@ impl Search {
     }
 
     /// Any other line.
-    fn row(&self, line: &str) -> Option<Format> {
+    pub(crate) fn row(&self, line: &str) -> Option<Format> {
         match line.as_bytes().first()? {
             b'[' if self.takes(Format::Conntrack) && conntrack::is_record(line) => {
                 return Some(Format::Conntrack);

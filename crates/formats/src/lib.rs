@@ -25,6 +25,7 @@ mod azure_analytics;
 mod azure_flow;
 mod blocks;
 mod carbon_black;
+mod carried;
 mod chunk;
 mod columnar;
 mod connection;
@@ -70,6 +71,7 @@ mod zeek_json;
 mod zeek_tsv;
 
 pub use aws_vpc::VpcFields;
+pub use carried::carried;
 pub use chunk::{CHUNK_BYTES, Chunk, LINE_BYTES_MAX};
 pub use columnar::{ChunkReader, Columnar, ColumnarDamage, Length, PARQUET_MAGIC};
 pub use decode::decode;

@@ -374,6 +374,8 @@ impl Taking for Push {
     fn document(&mut self, bytes: &[u8], format: Option<&'static str>) -> Result<(), TakeError> {
         self.bytes += bytes.len() as u64;
         let wanted = if self.wanted == Wanted::Detect { wanted(format) } else { self.wanted };
+        let carried = formats::carried(bytes, wanted, &self.settings.columns);
+        let bytes = carried.as_deref().map_or(bytes, str::as_bytes);
         // One format is read alike whatever it looks like; of any other each document has to tell.
         if self.opening.is_none() || !matches!(self.wanted, Wanted::Exactly(_)) {
             let opening = self.detect(bytes, true, wanted).unwrap_or(Opening::UNRECOGNISED).of_messages();

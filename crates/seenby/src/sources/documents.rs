@@ -29,6 +29,8 @@ impl Documents {
         }
         let source = Arc::clone(&feed.source);
         let columns = &source.formats.columns;
+        let carried = formats::carried(message, source.wanted, columns);
+        let message = carried.as_deref().map_or(message, str::as_bytes);
         let opening = match formats::detect(message, true, source.wanted, columns) {
             Detection::Known(opening) | Detection::Unknown(opening) => opening,
             Detection::NeedMore => Opening::UNRECOGNISED,

@@ -66,6 +66,29 @@ const CASES: &[Case] = &[
         devices: 1,
     },
     Case {
+        name: "Filebeat, a file of Zeek's that it does not read",
+        probes: BEATS,
+        head: BEATS_HEAD,
+        is_gzip: true,
+        body: |second, remote| create("filebeat-8.9.0", &unread(second, &zeek(second, remote).to_string())),
+        answer: "\"errors\":false",
+        devices: 1,
+    },
+    Case {
+        name: "Fluent Bit, es, lines of a FortiGate that it does not read",
+        probes: &[],
+        head: "POST /_bulk HTTP/1.1\r\nUser-Agent: Fluent-Bit\r\nContent-Type: application/x-ndjson\r\nAuthorization: Basic BASIC\r\n",
+        is_gzip: false,
+        body: |second, remote| {
+            create(
+                "fluent-bit",
+                &json!({ "@timestamp": stamp(second.plus(2)), "log": fortigate(second, remote) }),
+            )
+        },
+        answer: "\"errors\":false,\"items\":[",
+        devices: 1,
+    },
+    Case {
         name: "Winlogbeat, Sysmon event 3",
         probes: BEATS,
         head: BEATS_HEAD,
@@ -241,6 +264,21 @@ fn filebeat(second: Second, remote: &str) -> Value {
         "event": { "module": "suricata", "dataset": "suricata.eve" }, "service": { "type": "suricata" }, "input": { "type": "log" },
         "log": { "offset": 4_711, "file": { "path": "/var/log/suricata/eve.json" } }, "tags": ["suricata"] });
     of_beat("filebeat", raw)
+}
+
+/// What an input without a parser makes of a line.
+fn unread(second: Second, line: &str) -> Value {
+    let raw = json!({ "@timestamp": stamp(second.plus(90)), "message": line, "input": { "type": "filestream" },
+        "log": { "offset": 4_711, "file": { "path": "/var/log/zeek/conn.log", "inode": "77" } } });
+    of_beat("filebeat", raw)
+}
+
+fn fortigate(second: Second, remote: &str) -> String {
+    format!(
+        "date=2031-03-04 time=10:01:02 devname=\"fg-1\" devid=\"FG100D\" logid=\"0000000013\" type=\"traffic\" subtype=\"forward\" \
+         eventtime={}000000000 srcip={DEVICE} srcport=50001 dstip={remote} dstport=443 proto=6 action=\"close\"",
+        second.unix()
+    )
 }
 
 /// Collected from another machine: the host is the collector's.
