@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use crate::detect::{Search, Wanted};
-use crate::format::Format;
+use crate::detect::Search;
+use crate::format::{Format, Wanted};
 use crate::json::{Scanner, Value};
 use crate::settings::ColumnMap;
 
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn lines_that_are_records_are_taken_out() {
         let zeek = r#"{\"ts\":1,\"id.orig_h\":\"10.1.2.3\",\"id.resp_h\":\"198.51.100.20\",\"conn_state\":\"SF\",\"uid\":\"C1\"}"#;
-        let gate = r#"date=2031-03-04 time=10:01:02 type=\"traffic\" srcip=10.1.2.3 dstip=198.51.100.20 action=\"close\" logid=\"0000000013\""#;
+        let gate = r#"date=2031-03-04 time=10:01:02 type=\"traffic\" subtype=\"forward\" srcip=10.1.2.3 dstip=198.51.100.20 action=\"close\" logid=\"0000000013\""#;
         for (document, is_taken) in [
             (format!("{{\"@timestamp\":\"2031-03-04T10:01:02Z\",\"message\":\"{zeek}\"}}"), true),
             (format!("{{\"message\":\"{zeek}\\n\",\"agent\":{{\"type\":\"filebeat\"}}}}"), true),
