@@ -31,6 +31,9 @@ const ACTION: usize = 4;
 
 const NO_ADDRESS: Fault = Fault::of(Refusal::MissingField, "ip");
 
+/// Stands for an action that is an object or a list: no word, and none that an operator can name.
+const NO_WORD: &str = "\0";
+
 /// For each value the key it is still to be found under; `None`: not below here.
 type Wishes<'m> = [Option<&'m str>; COUNT];
 
@@ -119,7 +122,8 @@ fn unusual(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> 
         // Nothing of what the map names: the map is wrong, or the format is.
         return Err(Fault::of(Refusal::MissingField, "time"));
     }
-    let [device, agent, action] = [values[DEVICE], values[AGENT], values[ACTION]].map(named);
+    let [device, agent] = [values[DEVICE], values[AGENT]].map(named);
+    let action = worded(values[ACTION]);
     let row = Row {
         time: values[TIME].plain(),
         device: device.as_deref(),
@@ -145,6 +149,16 @@ fn named(value: Value<'_>) -> Option<Cow<'_, str>> {
     match value {
         Value::Number(number) => Some(Cow::Borrowed(number)),
         other => other.present(),
+    }
+}
+
+/// An action may be a truth too. What is there and no word is none that opens: only a record without an action was opened.
+fn worded(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Bool(true) => Some(Cow::Borrowed("true")),
+        Value::Bool(false) => Some(Cow::Borrowed("false")),
+        Value::Object | Value::Array => Some(Cow::Borrowed(NO_WORD)),
+        other => named(other),
     }
 }
 
@@ -351,6 +365,26 @@ mod tests {
             let mut settings = Settings::default();
             settings.columns.device = device;
             prop_assert_eq!(calls(&text, &settings, record), calls(&text, &settings, unusual), "{}", text);
+        }
+    }
+
+    #[test]
+    fn only_the_named_actions_count_where_some_are_named() {
+        let mut settings = Settings::default();
+        settings.columns.opened_actions = vec!["true".to_owned()];
+        for (action, is_opened) in [
+            ("true", true),
+            ("\"True\"", true),
+            ("false", false),
+            ("[true]", false),
+            ("{\"a\":true}", false),
+            ("null", true),
+        ] {
+            let text = format!(
+                "{{\"time\":1930557662,\"device\":\"pc-17\",\"ip\":\"198.51.100.20\",\"action\":{action}}}"
+            );
+            let (Calls(told), _) = calls(&text, &settings, record);
+            assert_eq!(told.len() == 1 && told[0].starts_with("Opened"), is_opened, "{action}: {told:?}");
         }
     }
 

@@ -444,7 +444,7 @@ impl From<Refusal> for Fault {
 /// A sink for tests that keeps every call as text.
 #[cfg(test)]
 #[derive(Default, PartialEq, Eq, Debug)]
-pub(crate) struct Calls(Vec<String>);
+pub(crate) struct Calls(pub(crate) Vec<String>);
 
 #[cfg(test)]
 impl Sink for Calls {
