@@ -292,7 +292,10 @@ fn a_page_that_is_larger_than_it_says_is_not_unpacked_further() {
         let (_, _, sound) = calls(file.clone(), Wanted::Detect);
         assert_eq!(sound, Ok(()), "{compression:?}");
         if compression != Compression::UNCOMPRESSED {
-            check_damage(with_said_size(file, 0, 1_000), "the column x: a page has more than the 1000 bytes");
+            check_damage(
+                with_said_size(file, 0, 1_000),
+                "the column x has a page of more than the 1000 bytes",
+            );
         }
     }
 }
@@ -337,7 +340,170 @@ fn more_values_than_there_can_be_are_not_made_room_for() {
     let header = [0x4c, 0x15, 2, 0x15, 0];
     let at = (0..file.len()).find(|at| file[*at..].starts_with(&header)).expect("a dictionary");
     file[at + 2] = 126;
-    check_damage(file, "the column x says that a page has 63 values; there can be no more than 9");
+    check_damage(file, "the column x says that a page has 63 values; there can be no more than 2");
+}
+
+/// A file of one column of texts, pages and dictionary as large as they come.
+fn write_large(values: &[&str], compression: Compression) -> Vec<u8> {
+    let schema =
+        Arc::new(parse_message_type("message x { OPTIONAL BYTE_ARRAY x (UTF8); }").expect("a schema"));
+    let properties = WriterProperties::builder()
+        .set_compression(compression)
+        .set_dictionary_page_size_limit(usize::MAX)
+        .set_data_page_size_limit(usize::MAX)
+        .set_data_page_row_count_limit(usize::MAX);
+    let mut file =
+        SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties.build())).expect("a writer");
+    let mut group = file.next_row_group().expect("a row group");
+    let mut column = group.next_column().expect("a column").expect("the one");
+    let ColumnWriter::ByteArrayColumnWriter(writer) = column.untyped() else {
+        panic!("the schema is another one")
+    };
+    let texts: Vec<ByteArray> = values.iter().map(|text| ByteArray::from(*text)).collect();
+    writer.write_batch(&texts, Some(&vec![1; texts.len()]), None).expect("written");
+    column.close().expect("written");
+    group.close().expect("written");
+    file.into_inner().expect("written")
+}
+
+/// A number as metadata has it: doubled, seven bits a byte.
+fn zigzag(mut value: u64) -> Vec<u8> {
+    value *= 2;
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(0x80 | (value & 0x7f) as u8);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+#[test]
+fn a_dictionary_has_no_more_values_than_its_bytes_can_hold() {
+    let texts: Vec<String> = (0..100_000).map(|number| format!("{number:08}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut file = write_large(&texts, Compression::UNCOMPRESSED);
+    let header = [&[0x4c, 0x15], zigzag(100_000).as_slice()].concat();
+    let at = (0..file.len()).find(|at| file[*at..].starts_with(&header)).expect("a dictionary") + 2;
+    file[at..at + 3].copy_from_slice(&zigzag(1_000_000));
+    check_damage(file, "says that a page has 1000000 values; there can be no more than 300000");
+}
+
+#[test]
+fn a_page_that_is_larger_than_any_is_not_unpacked() {
+    let text = "x".repeat(65 << 20);
+    for compression in
+        [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())]
+    {
+        check_damage(write_large(&[&text], compression), "at most 67108864 are read");
+    }
+}
+
+#[test]
+fn what_is_read_to_tell_the_format_is_bounded() {
+    let text = "x".repeat(1 << 20);
+    let file = write_large(&[text.as_str(); 256], Compression::ZSTD(ZstdLevel::default()));
+    let mut rows = Columnar::open(Bytes::from(file), Wanted::Detect, &ColumnMap::default()).expect("sound");
+    let first = rows.next_chunk().expect("a chunk").expect("sound");
+    assert!(first.len() < 4 << 20, "{} bytes", first.len());
+    let mut all = first.len();
+    while let Some(chunk) = rows.next_chunk() {
+        all += chunk.expect("sound").len();
+    }
+    assert!(all > 256 << 20 && rows.next_row() == 257, "{all} bytes");
+}
+
+#[test]
+fn a_row_of_fields_that_is_longer_than_any_line_is_written_no_further() {
+    let text: &'static str = Box::leak("x".repeat(LINE_BYTES_MAX / 2).into_boxed_str());
+    let names = (0..10).map(|number| format!("OPTIONAL BYTE_ARRAY x{number} (UTF8);")).collect::<String>();
+    let schema = format!(
+        "message flows {{ OPTIONAL BYTE_ARRAY srcaddr (UTF8); OPTIONAL BYTE_ARRAY dstaddr (UTF8); OPTIONAL INT64 start; {names} }}"
+    );
+    let mut columns = vec![
+        Values::Text(vec![Some("10.1.2.3")]),
+        Values::Text(vec![Some("198.51.100.20")]),
+        Values::Long(vec![Some(SECOND)]),
+    ];
+    columns.extend(std::iter::repeat_n(Values::Text(vec![Some(text)]), 10));
+    let file = write(&schema, &columns, 1, Compression::SNAPPY);
+    let mut rows =
+        Columnar::open(Bytes::from(file.clone()), Wanted::Detect, &ColumnMap::default()).expect("sound");
+    let chunk = rows.next_chunk().expect("a chunk").expect("sound");
+    assert!(chunk.len() < 2 * LINE_BYTES_MAX, "{} bytes", chunk.len());
+    let (calls, _, ended) = calls(file, Wanted::Detect);
+    assert_eq!((calls, ended), (vec!["line 1: refused line_too_long".to_owned()], Ok(())));
+}
+
+/// A file of a column that has nothing in any of its rows.
+fn write_nulls(rows: usize) -> Vec<u8> {
+    let schema = Arc::new(parse_message_type("message x { OPTIONAL INT64 x; }").expect("a schema"));
+    let properties = WriterProperties::builder().set_data_page_row_count_limit(usize::MAX);
+    let mut file =
+        SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties.build())).expect("a writer");
+    let mut group = file.next_row_group().expect("a row group");
+    let mut column = group.next_column().expect("a column").expect("the one");
+    let ColumnWriter::Int64ColumnWriter(writer) = column.untyped() else {
+        panic!("the schema is another one")
+    };
+    writer.write_batch(&[], Some(&vec![0; rows]), None).expect("written");
+    column.close().expect("written");
+    group.close().expect("written");
+    file.into_inner().expect("written")
+}
+
+#[test]
+fn rows_that_cost_a_file_nothing_are_not_read() {
+    let file = write_nulls(1 << 20);
+    assert!(file.len() < 1_000, "{} bytes say it all", file.len());
+    let rows = Columnar::open(Bytes::from(file), Wanted::Detect, &ColumnMap::default()).expect("sound");
+    assert_eq!(rows.rows(), 1 << 20);
+    let many = write_nulls(10 << 20);
+    check_damage(many.clone(), "the Parquet file says that it has 10485760 rows; its");
+    // As many as there can be said in as many bytes: the first is of the whole file or of the row group.
+    let claimed = zigzag(10 << 20);
+    let claims = |count: u64| {
+        let mut file = many.clone();
+        let places: Vec<usize> = (0..file.len()).filter(|at| file[*at..].starts_with(&claimed)).collect();
+        places.iter().for_each(|at| file[*at..at + 4].copy_from_slice(&zigzag(count)));
+        file
+    };
+    check_damage(claims(134_000_000), "the Parquet file says that it has 134000000 rows; its");
+}
+
+#[test]
+fn lists_that_are_longer_than_memory_is_made_for_are_not_read() {
+    for lengths in [vec![1, 2, 3, 1_200_000, 1], vec![40_000; 60]] {
+        // Rows enough for so many elements, were they spread.
+        let lengths: Vec<usize> = lengths.into_iter().chain(std::iter::repeat_n(1, 60_000)).collect();
+        check_damage(write_lists(&lengths), "elements in 64 rows; at most 1048576 are read");
+    }
+    let (_, _, ended) = calls(write_lists(&[1, 900_000, 0, 2]), Wanted::Detect);
+    assert_eq!(ended, Ok(()));
+}
+
+/// A file of one list, as long as this in each row.
+fn write_lists(lengths: &[usize]) -> Vec<u8> {
+    let schema = Arc::new(parse_message_type("message x { REPEATED INT32 many; }").expect("a schema"));
+    let mut file = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).expect("a writer");
+    let mut group = file.next_row_group().expect("a row group");
+    let mut column = group.next_column().expect("a column").expect("the one");
+    let ColumnWriter::Int32ColumnWriter(writer) = column.untyped() else {
+        panic!("the schema is another one")
+    };
+    for lengths in lengths.chunks(10_000) {
+        let (mut defined, mut repeated) = (Vec::new(), Vec::new());
+        for length in lengths {
+            repeated.push(0);
+            repeated.extend(std::iter::repeat_n(1, length.saturating_sub(1)));
+            defined.extend(std::iter::repeat_n(i16::from(*length > 0), (*length).max(1)));
+        }
+        let values = vec![7; lengths.iter().sum()];
+        writer.write_batch(&values, Some(&defined), Some(&repeated)).expect("written");
+    }
+    column.close().expect("written");
+    group.close().expect("written");
+    file.into_inner().expect("written")
 }
 
 #[test]

@@ -6,20 +6,28 @@
 //! PAR1 | row group: columns, each in pages | row group | ... | metadata: schema, and where all of it lies | its length | PAR1
 //! ```
 //!
-//! A file can only be read from its end, so it cannot come through a pipe. Memory holds a page of each column at a time; what a file
-//! says of its sizes is held against bounds before anything is read, and its pages against what it says (`pages.rs`). The library's
-//! own mistakes in reading damaged files are damage.
+//! A file can only be read from its end, so it cannot come through a pipe. Memory holds the pages of a few rows of each column at a time;
+//! what a file says of its sizes is held against bounds before anything is read, and its pages against what it says (`pages.rs`). The
+//! library's own mistakes in reading damaged files are damage.
+//!
+//! Rows may cost a file nothing: a run says in some bytes that a value, or none, is that of a billion rows. So a file has no more rows than
+//! gzip could make lines of its bytes, a thousand each, and a million beside. A row group of a million rows takes over a thousand bytes
+//! even where every column has one value in all of them, and the time of a log has more.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, List, Map, Row};
 use sighting::Second;
 
 pub use parquet::file::reader::{ChunkReader, Length};
 
+mod levels;
 mod pages;
 
 use crate::aws_vpc;
@@ -28,7 +36,7 @@ use crate::detect::Search;
 use crate::format::{Format, Wanted};
 use crate::settings::ColumnMap;
 
-use pages::BoundedFile;
+use pages::{BATCH_ROWS, BoundedFile};
 
 /// How such a file begins, and ends.
 pub const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
@@ -39,8 +47,14 @@ const METADATA_BYTES_MAX: u64 = 64 << 20;
 const COLUMN_BYTES_MAX: i64 = 1 << 30;
 /// Of all columns of a row group, decompressed.
 const GROUP_BYTES_MAX: i64 = 4 << 30;
-/// Rows that are looked at to tell the format.
+/// Of the rows of a file: so many a byte of it,
+const ROWS_A_BYTE_MAX: u64 = 1_024;
+/// and so many more.
+const ROWS_MORE: u64 = 1 << 20;
+/// Rows that are looked at to tell the format,
 const ROWS_LOOKED_AT: usize = 256;
+/// and their text at which no more are.
+const LOOKED_AT_BYTES: usize = 1 << 20;
 
 /// Why a file, or the rest of it, could not be read; printed, a sentence for a person.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -92,6 +106,7 @@ impl Columnar {
         check_end(&file)?;
         let metadata = unpanicked(|| ParquetMetaDataReader::new().parse_and_finish(&file))?;
         check_sizes(&metadata)?;
+        check_rows(&metadata, file.len())?;
         let whole = metadata.file_metadata();
         let names: Vec<String> =
             whole.schema().get_fields().iter().map(|field| field.name().to_owned()).collect();
@@ -106,6 +121,7 @@ impl Columnar {
             Form::Json(None)
         };
         let rows = unpanicked(|| Ok(RowIter::from_file_into(Box::new(BoundedFile::new(file, metadata)))))?;
+        let rows = rows.with_batch_size(BATCH_ROWS);
         let mut file =
             Columnar { rows, form, ahead: Vec::new(), next: 1, count, came: 0, damage: None, is_over: false };
         file.look(wanted, columns);
@@ -167,12 +183,14 @@ impl Columnar {
             Wanted::Exactly(format) => Some(format),
             _ => None,
         };
-        let mut found = exactly;
+        let (mut found, mut bytes) = (exactly, 0);
         while found.is_none()
             && self.ahead.len() < ROWS_LOOKED_AT
+            && bytes < LOOKED_AT_BYTES
             && let Some(row) = self.read()
         {
             found = search.element(row.as_bytes());
+            bytes += row.len();
             self.ahead.push(row);
         }
         self.form = Form::Json(found);
@@ -278,19 +296,37 @@ fn check_sizes(metadata: &ParquetMetaData) -> Result<(), ColumnarDamage> {
     Ok(())
 }
 
+/// Refuses rows out of all proportion to the bytes that say them.
+fn check_rows(metadata: &ParquetMetaData, length: u64) -> Result<(), ColumnarDamage> {
+    let of_groups = metadata.row_groups().iter().map(RowGroupMetaData::num_rows);
+    let said = |rows: i64| u64::try_from(rows).unwrap_or(u64::MAX);
+    let in_groups = of_groups.map(said).fold(0, u64::saturating_add);
+    let rows = in_groups.max(said(metadata.file_metadata().num_rows()));
+    if rows > length.saturating_mul(ROWS_A_BYTE_MAX).saturating_add(ROWS_MORE) {
+        return Err(ColumnarDamage::new(format!(
+            "the Parquet file says that it has {rows} rows; its {length} bytes cannot hold so many"
+        )));
+    }
+    Ok(())
+}
+
 /// A row as text between spaces, as in the files of this log that are text.
 fn put_fields(text: &mut String, row: &Row) {
     for (index, (_, field)) in row.get_column_iter().enumerate() {
+        if is_full(text) {
+            break;
+        }
         if index > 0 {
             text.push(' ');
         }
         let value = match field {
-            Field::Str(value) => value.clone(),
-            Field::Bytes(value) => String::from_utf8_lossy(value.data()).into_owned(),
-            Field::Null => String::new(),
-            field => number(field).unwrap_or_default(),
+            Field::Str(value) => Cow::Borrowed(value.as_str()),
+            Field::Bytes(value) => String::from_utf8_lossy(value.data()),
+            Field::Null => Cow::Borrowed(""),
+            field => Cow::Owned(number(field).unwrap_or_default()),
         };
-        match value.as_str() {
+        // What is longer makes the row longer than any that is read, however much longer it is.
+        match value.get(..value.floor_char_boundary(LINE_BYTES_MAX + 1)).unwrap_or_default() {
             "" => text.push('-'),
             value if value.contains(|c: char| c == '"' || c.is_whitespace()) => {
                 // A quoted field may not hold a line end here: rows are told apart by them.
