@@ -472,6 +472,18 @@ fn rows_that_cost_a_file_nothing_are_not_read() {
 }
 
 #[test]
+fn very_many_rows_with_lists_of_usual_length_are_read() {
+    let (count, length) = (1 << 20, 10);
+    let file = write_lists(&vec![length; count]);
+    let mut rows = Columnar::open(Bytes::from(file), Wanted::Exactly(Format::Ndjson), &ColumnMap::default())
+        .expect("sound");
+    while let Some(chunk) = rows.next_chunk() {
+        assert!(!chunk.expect("sound").is_empty());
+    }
+    assert_eq!(rows.next_row(), count as u64 + 1);
+}
+
+#[test]
 fn lists_that_are_longer_than_memory_is_made_for_are_not_read() {
     for lengths in [vec![1, 2, 3, 1_200_000, 1], vec![40_000; 60]] {
         // Rows enough for so many elements, were they spread.

@@ -35,8 +35,6 @@ const MEMORY_MAX: u64 = 1 << 30;
 const ELEMENTS_A_ROW_MAX: u64 = 64;
 /// so many more, for rows that have many. Rows that are read at once may not have more together.
 const ELEMENTS_MORE: u64 = 1 << 20;
-/// And no more than this.
-const ELEMENTS_MAX: u64 = 8 << 20;
 /// What an element of a list takes in memory: its value twice, its levels.
 const ELEMENT_BYTES: u64 = 96;
 /// What a value of a dictionary takes beside its bytes.
@@ -123,7 +121,7 @@ fn values_max(column: &ColumnChunkMetaData, rows: u64) -> u64 {
         return rows;
     }
     let elements = rows.saturating_mul(ELEMENTS_A_ROW_MAX).saturating_add(ELEMENTS_MORE);
-    rows.saturating_add(elements.min(ELEMENTS_MAX))
+    rows.saturating_add(elements)
 }
 
 /// The fewest bytes of a value in a dictionary. A text has its length in front.
