@@ -28,6 +28,8 @@ use crate::settings::Settings;
 use crate::text::{Names, begins, present, trimmed};
 use crate::time::{Iso, epoch, iso};
 
+const NO_TUPLE: Fault = Fault::of(Refusal::MissingField, "flowTuples");
+
 /// Whether a record with these keys (dotted paths) is one of this format's, be it none that counts.
 pub(crate) fn is_record(has: &dyn Fn(&str) -> bool) -> bool {
     let is_network = has("flowRecords") || has("flowRecords.flows");
@@ -54,6 +56,9 @@ fn single(text: &str, line: u64, settings: &Settings, sink: &mut impl Sink) -> R
     values.tell(line, settings, sink)
 }
 
+/// So many records in a line are kept until all of them are read: Azure writes an hour's, one a minute.
+const JOINED_MAX: usize = 65_536;
+
 /// The records of a line that is `{"records":[{..},{..}]}` and nothing else, if each of them is usual: whatever is not is left to
 /// those who look more closely (`wrapper`), before anything is told.
 fn joined(text: &str) -> Option<Vec<Values<'_>>> {
@@ -65,7 +70,7 @@ fn joined(text: &str) -> Option<Vec<Values<'_>>> {
     let (mut records, mut more) = (Vec::new(), scanner.first_element().ok()?);
     while more {
         let mut values = Values::default();
-        if scanner.value().ok()? != Value::Object {
+        if records.len() == JOINED_MAX || scanner.value().ok()? != Value::Object {
             return None;
         }
         values.read(&mut scanner).ok()?;
@@ -89,17 +94,23 @@ struct Values<'a> {
     /// There is a place for flows, be it empty.
     has_flows: bool,
     tuples: Vec<Tuple<'a>>,
+    /// The hardware addresses of groups that have tuples.
+    macs: Vec<Value<'a>>,
+    /// How many stand in the place of a tuple and are none. A line may have millions: they are counted, and take no room.
+    lacking: usize,
     /// A value was written with escapes.
     is_escaped: bool,
 }
 
+/// What is shorter does not have the fields that matter: these are eight, with commas between.
+const TUPLE_BYTES_MIN: usize = 7;
+
 /// One flow.
 #[derive(Clone, Copy)]
 struct Tuple<'a> {
-    /// The text, or what stands in its place.
-    value: Value<'a>,
-    /// The hardware address of the flow's group.
-    mac: Value<'a>,
+    text: &'a str,
+    /// Which of the hardware addresses is that of its group.
+    mac: Option<u32>,
 }
 
 impl<'a> Values<'a> {
@@ -153,9 +164,13 @@ impl<'a> Values<'a> {
             key = scanner.next_key()?;
         }
         self.is_escaped |= mac.is_escaped();
-        // The address may follow the tuples.
-        for tuple in self.tuples.iter_mut().skip(first).filter(|tuple| tuple.mac.is_absent()) {
-            tuple.mac = mac;
+        if self.tuples.len() > first && !mac.is_absent() {
+            let place = u32::try_from(self.macs.len()).ok();
+            self.macs.push(mac);
+            // The address may follow the tuples.
+            for tuple in self.tuples.iter_mut().skip(first).filter(|tuple| tuple.mac.is_none()) {
+                tuple.mac = place;
+            }
         }
         Ok(())
     }
@@ -169,7 +184,10 @@ impl<'a> Values<'a> {
         while more {
             let value = scanner.scalar()?;
             self.is_escaped |= value.is_escaped();
-            self.tuples.push(Tuple { value, mac: Value::Missing });
+            match value.plain().filter(|text| text.len() >= TUPLE_BYTES_MIN) {
+                Some(text) => self.tuples.push(Tuple { text, mac: None }),
+                None => self.lacking += 1,
+            }
             more = scanner.next_element()?;
         }
         Ok(())
@@ -186,12 +204,15 @@ impl<'a> Values<'a> {
     /// Tells the sink of each tuple; a bad one costs itself.
     fn tell(&self, line: u64, settings: &Settings, sink: &mut impl Sink) -> Result<(), Fault> {
         let is_flow_log = self.is_flow_log().ok_or(Fault::of(Refusal::MissingField, "flowRecords"))?;
-        if !is_flow_log || self.tuples.is_empty() {
+        if !is_flow_log || self.tuples.is_empty() && self.lacking == 0 {
             let why = if is_flow_log { Ignored::NoRemote } else { Ignored::OtherEvent };
             self.ignore(why, line, sink);
             return Ok(());
         }
-        let mac = |tuple: &Tuple<'a>| if tuple.mac.is_absent() { self.mac } else { tuple.mac };
+        let mac = |tuple: &Tuple<'a>| {
+            let of_group = tuple.mac.and_then(|place| self.macs.get(place as usize));
+            of_group.copied().unwrap_or(self.mac)
+        };
         // Many tuples share their names: these are looked at when they change.
         for group in self.tuples.chunk_by(|tuple, next| mac(tuple) == mac(next)) {
             let named = Named::of(self.target, group.first().map_or(self.mac, mac));
@@ -202,6 +223,7 @@ impl<'a> Values<'a> {
                 }
             }
         }
+        (0..self.lacking).for_each(|_| sink.refused(NO_TUPLE.refusal, line, NO_TUPLE.field));
         Ok(())
     }
 
@@ -227,7 +249,7 @@ impl Tuple<'_> {
         settings: &Settings,
         sink: &mut impl Sink,
     ) -> Result<(), Fault> {
-        let flow = Flow::of(self.value).ok_or(Fault::of(Refusal::MissingField, "flowTuples"))?;
+        let flow = Flow::of(self.text).ok_or(NO_TUPLE)?;
         names.add(IdentityKind::Address, flow.own.unwrap_or_default(), "flowTuples.1");
         let connection = Connection {
             second: flow.second(),
@@ -251,8 +273,8 @@ struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    fn of(value: Value<'a>) -> Option<Flow<'a>> {
-        let mut fields = split(value.plain()?, b',').map(trimmed);
+    fn of(tuple: &'a str) -> Option<Flow<'a>> {
+        let mut fields = split(tuple, b',').map(trimmed);
         let time = present(fields.next()?);
         let (source, destination) = (present(fields.next()?), present(fields.next()?));
         let (_ports, protocol) = ((fields.next()?, fields.next()?), fields.next()?);
@@ -348,6 +370,20 @@ mod tests {
         let told = read(text, 1, &settings, &mut calls)
             .or_else(|fault| look_inside(text, fault, 1, &mut calls, &inside));
         (calls, told)
+    }
+
+    #[test]
+    fn what_is_no_tuple_takes_no_room() {
+        let many = vec!["\"\",7,\",,,,,,\""; 50_000].join(",");
+        let text = format!(
+            "{{\"macAddress\":\"0200AA11BB22\",\"flowRecords\":{{\"flows\":[{{\"flowTuples\":[{many}]}}]}}}}"
+        );
+        let mut values = Values::default();
+        object(&text, |scanner| values.read(scanner)).expect("sound");
+        assert!(values.tuples.is_empty(), "{} tuples", values.tuples.len());
+        let (Calls(told), end) = calls(&text, record);
+        assert!(end.is_ok() && told.len() == 150_000, "{} calls", told.len());
+        assert!(told.iter().all(|call| call.contains("MissingField 1 Some(\"flowTuples\")")));
     }
 
     const RECORDS: [&str; 6] = [

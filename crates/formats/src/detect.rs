@@ -6,6 +6,7 @@
 //! about every line or element that follows. A record with the keys that an operator named is what he said it is.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use sighting::Address;
 
@@ -307,7 +308,11 @@ impl<'a> Head<'a> {
 
 /// Whether a line is a JSON text.
 pub(crate) fn is_sound(line: &[u8]) -> bool {
-    str::from_utf8(line).is_ok_and(|line| Traits::of(line).is_ok())
+    let is_json = |text| {
+        let mut scanner = Scanner::new(text);
+        scanner.skip().and_then(|()| scanner.end()).is_ok()
+    };
+    str::from_utf8(line).is_ok_and(is_json)
 }
 
 /// Whether a line ends inside an open bracket but outside a string.
@@ -444,7 +449,7 @@ impl Search {
     /// A JSON record.
     fn json(&self, text: &str) -> Option<Format> {
         let traits = Traits::of(text).ok()?;
-        let has = |key: &str| traits.keys.iter().any(|known| known == key);
+        let has = |key: &str| traits.has(key);
         let is_generic = self.takes(Format::Ndjson) && generic::is_record(&self.columns, has);
         match () {
             () if self.is_mapped && is_generic => Some(Format::Ndjson),
@@ -488,8 +493,9 @@ fn looks_like_zeek(line: &str) -> bool {
 /// By what a JSON record is recognised.
 #[derive(Default)]
 struct Traits {
-    /// Its keys, those of objects in it also as dotted paths; wrappers and envelopes are looked through.
-    keys: Vec<String>,
+    /// Its keys, those of objects in it also as dotted paths; wrappers and envelopes are looked through. The first so many: a line may
+    /// have millions, and they take more memory than the line.
+    keys: BTreeSet<String>,
     /// A provider, a channel or the like names Sysmon.
     names_sysmon: bool,
     /// The category is a table of Defender's.
@@ -500,6 +506,8 @@ struct Traits {
 
 /// A longer key, or a longer way to one, tells no format.
 const KEY_BYTES_MAX: usize = 256;
+/// What has more keys, none of them twice, is a record of no format.
+const KEYS_MAX: usize = 4_096;
 
 /// Keys whose values name what wrote a Windows event.
 const WRITER_KEYS: [&str; 11] = [
@@ -560,9 +568,9 @@ impl Traits {
         let inner = if is_seen_through { path.to_owned() } else { format!("{path}{name}.") };
         // The properties of Defender's envelope are also what a bare record has.
         if path == "properties." {
-            self.keys.push(name.to_owned());
+            self.keep(name.to_owned());
         }
-        self.keys.push(format!("{path}{name}"));
+        self.keep(format!("{path}{name}"));
         let mut value = scanner.clone();
         match value.value()? {
             Value::Text(raw) => {
@@ -579,8 +587,14 @@ impl Traits {
         self.collect(scanner, &inner)
     }
 
+    fn keep(&mut self, key: String) {
+        if self.keys.len() < KEYS_MAX {
+            self.keys.insert(key);
+        }
+    }
+
     fn has(&self, key: &str) -> bool {
-        self.keys.iter().any(|known| known == key)
+        self.keys.contains(key)
     }
 
     fn has_some(&self, wanted: &[&str]) -> bool {
@@ -755,6 +769,18 @@ mod tests {
             r#"{"event":{"code":"3","provider":["Microsoft-Windows-Sysmon"]},"host":{"name":"h"}}"#,
             sysmon,
         );
+    }
+
+    #[test]
+    fn keys_are_kept_once_and_up_to_a_bound() {
+        let object = |number: usize| format!("{{\"k{number}\":{{\"same\":1}},\"same\":1}}");
+        let elements: Vec<String> = (0..50_000).map(object).collect();
+        let text = format!("[{}]", elements.join(","));
+        assert!(is_sound(text.as_bytes()));
+        let traits = Traits::of(&text).expect("sound");
+        assert!(traits.has("k1.same") && traits.keys.len() <= 4_096, "{} keys", traits.keys.len());
+        let same = format!("[{}]", vec![object(7); 1_000].join(","));
+        assert_eq!(Traits::of(&same).expect("sound").keys.len(), 3);
     }
 
     #[test]
