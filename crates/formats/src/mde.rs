@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use sighting::{Address, IdentityKind, Second};
 
 use crate::document::Document;
-use crate::json::{Scanner, Value, with_plain_escapes};
+use crate::json::{Raw, Scanner, Value, with_plain_escapes};
 use crate::record::{
     DeviceFacts, Fault, Ignored, Lesson, Mentions, Opened, Passed, Refusal, Reporter, Sink, Taught, Warning,
 };
@@ -99,11 +99,12 @@ impl Event<'_> {
             self.ignore(Ignored::OtherEvent, line, sink);
             return Ok(());
         }
+        let merged = self.info.merged.as_deref().map(without_escapes);
         let facts = DeviceFacts {
             second: self.second()?,
             device: self.device()?,
             merged_into: self.info.merged_into.as_deref().and_then(present),
-            merged: self.info.merged.as_deref(),
+            merged: merged.as_deref(),
             group: self.info.group.as_deref().and_then(present),
         };
         if facts.is_merged_from_too_many() {
@@ -138,6 +139,16 @@ impl Event<'_> {
             _ => None,
         };
         sink.ignored(&Passed { why, reporter, tenant: self.tenant.as_deref(), line });
+    }
+}
+
+/// A list as it is meant: it is JSON, and often stands in a text of JSON itself. An escape that were left would be taken for a part of
+/// an id: that of a quote ends in two digits.
+fn without_escapes(list: &str) -> Cow<'_, str> {
+    let resolved = Raw { text: list, escaped: list.contains('\\') }.resolved();
+    match resolved.contains('\\') {
+        true => Cow::Owned(Raw { text: &resolved, escaped: true }.resolved().into_owned()),
+        false => resolved,
     }
 }
 
