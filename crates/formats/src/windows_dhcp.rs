@@ -8,10 +8,15 @@
 //! ID,Date,Time,Description,IP Address,Host Name,MAC Address,User Name, TransactionID, …
 //! 10,03/04/31,10:01:02,Assign,10.1.2.3,PC-17.example.org,000D3A13E369,,1234,0,,,,,,,,,0
 //! what, month/day/year, local time    address device         device
+//!
+//! ID,Date,Time,Description,IPv6 Address,Host Name,Error Code, Duid Length, Duid Bytes(Hex),User Name,Dhcid,Subnet Prefix.
+//! 11002,03/04/31,10:01:02,DHCPV6 Request,2001:db8::5,PC-17.example.org,,18,0004000102030405060708090A0B0C0D0E0F,,,,,
+//! what                                   address      device           why not
 //! ```
 //!
-//! The first seven columns are those of every version. Lines before the header explain the numbers. Clocks are the server's and say
-//! no zone: the source's setting does. Source: Microsoft's page on the audit log; its own legend.
+//! The first seven columns are those of every version. Those of DHCPv6 have numbers from 11000 on, and no hardware address: the DUID may
+//! have one in it, of whichever interface the machine had when it was made. Lines before the header explain the numbers. Clocks are
+//! the server's and say no zone: the source's setting does. Source: Microsoft's page on the audit log; its own legend.
 
 use sighting::Second;
 
@@ -26,7 +31,8 @@ const COLUMNS: usize = 7;
 
 /// Whether a line is the header above the rows, or one of this log's first lines.
 pub(crate) fn is_start(line: &str) -> bool {
-    let is_title = line.contains("DHCP Service Activity Log");
+    let is_title =
+        ["DHCP Service Activity Log", "DHCPv6 Service Activity Log"].iter().any(|title| line.contains(title));
     is_title || (line.starts_with("ID,Date,Time,Description,IP") && line.contains("Address,Host Name,"))
 }
 
@@ -40,24 +46,27 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
         return Ok(());
     };
     let mut column = || next().ok_or(Fault::from(Refusal::TooFewColumns));
-    let (date, time, _, address, host, mac) =
+    let (date, time, _, address, host, seventh) =
         (column()?, column()?, column()?, column()?, column()?, column()?);
-    let at = second(date, time, settings);
-    let address = (present(address), "IP Address");
+    let (at, address, seventh) = (second(date, time, settings), present(address), present(seventh));
+    let lease = |mac| Lease {
+        address: (address, "IP Address"),
+        mac,
+        host: present(host),
+        holder_field: "Host Name",
+        since: at,
+        until: Ok(None),
+        free_from: None,
+    };
     match event {
         // Assigned, renewed; BOOTP, dynamic BOOTP.
-        10 | 11 | 20 | 21 => Lease {
-            address,
-            mac: present(mac),
-            host: present(host),
-            holder_field: "Host Name",
-            since: at,
-            until: Ok(None),
-            free_from: None,
-        }
-        .judge(line, sink),
+        10 | 11 | 20 | 21 => lease(seventh).judge(line, sink),
+        // Of DHCPv6: requested, renewed, rebound. Where there is an error, it was not.
+        11002 | 11004 | 11005 if matches!(seventh, None | Some("0")) => lease(None).judge(line, sink),
         // Released, deleted, expired.
-        12 | 16 | 17 | 18 => lease::freed(address, at, line, sink),
+        12 | 16 | 17 | 18 | 11007 | 11016 | 11018 => lease::freed((address, "IP Address"), at, line, sink),
+        // Expired and deleted: of an address, or how many there were.
+        11019 if address.is_some() => lease::freed((address, "IP Address"), at, line, sink),
         _ => {
             lease::other(line, sink);
             Ok(())
