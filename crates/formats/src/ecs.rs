@@ -377,7 +377,7 @@ impl<'a> Values<'a> {
     fn not_opened(&self, producer: Producer) -> Result<Option<Ignored>, Fault> {
         let why_not = match producer {
             Producer::Defend => self.defend()?,
-            Producer::Packetbeat => self.packetbeat(),
+            Producer::Packetbeat => self.packetbeat()?,
             Producer::AuditbeatSocket => self.socket()?,
             Producer::Auditd => self.auditd()?,
             Producer::Any => self.any()?,
@@ -407,15 +407,15 @@ impl<'a> Values<'a> {
 
     /// Of what Packetbeat sees, flows; its other documents tell what was said in them. A flow without an answer has no
     /// count of packets that came back.
-    fn packetbeat(&self) -> Option<Ignored> {
+    fn packetbeat(&self) -> Result<Option<Ignored>, Fault> {
         let dataset = self.dataset();
         let is_flow = matches!(dataset, "flow" | "network_traffic.flow") || self.kind.plain() == Some("flow");
-        match () {
+        Ok(match () {
             () if !is_flow => Some(Ignored::OtherEvent),
             () if self.is_icmp() => Some(Ignored::Icmp),
-            () if self.packets_back().unwrap_or(0) == 0 => Some(Ignored::Failed),
+            () if self.packets_back()?.unwrap_or(0) == 0 => Some(Ignored::Failed),
             () => None,
-        }
+        })
     }
 
     fn socket(&self) -> Result<Option<Ignored>, Fault> {
@@ -454,7 +454,7 @@ impl<'a> Values<'a> {
             () if self.words.is_denied => Ok(Some(Ignored::Failed)),
             () if !self.words.opens => Ok(Some(Ignored::OtherAction)),
             () if !self.is_sensor(Producer::Any) => self.outward(),
-            () if self.packets_back() == Some(0) => Ok(Some(Ignored::Failed)),
+            () if self.packets_back()? == Some(0) => Ok(Some(Ignored::Failed)),
             () => Ok(match self.direction() {
                 Some(Direction::In) => Some(Ignored::Inbound),
                 Some(Direction::External) => Some(Ignored::NotLocal),
@@ -522,13 +522,18 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn packets_back(&self) -> Option<u64> {
-        self.packets_back.plain()?.parse().ok()
+    /// How many packets came back, if it is said. What is said and no number may be any.
+    fn packets_back(&self) -> Result<Option<u64>, Fault> {
+        let field = if self.has_dest { "dest.stats.net_packets_total" } else { "destination.packets" };
+        match self.packets_back {
+            count if count.is_absent() => Ok(None),
+            count => count.whole().map(Some).ok_or(Fault::of(Refusal::MissingField, field)),
+        }
     }
 
     fn is_icmp(&self) -> bool {
         matches!(self.transport.plain(), Some("icmp" | "icmp6" | "icmpv6" | "ipv6-icmp" | "ICMP"))
-            || matches!(self.protocol_number.plain(), Some("1" | "58"))
+            || matches!(self.protocol_number.whole(), Some(1 | 58))
             || !self.icmp_id.is_absent() && self.transport.is_absent()
     }
 

@@ -55,6 +55,16 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A whole number. Writers whose numbers all have a point write 2 as 2.0.
+    pub(crate) fn whole(self) -> Option<u64> {
+        let written = self.plain()?;
+        let digits = match split_once(written, b'.') {
+            Some((digits, behind)) if !behind.is_empty() && behind.bytes().all(|byte| byte == b'0') => digits,
+            _ => written,
+        };
+        digits.parse().ok()
+    }
+
     /// Whether the key is missing or says "nothing here".
     pub(crate) fn is_absent(self) -> bool {
         match self {
@@ -631,6 +641,19 @@ mod tests {
         assert_eq!(truth("true"), Some(true));
         assert_eq!(truth("\"F\""), Some(false));
         assert_eq!(truth("\"-\""), None);
+    }
+
+    #[test]
+    fn whole_numbers() {
+        let whole = |text: &str| Scanner::new(text).value().ok().and_then(Value::whole);
+        for text in ["2", "2.0", "\"2\"", "\"2.000\"", "\" 2 \""] {
+            assert_eq!(whole(text), Some(2), "{text}");
+        }
+        for text in
+            ["2.5", "2.01", "\"2.\"", "\".0\"", "-2", "2e0", "\"-\"", "true", "{}", "99999999999999999999"]
+        {
+            assert_eq!(whole(text), None, "{text}");
+        }
     }
 
     fn any_json() -> impl Strategy<Value = serde_json::Value> {

@@ -212,7 +212,7 @@ impl<'a> Values<'a> {
 
     fn ends(&self) -> Ends<'_, 'a> {
         let (source, destination) = ("src_endpoint.ip", "dst_endpoint.ip");
-        let is_reversed = number(self.initiator) == Some(2);
+        let is_reversed = self.initiator.whole() == Some(2);
         let (initiator, responder, initiator_field, responder_field) = if is_reversed {
             (&self.destination, &self.source, destination, source)
         } else {
@@ -224,7 +224,7 @@ impl<'a> Values<'a> {
     /// The host that reports, if one does: not a box in the network that sees others.
     fn host(&self, ends: &Ends<'_, 'a>) -> Option<&Machine<'a>> {
         let own = self.device.ip.plain();
-        let is_box = match number(self.device.kind) {
+        let is_box = match self.device.kind.whole() {
             // Server, desktop, laptop, tablet, mobile, virtual machine, IoT, browser.
             Some(1..=8) => false,
             // Firewall, switch, hub, router, IDS, IPS, load balancer.
@@ -239,7 +239,7 @@ impl<'a> Values<'a> {
     fn not_by_host(&self, host: &Machine<'a>, ends: &Ends<'_, 'a>) -> Option<Ignored> {
         let own = host.ip.plain();
         let is_own = |end: &Machine<'a>| own.is_some() && end.ip.plain() == own;
-        match number(self.direction) {
+        match self.direction.whole() {
             Some(1) => Some(Ignored::Inbound),
             Some(2 | 4) => None,
             // Between two of ours, or not said: the addresses tell.
@@ -265,23 +265,23 @@ impl<'a> Values<'a> {
             Err(fault) if !is_named => Err(fault),
             _ => ends.initiator.names(named),
         };
-        let is_inbound = number(self.direction) == Some(1);
+        let is_inbound = self.direction.whole() == Some(1);
         (device, not_ours.or(is_inbound.then_some(Ignored::Inbound)))
     }
 
     /// Whether the direction says that the initiator is ours.
     fn says_local(&self) -> Option<bool> {
-        matches!(number(self.direction), Some(2..=4)).then_some(true)
+        matches!(self.direction.whole(), Some(2..=4)).then_some(true)
     }
 
     fn is_network_activity(&self) -> Result<bool, Fault> {
-        let class = number(self.class).or_else(|| Some(number(self.kind)? / 100));
+        let class = self.class.whole().or_else(|| Some(self.kind.whole()? / 100));
         class.map(|class| class == NETWORK_ACTIVITY).ok_or(Fault::of(Refusal::MissingField, "class_uid"))
     }
 
     /// Why the event is no connection that was opened, whoever the initiator is.
     fn not_opened(&self) -> Result<Option<Ignored>, Fault> {
-        let activity = number(self.activity).or_else(|| Some(number(self.kind)? % 100));
+        let activity = self.activity.whole().or_else(|| Some(self.kind.whole()? % 100));
         let activity = activity.ok_or(Fault::of(Refusal::MissingField, "activity_id"))?;
         Ok(match activity {
             7 => Some(Ignored::Listening),
@@ -295,23 +295,23 @@ impl<'a> Values<'a> {
 
     /// Blocked, dropped, reset, rejected and so on.
     fn is_denied(&self) -> bool {
-        number(self.status) == Some(2)
-            || number(self.action) == Some(2)
-            || matches!(number(self.disposition), Some(2 | 6 | 21 | 25 | 26))
+        self.status.whole() == Some(2)
+            || self.action.whole() == Some(2)
+            || matches!(self.disposition.whole(), Some(2 | 6 | 21 | 25 | 26))
     }
 
     /// Whether it is the other half of a connection, as flow logs of packets tell it: SYN and ACK from the lower port, which is
     /// the service's.
     fn is_answer(&self) -> bool {
-        let ports = number(self.source.port).zip(number(self.destination.port));
+        let ports = self.source.port.whole().zip(self.destination.port.whole());
         let is_from_service = ports.is_some_and(|(source, destination)| source < destination);
-        is_from_service && number(self.flags).is_some_and(|flags| flags & SYN_ACK == SYN_ACK)
+        is_from_service && self.flags.whole().is_some_and(|flags| flags & SYN_ACK == SYN_ACK)
     }
 
     fn is_icmp(&self) -> bool {
         let names = ["icmp", "icmp6", "icmpv6", "ipv6-icmp"];
         let is_named = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-        matches!(number(self.protocol_number), Some(1 | 58))
+        matches!(self.protocol_number.whole(), Some(1 | 58))
             || self.protocol_name.plain().is_some_and(is_named)
     }
 
@@ -377,10 +377,6 @@ impl<'a> Machine<'a> {
         }
         names.required("device.uid")
     }
-}
-
-fn number(value: Value<'_>) -> Option<u64> {
-    value.plain()?.parse().ok()
 }
 
 /// Whether a time is there; 0 is how some writers leave one out.
