@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Each direction of a connection is a row of its own and no row says who opened it. A flow of TCP that begins in the row's window
-//! tells it by its flags (2 is SYN: the source opened it; 18 is SYN and ACK: it answered); else the lower port is the server's.
+//! tells it by its flags (2 is SYN: the source opened it; 18 is SYN and ACK: it answered); else the lower port is the server's, and of
+//! flows without ports, or with equal ones, those count that leave (decision 0019).
 //! `flow-direction` (version 5) says on which side of the interface the source is, before that the local networks do. A connection
 //! between two of ours is then logged alike at both interfaces: its device is the source address, not the interface.
 //! `pkt-srcaddr` and `pkt-dstaddr` are the ends of the connection where the interface in between is another's (NAT, pods), and win.
@@ -302,6 +303,8 @@ impl Flow<'_> {
             _ => match self.ports {
                 Some((source, destination)) if destination < source => None,
                 Some((source, destination)) if source < destination => Some(Ignored::Inbound),
+                // Ports that are equal (NTP, IKE) or not there tell nothing: then it is enough that it leaves the machine.
+                _ if self.direction == Some("egress") => None,
                 _ => Some(Ignored::Midstream),
             },
         }
