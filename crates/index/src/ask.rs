@@ -269,6 +269,32 @@ fn join_rows(rows: &[Row], part: (u32, u32), ids: &mut IdSet) -> Option<(u32, u3
     (first <= last).then_some((first, last))
 }
 
+/// What is to be done once, the least first, also if it is said again when it is done.
+#[derive(Debug)]
+struct Once<T> {
+    waiting: BTreeSet<T>,
+    done: BTreeSet<T>,
+}
+
+impl<T: Ord> Default for Once<T> {
+    fn default() -> Once<T> {
+        Once { waiting: BTreeSet::new(), done: BTreeSet::new() }
+    }
+}
+
+impl<T: Ord + Copy> Once<T> {
+    fn add(&mut self, more: impl IntoIterator<Item = T>) {
+        // Looked at as they come: to look at all that wait would take the square of their number.
+        self.waiting.extend(more.into_iter().filter(|it| !self.done.contains(it)));
+    }
+
+    fn next(&mut self) -> Option<T> {
+        let next = self.waiting.pop_first()?;
+        self.done.insert(next);
+        Some(next)
+    }
+}
+
 /// Who owns which identity's device at which moment; what was read for one answer helps the next. Names are locked for
 /// a step at a time and never while a page is read: batches that bring new ones wait for nobody.
 struct Owners<'a> {
@@ -307,11 +333,10 @@ impl<'a> Owners<'a> {
             return Ok(());
         }
         // Between two moments at which nothing on its way changes, its owner does not change either.
-        let mut moments = BTreeSet::from([day.first()]);
+        let mut moments = Once::default();
+        moments.add([day.first()]);
         let mut met = BTreeSet::new();
-        let mut asked = BTreeSet::new();
-        while let Some(at) = moments.pop_first() {
-            asked.insert(at);
+        while let Some(at) = moments.next() {
             let mut way = vec![id];
             if self.view.leases.at(id, at).is_some() {
                 let path = joins::walk(id, |current| {
@@ -322,10 +347,9 @@ impl<'a> Owners<'a> {
             }
             for stop in way {
                 if met.insert(stop) {
-                    moments.extend(self.changes_on(stop, day, scratch)?);
+                    moments.add(self.changes_on(stop, day, scratch)?);
                 }
             }
-            moments.retain(|moment| !asked.contains(moment));
         }
         Ok(())
     }
@@ -619,4 +643,65 @@ fn last_reported(view: &OrganisationView) -> Result<HashMap<u32, Day, FixedState
         })?;
     }
     Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::cmp::Ordering;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    thread_local! {
+        static COMPARED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A moment that counts how often moments are compared.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    struct Counted(u32);
+
+    impl Ord for Counted {
+        fn cmp(&self, other: &Counted) -> Ordering {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    impl PartialOrd for Counted {
+        fn partial_cmp(&self, other: &Counted) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    #[test]
+    fn each_moment_of_a_day_costs_the_same_however_many_there_are() {
+        let cost = |count: u32| {
+            COMPARED.set(0);
+            let mut moments = Once::default();
+            moments.add((0..count).map(Counted));
+            while let Some(Counted(at)) = moments.next() {
+                moments.add([Counted(at), Counted(at / 2)]);
+            }
+            COMPARED.get() / u64::from(count)
+        };
+        let (few, many) = (cost(1_000), cost(16_000));
+        assert!(many < few * 2, "{many} comparisons for each of many, {few} for each of few");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_done_is_not_done_again(steps in prop::collection::vec(prop::collection::vec(0u32..20, 0..6), 1..12)) {
+            let (mut moments, mut all, mut told) = (Once::default(), BTreeSet::new(), Vec::new());
+            for step in steps {
+                let undone = |all: &BTreeSet<u32>, told: &[u32]| all.iter().find(|it| !told.contains(it)).copied();
+                all.extend(step.iter().copied());
+                moments.add(step);
+                let expected = undone(&all, &told);
+                let next = moments.next();
+                prop_assert_eq!(next, expected);
+                told.extend(next);
+            }
+        }
+    }
 }
