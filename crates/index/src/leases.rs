@@ -65,10 +65,18 @@ impl Fact {
     }
 }
 
+/// Parts of the leases of an organisation. A batch that brings leases copies those that its addresses lie in, of whatever all others
+/// hold nothing.
+const SHARDS: u32 = 256;
+
+/// Some addresses and their leases.
+type Shard = HashMap<u32, Arc<Tenancy>, FixedState>;
+
 /// All leases of an organisation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
-    of: HashMap<u32, Arc<Tenancy>, FixedState>,
+    /// By the last digits of the address's number; none, as long as there are no leases.
+    shards: Vec<Arc<Shard>>,
     /// Leases that found no room, since the start.
     dropped: u64,
 }
@@ -82,6 +90,25 @@ struct Tenancy {
     changes: Vec<(Second, u32)>,
 }
 
+/// The leases of one address, to be changed: it and what lies with it are copied if an older view has them too.
+fn tenancy_mut(shards: &mut Vec<Arc<Shard>>, what: u32) -> &mut Tenancy {
+    if shards.is_empty() {
+        *shards = vec![Arc::default(); SHARDS as usize];
+    }
+    let shard = Arc::make_mut(&mut shards[(what % SHARDS) as usize]);
+    Arc::make_mut(shard.entry(what).or_default())
+}
+
+impl Tenancy {
+    /// Adds a lease at its place, unless it is there.
+    fn insert(&mut self, fact: Fact, what: u32, names: &Names) {
+        let place = self.facts.partition_point(|known| known.order(&fact, what, names).is_lt());
+        if self.facts.get(place) != Some(&fact) {
+            self.facts.insert(place, fact);
+        }
+    }
+}
+
 impl Leases {
     /// Adds leases; repeats change nothing. Cost: that of the addresses that they are about. Which leases an address has
     /// in the end depends on no order: the newest of all.
@@ -90,11 +117,11 @@ impl Leases {
         for (what, fact) in rows.map(Fact::of_row) {
             added.entry(what).or_default().push(fact);
         }
-        for (what, facts) in added {
-            let tenancy = Arc::make_mut(self.of.entry(what).or_default());
-            tenancy.facts.extend(facts);
-            tenancy.facts.sort_by(|a, b| a.order(b, what, names));
-            tenancy.facts.dedup();
+        for (what, mut facts) in added {
+            let tenancy = tenancy_mut(&mut self.shards, what);
+            // The latest come last, where nothing has to make room.
+            facts.sort_by(|a, b| a.order(b, what, names));
+            facts.into_iter().for_each(|fact| tenancy.insert(fact, what, names));
             let too_many = tenancy.facts.len().saturating_sub(FACTS_MAX);
             if too_many > 0 && self.dropped == 0 {
                 tracing::warn!(
@@ -108,6 +135,10 @@ impl Leases {
         }
     }
 
+    fn of(&self, what: u32) -> Option<&Tenancy> {
+        self.shards.get((what % SHARDS) as usize)?.get(&what).map(|held| &**held)
+    }
+
     /// Leases that found no room, since the start.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
@@ -115,7 +146,7 @@ impl Leases {
 
     /// Who held an address at a moment.
     pub(crate) fn at(&self, what: u32, at: Second) -> Option<u32> {
-        let changes = &self.of.get(&what)?.changes;
+        let changes = &self.of(what)?.changes;
         let behind = changes.partition_point(|(second, _)| *second <= at);
         let (_, who) = changes.get(behind.checked_sub(1)?)?;
         (*who != NOBODY).then_some(*who)
@@ -133,7 +164,7 @@ impl Leases {
     }
 
     fn handed_over_on(&self, what: u32, day: Day) -> &[(Second, u32)] {
-        let Some(held) = self.of.get(&what) else { return &[] };
+        let Some(held) = self.of(what) else { return &[] };
         let begin = held.changes.partition_point(|(second, _)| *second < day.first());
         let end = held.changes.partition_point(|(second, _)| *second <= day.last());
         &held.changes[begin..end]
@@ -141,7 +172,8 @@ impl Leases {
 
     /// Every lease to somebody, by address.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, Fact)> {
-        let each = self.of.iter().flat_map(|(what, held)| held.facts.iter().map(|fact| (*what, *fact)));
+        let all = self.shards.iter().flat_map(|shard| shard.iter());
+        let each = all.flat_map(|(what, held)| held.facts.iter().map(|fact| (*what, *fact)));
         each.filter(|(what, fact)| fact.who != *what)
     }
 
@@ -151,10 +183,10 @@ impl Leases {
             let needed = Needed::of(&held.facts, first_kept);
             held.facts.iter().any(|fact| !needed.has(fact))
         };
-        let whats: Vec<u32> =
-            self.of.iter().filter(|(_, held)| needless(held)).map(|(what, _)| *what).collect();
+        let all = self.shards.iter().flat_map(|shard| shard.iter());
+        let whats: Vec<u32> = all.filter(|(_, held)| needless(held)).map(|(what, _)| *what).collect();
         for what in whats {
-            let tenancy = Arc::make_mut(self.of.entry(what).or_default());
+            let tenancy = tenancy_mut(&mut self.shards, what);
             let needed = Needed::of(&tenancy.facts, first_kept);
             tenancy.facts.retain(|fact| needed.has(fact));
             tenancy.changes = changes(what, &tenancy.facts);
@@ -302,6 +334,22 @@ mod tests {
                 assert_eq!(leases.at(0, Second::new(number * 2)), Some(1 + number % 2), "{number}");
             }
         }
+    }
+
+    #[test]
+    fn a_lease_copies_what_lies_with_its_address_and_nothing_else() {
+        let names = names();
+        let row = |what: u32, since: u32| Fact::new(Second::new(since), None, 1).row(what);
+        let mut leases = Leases::default();
+        let rows: Vec<Row> = (10..100_010).map(|what| row(what, 7)).collect();
+        leases.add(rows.iter(), &names);
+        let before = leases.clone();
+        leases.add([row(4_711, 8), row(4_711 + SHARDS, 8)].iter(), &names);
+        let copied =
+            leases.shards.iter().zip(&before.shards).filter(|(now, before)| !Arc::ptr_eq(now, before));
+        let copied: usize = copied.map(|(now, _)| now.len()).sum();
+        assert_eq!(copied, 100_000_usize.div_ceil(SHARDS as usize));
+        assert_eq!((before.iter().count(), leases.iter().count()), (100_000, 100_002));
     }
 
     proptest! {
