@@ -173,11 +173,15 @@ impl<R: ChunkReader> BoundedPages<R> {
         let (Page::DataPage { buf, .. } | Page::DataPageV2 { buf, .. } | Page::DictionaryPage { buf, .. }) =
             &mut page;
         let mut size = buf.len() as u64;
-        if size <= most && self.compression != Compression::UNCOMPRESSED && levels < buf.len() {
+        if size <= most
+            && self.compression != Compression::UNCOMPRESSED
             // Of pages of the second version the levels in front are not compressed.
-            let mut whole = buf[..levels].to_vec();
+            && let Some((levels, packed)) = buf.split_at_checked(levels)
+            && !packed.is_empty()
+        {
+            let mut whole = levels.to_vec();
             let max = self.bytes_max.min(most);
-            size = decompress(self.compression, &buf[levels..], max, &mut whole)
+            size = decompress(self.compression, packed, max, &mut whole)
                 .map_err(|why| format!("cannot be unpacked: {why}"))?;
             *buf = whole.into();
         }
@@ -336,6 +340,7 @@ fn unsnap(packed: &[u8], max: u64, whole: &mut Vec<u8>) -> Result<u64, String> {
     }
     let start = whole.len();
     whole.resize(start + size, 0);
-    let unpacked = snap::raw::Decoder::new().decompress(packed, &mut whole[start..]);
+    let room = whole.get_mut(start..).unwrap_or_default();
+    let unpacked = snap::raw::Decoder::new().decompress(packed, room);
     unpacked.map(|size| size as u64).map_err(|error| error.to_string())
 }
