@@ -1,6 +1,6 @@
 //! FortiGate traffic logs: a line of `key=value` a record, or CEF, each with or without a syslog header. Refuses to hold: other logs
-//! of FortiOS (events, UTM: ignored), logs of FortiOS 4 (`src=`, `dst=`), and the hardware address of the source (`srcmac`), which
-//! behind a router is the router's, and nothing in a record tells.
+//! of FortiOS (events, UTM: ignored), logs of FortiOS 4 (`src=`, `dst=`), and the hardware address of the source (`srcmac`) outside of the
+//! networks of which the operator says that it is the device's: behind a router it is the router's, and nothing in a record tells.
 //!
 //! ```text
 //! date=2031-03-04 time=10:01:09 logid="0000000013" type="traffic" subtype="forward" eventtime=1930557669345678901 tz="+0000"
@@ -13,7 +13,7 @@
 //! Without `eventtime` it is `date` and `time` in `tz`, or in the source's zone. The first of two equal keys counts, because names that
 //! a machine gives itself come later in a line than its address. Source: FortiOS log references 5.6 to 7.6, their CEF chapters.
 
-use sighting::{IdentityKind, Second};
+use sighting::{Address, IdentityKind, Second};
 
 use crate::connection::{Connection, by_address};
 use crate::key_value::{Pairs, event};
@@ -48,7 +48,7 @@ pub(crate) fn record(text: &str, line: u64, settings: &Settings, sink: &mut impl
     let (address, not_ours) = by_address(values.source, "srcip", None, settings);
     let connection = Connection {
         second: values.start(settings),
-        device: address.and_then(|_| values.device()),
+        device: address.and_then(|_| values.device(settings)),
         remote: (values.destination, "dstip"),
         why_not: match not_ours {
             None => values.not_opened()?,
@@ -66,6 +66,7 @@ struct Values<'a> {
     action: Option<&'a str>,
     source: Option<&'a str>,
     source_name: Option<&'a str>,
+    source_mac: Option<&'a str>,
     /// The id that FortiClient gave the source.
     client: Option<&'a str>,
     destination: Option<&'a str>,
@@ -109,6 +110,7 @@ impl<'a> Values<'a> {
             "action" => &mut self.action,
             "srcip" => &mut self.source,
             "srcname" => &mut self.source_name,
+            "srcmac" => &mut self.source_mac,
             "fctuid" => &mut self.client,
             "dstip" => &mut self.destination,
             "proto" => &mut self.protocol,
@@ -128,6 +130,7 @@ impl<'a> Values<'a> {
             "act" => "action",
             "src" => "srcip",
             "shost" => "srcname",
+            "smac" => "srcmac",
             "dst" => "dstip",
             "proto" => "proto",
             _ => key.strip_prefix("FTNTFGT").unwrap_or_default(),
@@ -141,13 +144,21 @@ impl<'a> Values<'a> {
     }
 
     /// The address is known to be sound.
-    fn device(&self) -> Result<Mentions<'a>, Fault> {
+    fn device(&self, settings: &Settings) -> Result<Mentions<'a>, Fault> {
         let mut names = Names::default();
         names.add(IdentityKind::AgentId, self.client.unwrap_or_default(), "fctuid");
         // Without a name there is the address once more.
         let name = self.source_name.filter(|name| Some(*name) != self.source);
         names.add(IdentityKind::HostName, name.unwrap_or_default(), "srcname");
-        names.add(IdentityKind::Address, self.source.unwrap_or_default(), "srcip");
+        let source = self.source.unwrap_or_default();
+        let Some(address) =
+            Address::parse_logged(source.as_bytes()).filter(|_| !settings.mac_networks.is_empty())
+        else {
+            names.add(IdentityKind::Address, source, "srcip");
+            return names.required("srcip");
+        };
+        let seen = settings.originator((address, source), self.source_mac);
+        seen.iter().for_each(|name| names.add(name.kind, name.written, "srcip"));
         names.required("srcip")
     }
 

@@ -6,6 +6,8 @@ use sighting::{Address, IdentityKind, LocalNetworks, Mention, Network};
 
 use crate::aws_vpc::VpcFields;
 use crate::pan_os::FieldOrder;
+use crate::record::Mentions;
+use crate::text::{is_mac, present};
 
 /// How records of a source are read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -20,9 +22,32 @@ pub struct Settings {
     pub time_zone: Option<TimeZone>,
     /// Where a local address is one machine at a time: there it is told beside the machine's names.
     pub unique_networks: Vec<Network>,
+    /// Where the sensor sees the hardware address of the device itself, no router in between: there a device is known by it.
+    /// Behind a router it is the router's, and nothing in a record tells.
+    pub mac_networks: Vec<Network>,
 }
 
 impl Settings {
+    /// The names of an originator that a sensor saw: its hardware address, where that is its own, else its address.
+    #[inline]
+    pub(crate) fn originator<'a>(
+        &self,
+        (address, written): (Address, &'a str),
+        mac: Option<&'a str>,
+    ) -> Mentions<'a> {
+        let is_seen = self.mac_networks.iter().any(|network| network.contains(address));
+        match mac.filter(|_| is_seen).and_then(present).filter(|mac| is_mac(mac)) {
+            None => Mentions::one(Mention { kind: IdentityKind::Address, written }),
+            Some(mac) => self.with_mac(mac, written),
+        }
+    }
+
+    fn with_mac<'a>(&self, mac: &'a str, address: &'a str) -> Mentions<'a> {
+        let mut names = Mentions::one(Mention { kind: IdentityKind::Mac, written: mac });
+        self.unique_address(Some(address)).into_iter().for_each(|address| names.push(address));
+        names
+    }
+
     /// A machine's own address as a name of it, if it is one of a unique network.
     #[inline]
     pub(crate) fn unique_address<'a>(&self, written: Option<&'a str>) -> Option<Mention<'a>> {
@@ -89,5 +114,38 @@ impl Default for ColumnMap {
             pan_os: None,
             aws_vpc: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardware_address_is_told_where_it_is_the_devices_own() {
+        let networks = |text: &str| vec![Network::parse(text).expect("a network")];
+        let settings = |unique: &str| Settings {
+            mac_networks: networks("10.1.2.0/24"),
+            unique_networks: networks(unique),
+            ..Settings::default()
+        };
+        let told = |settings: &Settings, written: &str, mac: Option<&str>| -> Vec<String> {
+            let address = Address::parse(written).expect("an address");
+            settings.originator((address, written), mac).iter().map(|name| name.written.to_owned()).collect()
+        };
+        let (elsewhere, unique) = (settings("10.9.0.0/16"), settings("10.1.0.0/16"));
+        let mac = "00:00:5e:00:53:01";
+        assert_eq!(told(&elsewhere, "10.1.2.3", Some(mac)), [mac]);
+        assert_eq!(told(&unique, "10.1.2.3", Some(mac)), [mac, "10.1.2.3"]);
+        for (address, mac) in [
+            ("10.1.3.3", Some(mac)),
+            ("10.1.2.3", None),
+            ("10.1.2.3", Some("-")),
+            ("10.1.2.3", Some("00:00:00:00:00:00")),
+            ("10.1.2.3", Some("00:00:5e:00:53")),
+        ] {
+            assert_eq!(told(&unique, address, mac), [address], "{mac:?}");
+        }
+        assert_eq!(told(&Settings::default(), "10.1.2.3", Some(mac)), ["10.1.2.3"]);
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn is_address(text: &str) -> bool {
 }
 
 /// Whether a text is six octets in hexadecimal, not all zero, with nothing between them or a colon or a dash.
-fn is_mac(text: &str) -> bool {
+pub(crate) fn is_mac(text: &str) -> bool {
     let octets = match text.len() {
         12 => 2,
         17 => 3,

@@ -1,10 +1,10 @@
 //! What makes a Zeek connection a sighting, whatever carries it: the originator is ours and the connection was
 //! established. Refuses to hold: columns and keys (`zeek_tsv`, `zeek_json`).
 //!
-//! The hardware address of the originator (`orig_l2_addr`) is not handed on: behind a router it is the router's, and
-//! nothing in a record tells. The device is known by its address.
+//! The device is known by its address. Behind a router the hardware address of the originator (`orig_l2_addr`) is the router's, and
+//! nothing in a record tells: it is handed on only in networks of which the operator says that it is the device's.
 
-use sighting::{Address, IdentityKind, Mention, Second};
+use sighting::{Address, Second};
 
 use crate::record::{Fault, Ignored, Mentions, Opened, Passed, Refusal, Reporter, Sink};
 use crate::settings::Settings;
@@ -18,6 +18,8 @@ pub(crate) struct Connection<'a> {
     pub(crate) protocol: Option<&'a str>,
     /// Whether the sensor says that the originator is local.
     pub(crate) local: Option<bool>,
+    /// The originator's hardware address, as the sensor saw it.
+    pub(crate) mac: Option<&'a str>,
 }
 
 /// Whether a log of this name holds connections. The variants hold the same connections before they end, under the
@@ -36,7 +38,7 @@ impl<'a> Connection<'a> {
             sink.ignored(&Passed::by_nobody(Ignored::NotLocal, line));
             return Ok(());
         }
-        let device = Mentions::one(Mention { kind: IdentityKind::Address, written });
+        let device = settings.originator((originator, written), self.mac);
         if let Some(why) = self.not_established()? {
             self.ignore(why, device, line, sink);
             return Ok(());

@@ -28,6 +28,7 @@ struct Values<'a> {
     protocol: Value<'a>,
     state: Value<'a>,
     local: Value<'a>,
+    mac: Value<'a>,
     lease: LeaseValues<'a>,
 }
 
@@ -74,6 +75,7 @@ impl<'a> Values<'a> {
                 "proto" => self.protocol = scanner.scalar()?,
                 "conn_state" => self.state = scanner.scalar()?,
                 "local_orig" => self.local = scanner.scalar()?,
+                "orig_l2_addr" => self.mac = scanner.scalar()?,
                 "_path" | "@stream" => self.path = scanner.scalar()?,
                 "id" => self.read_id(scanner)?,
                 "client_addr" => self.lease.client = scanner.scalar()?,
@@ -150,6 +152,7 @@ impl<'a> Values<'a> {
             || self.responder.is_escaped()
             || self.protocol.is_escaped()
             || self.state.is_escaped()
+            || self.mac.is_escaped()
             || self.lease.are_escaped()
     }
 
@@ -172,6 +175,7 @@ impl<'a> Values<'a> {
             state: self.state.plain(),
             protocol: self.protocol.plain(),
             local: self.local.truth(),
+            mac: self.mac.plain(),
         }
     }
 }

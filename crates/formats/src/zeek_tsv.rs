@@ -71,6 +71,7 @@ struct Columns {
     state: usize,
     protocol: Option<usize>,
     local: Option<usize>,
+    mac: Option<usize>,
 }
 
 /// The places of the columns of dhcp.log that matter.
@@ -155,8 +156,9 @@ impl Rows {
         let Some(originator) = place("id.orig_h") else { return Rows::Lacking("id.orig_h") };
         let Some(responder) = place("id.resp_h") else { return Rows::Lacking("id.resp_h") };
         let Some(state) = place("conn_state") else { return Rows::Lacking("conn_state") };
-        let (protocol, local) = (place("proto"), place("local_orig"));
-        Rows::Connections(Columns { count: fields.len(), ts, originator, responder, state, protocol, local })
+        let (protocol, local, mac) = (place("proto"), place("local_orig"), place("orig_l2_addr"));
+        let count = fields.len();
+        Rows::Connections(Columns { count, ts, originator, responder, state, protocol, local, mac })
     }
 }
 
@@ -222,7 +224,9 @@ impl<'s> Reader<'s> {
         let row = Row { text, stops: &self.stops, marks: &layout.marks };
         match &layout.rows {
             Rows::Leases(columns) => row.conversation(columns).judge(line, sink),
-            Rows::Connections(columns) => row.connection(columns).judge(line, self.settings, sink),
+            Rows::Connections(columns) => {
+                row.connection(columns, self.settings).judge(line, self.settings, sink)
+            }
             Rows::Other | Rows::Lacking(_) => Ok(()),
         }
     }
@@ -237,7 +241,9 @@ struct Row<'a, 'l> {
 
 impl<'a> Row<'a, '_> {
     #[inline]
-    fn connection(&self, columns: &Columns) -> Connection<'a> {
+    fn connection(&self, columns: &Columns, settings: &Settings) -> Connection<'a> {
+        // Nearly nobody asks for it, and then it costs nothing.
+        let mac = columns.mac.filter(|_| !settings.mac_networks.is_empty());
         Connection {
             second: self.second(columns.ts),
             originator: self.field(columns.originator),
@@ -249,6 +255,7 @@ impl<'a> Row<'a, '_> {
                 "F" | "false" => Some(false),
                 _ => None,
             }),
+            mac: mac.and_then(|place| self.field(place)),
         }
     }
 

@@ -1,11 +1,12 @@
 //! What every format makes of logs written for it: `testdata/<format>/<case>.log` beside `<case>.expected`, one line a
 //! call of the sink; a `<case>.zone` names the time zone of its clocks, a `<case>.pan_os` or `<case>.aws_vpc` the fields of a log format of
-//! somebody's own. All of these logs are synthetic. `BLESS=1` rewrites what is expected; read the difference.
+//! somebody's own, a `<case>.mac_networks` where its sensor sees hardware addresses. All of these logs are synthetic. `BLESS=1` rewrites what is expected; read the difference.
 
 use std::fs;
 use std::path::Path;
 
 use seenby_formats::{ColumnMap, FieldOrder, Format, Ignored, Settings, VpcFields};
+use sighting::Network;
 
 mod support;
 
@@ -18,8 +19,10 @@ fn check(format: Format, log: &Path) {
     let order = order.map(|text| FieldOrder::parse(&text).expect("the fields of a row"));
     let vpc = fs::read_to_string(log.with_extension("aws_vpc")).ok();
     let vpc = vpc.map(|text| VpcFields::parse(&text).expect("the fields of a row"));
+    let seen = fs::read_to_string(log.with_extension("mac_networks")).unwrap_or_default();
+    let seen = seen.split_whitespace().map(|text| Network::parse(text).expect("a network")).collect();
     let columns = ColumnMap { pan_os: order, aws_vpc: vpc, ..ColumnMap::default() };
-    let settings = Settings { time_zone: zone, columns, ..Settings::default() };
+    let settings = Settings { time_zone: zone, columns, mac_networks: seen, ..Settings::default() };
     let opening = support::open(&bytes, seenby_formats::Wanted::Detect, &settings.columns);
     assert_eq!(opening.format(), Some(format), "{}", log.display());
     let got = support::read(&bytes, &settings).join("\n") + "\n";

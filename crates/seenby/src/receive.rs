@@ -91,6 +91,7 @@ impl Receiver {
             time_zone: zone.or_else(|| self.usual.time_zone.clone()),
             keep_special_remotes: self.usual.keep_special_remotes,
             unique_networks: unique,
+            mac_networks: self.usual.mac_networks.clone(),
         }
     }
 

@@ -249,6 +249,8 @@ struct IngestConfig {
     local_networks: Option<Vec<String>>,
     /// The networks in which an address is one machine at a time (`--unique-networks` wins; those of the organisation count too).
     unique_networks: Vec<String>,
+    /// The networks in which sensors see the hardware address of the device itself (`--mac-networks` wins).
+    mac_networks: Vec<String>,
     /// Count loopback, link-local, multicast, broadcast and unspecified remotes too.
     keep_special_remotes: bool,
     /// Threads that decode, from 1 to 256; unset, one for every processor.
@@ -305,6 +307,8 @@ pub(crate) struct Settings {
     pub(crate) local_networks: LocalNetworks,
     /// Where an address is one machine at a time.
     pub(crate) unique_networks: Vec<Network>,
+    /// Where sensors see the hardware address of the device itself.
+    pub(crate) mac_networks: Vec<Network>,
     /// Count special remotes too.
     pub(crate) keep_special_remotes: bool,
     /// Threads that decode, at least 1.
@@ -389,6 +393,7 @@ impl Settings {
             local_networks,
             keep_special_remotes: config.ingest.keep_special_remotes,
             unique_networks: networks("ingest.unique_networks", &config.ingest.unique_networks)?,
+            mac_networks: networks("ingest.mac_networks", &config.ingest.mac_networks)?,
         };
         let threads = config.ingest.threads.unwrap_or_else(|| processors().min(INGEST_THREADS_MAX));
         anyhow::ensure!(
@@ -425,6 +430,7 @@ impl Settings {
             sources: sources::meant(config.sources, &usual)?,
             local_networks: usual.local_networks,
             unique_networks: usual.unique_networks,
+            mac_networks: usual.mac_networks,
             keep_special_remotes: usual.keep_special_remotes,
             ingest_threads: threads,
             log_format: config.log.format,

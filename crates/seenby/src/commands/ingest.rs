@@ -47,6 +47,10 @@ pub(crate) struct IngestArgs {
     /// its address there tell whose the address is
     #[arg(long, value_name = "CIDR,CIDR", value_delimiter = ',', value_parser = parse_network)]
     unique_networks: Option<Vec<Network>>,
+    /// The networks in which the sensor sees the hardware address of the device itself, no router in between: there a device is
+    /// known by it (orig_l2_addr of Zeek, srcmac of FortiGate)
+    #[arg(long, value_name = "CIDR,CIDR", value_delimiter = ',', value_parser = parse_network)]
+    mac_networks: Option<Vec<Network>>,
     /// Count loopback, link-local, multicast, broadcast and unspecified remote addresses too
     #[arg(long)]
     keep_special_remotes: bool,
@@ -107,6 +111,7 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
             columns: args.columns.unwrap_or_default(),
             time_zone: args.time_zone,
             unique_networks: args.unique_networks.unwrap_or_else(|| context.settings.unique_networks.clone()),
+            mac_networks: args.mac_networks.unwrap_or_else(|| context.settings.mac_networks.clone()),
         },
         source: args.source,
         threads: context.settings.ingest_threads,

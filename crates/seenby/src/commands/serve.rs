@@ -215,6 +215,7 @@ impl Server {
             local_networks: meant.local_networks.clone(),
             keep_special_remotes: meant.keep_special_remotes,
             unique_networks: meant.unique_networks.clone(),
+            mac_networks: meant.mac_networks.clone(),
             ..formats::Settings::default()
         };
         let settings = api::Settings { sealing_key: sealing, ..api_settings(meant)? };

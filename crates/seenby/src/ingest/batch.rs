@@ -284,7 +284,7 @@ impl Filler {
         if kind == IdentityKind::AgentId {
             carry_names(batch, &record.device, strongest, record.second);
         }
-        let is_machine = kind == IdentityKind::AgentId || is_name(kind);
+        let is_machine = matches!(kind, IdentityKind::AgentId | IdentityKind::Mac) || is_name(kind);
         if is_machine && !self.rules.unique.is_empty() {
             carry_addresses(batch, &record.device, strongest, (record.second, &self.rules.unique));
         }

@@ -91,6 +91,46 @@ fn a_unique_network_and_a_gateway() {
     assert_eq!(seen(&place), (1, Value::Null));
 }
 
+#[test]
+fn hardware_addresses_count_where_they_are_the_devices_own() {
+    let at = now().minus(600);
+    let header = ZEEK_HEADER
+        .replace("\tconn_state\n", "\tconn_state\torig_l2_addr\n")
+        .replace("string\n", "string\tstring\n");
+    let row = |address: &str, mac: &str| zeek(at, address, REMOTE).replace("SF\n", &format!("SF\t{mac}\n"));
+    let (own, router) = ("00:00:5e:00:53:01", "00:00:5e:00:53:fe");
+    let log = format!(
+        "{header}{}{}{}{}",
+        row("10.1.2.3", own),
+        row("10.1.2.4", own),
+        row("10.9.0.1", router),
+        row("10.9.0.2", router)
+    );
+    // Nobody says where the sensor stands: four addresses.
+    let place = Place::new();
+    place.ingest("conn.log", log.clone());
+    assert_eq!(seen(&place), (4, json!("at_most")));
+
+    let place = Place::new();
+    let path = place.write("conn.log", log.clone());
+    let path = path.to_str().expect("UTF-8");
+    let networks = ["ingest", path, "--mac-networks", "10.1.2.0/24", "--unique-networks", "10.1.2.4/32"];
+    place.run(networks).ends(0);
+    assert_eq!(seen(&place), (3, json!("at_most")));
+    let shown = place.run(["device", "list"]).ends(0).stdout;
+    assert!(shown.contains(own) && shown.contains("10.9.0.1") && !shown.contains("10.1.2.3"), "{shown}");
+    // In a unique network the record also says whose the address is.
+    place.ingest("conn.log", format!("{ZEEK_HEADER}{}", zeek(at.plus(1), "10.1.2.4", REMOTE)));
+    assert_eq!(seen(&place), (3, json!("at_most")));
+
+    let place = Place::new();
+    let path = place.write("conn.log", log);
+    let path = path.to_str().expect("UTF-8");
+    let settings = place.write("seenby.toml", "[ingest]\nmac_networks = [\"10.0.0.0/8\"]\n");
+    place.run(["ingest", path, "--settings", settings.to_str().expect("UTF-8")]).ends(0);
+    assert_eq!(seen(&place), (2, json!("at_most")));
+}
+
 /// What is typed on a folder, and on one that a server holds.
 fn check_words(place: &Place) {
     let at = now().minus(600);

@@ -82,6 +82,8 @@ pub(crate) struct SourceConfig {
     time_zone: Option<String>,
     /// The networks whose addresses are ours; unset, those of `[ingest]`.
     local_networks: Option<Vec<String>>,
+    /// Where it sees the hardware address of the device itself; unset, those of `[ingest]`.
+    mac_networks: Option<Vec<String>>,
     /// Count special remotes too; unset, as `[ingest]` says.
     keep_special_remotes: Option<bool>,
     /// Which keys or columns mean what.
@@ -214,6 +216,7 @@ pub(crate) struct Usual {
     pub(crate) local_networks: LocalNetworks,
     pub(crate) keep_special_remotes: bool,
     pub(crate) unique_networks: Vec<Network>,
+    pub(crate) mac_networks: Vec<Network>,
 }
 
 /// All sources of a settings file.
@@ -269,7 +272,11 @@ impl Source {
         }
         let local_networks = match &config.local_networks {
             None => usual.local_networks.clone(),
-            Some(texts) => LocalNetworks::Listed(networks(texts)?),
+            Some(texts) => LocalNetworks::Listed(networks("local_networks", texts)?),
+        };
+        let mac_networks = match &config.mac_networks {
+            None => usual.mac_networks.clone(),
+            Some(texts) => networks("mac_networks", texts)?,
         };
         let wanted = config.format.as_deref().map(ingest::format).transpose().map_err(told("format"))?;
         let zone = |zone: &str| {
@@ -284,6 +291,7 @@ impl Source {
                 local_networks,
                 keep_special_remotes: config.keep_special_remotes.unwrap_or(usual.keep_special_remotes),
                 unique_networks: usual.unique_networks.clone(),
+                mac_networks,
                 columns,
                 time_zone: config.time_zone.as_deref().map(zone).transpose()?,
             },
@@ -457,10 +465,10 @@ fn glob_set(key: &str, globs: &[String]) -> anyhow::Result<GlobSet> {
     set.build().with_context(|| format!("{key} is too much"))
 }
 
-fn networks(texts: &[String]) -> anyhow::Result<Vec<Network>> {
+fn networks(key: &str, texts: &[String]) -> anyhow::Result<Vec<Network>> {
     let parse = |text: &String| {
         Network::parse(text).with_context(|| {
-            format!("local_networks has '{}'; write networks as 10.0.0.0/8 or fd00::/8", escape(text))
+            format!("{key} has '{}'; write networks as 10.0.0.0/8 or fd00::/8", escape(text))
         })
     };
     texts.iter().map(parse).collect()
@@ -517,6 +525,7 @@ mod tests {
             local_networks: LocalNetworks::Unstated,
             keep_special_remotes: false,
             unique_networks: Vec::new(),
+            mac_networks: Vec::new(),
         };
         meant(written.sources, &usual)
     }
@@ -568,6 +577,7 @@ mod tests {
             ("folder = '/a'\nformat = 'evtx'", "format: type one of"),
             ("folder = '/a'\ntime_zone = 'Zurich'", "time_zone 'Zurich' is no time zone"),
             ("folder = '/a'\nlocal_networks = ['10/8']", "local_networks has '10/8'"),
+            ("folder = '/a'\nmac_networks = ['10/8']", "mac_networks has '10/8'"),
             ("folder = '/a'\ncolumns = { when = 'ts' }", "'when' is no key"),
             ("folder = '/a'\ncertificate = '/c'", "has folder and certificate, which is for syslog"),
             ("file = '/a/b'\ninclude = ['*']", "has file and include, which is for folder and objects"),
