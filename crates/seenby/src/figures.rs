@@ -31,12 +31,25 @@ impl Collector for StoreFigures {
         let mut metric = |name, help, unit: Option<&Unit>, value: &dyn EncodeMetric| {
             value.encode(encoder.encode_descriptor(name, help, unit, value.metric_type())?)
         };
-        metric(
-            "seenby_store_sightings_taken",
-            "Sightings taken since the start, repeats included",
-            None,
-            &ConstCounter::new(figures.appended),
-        )?;
+        for (name, help, value) in [
+            (
+                "seenby_store_sightings_taken",
+                "Sightings taken since the start, repeats included",
+                figures.appended,
+            ),
+            (
+                "seenby_store_leases_dropped",
+                "Leases of one address beyond the newest 16,384, which count no more",
+                figures.leases_dropped,
+            ),
+            (
+                "seenby_store_merges_dropped",
+                "Merges that a product told of one device beyond the first 256, which do not count",
+                figures.merges_dropped,
+            ),
+        ] {
+            metric(name, help, None, &ConstCounter::new(value))?;
+        }
         for (name, help, unit, value) in [
             ("seenby_store_organisations", "Organisations with any data", None, figures.organisations),
             ("seenby_store_live_rows", "Rows in memory, not yet in segments", None, figures.live_rows),

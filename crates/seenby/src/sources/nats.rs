@@ -44,13 +44,13 @@ pub(super) fn consume(mut feed: Feed, settings: &Nats) {
 
 fn run(feed: &mut Feed, settings: &Nats) -> Stopped {
     loop {
-        let runtime = feed.runtime().clone();
-        let ended = match runtime.block_on(Consuming::open(settings)) {
-            Ok(consuming) => {
+        let ended = match feed.wait_for(Consuming::open(settings)) {
+            Ok(Ok(consuming)) => {
                 tracing::info!(source = %name(&feed.source.name), "a stream is read");
                 consuming.read(feed)
             }
-            Err(error) => Ok(error),
+            Ok(Err(error)) => Ok(error),
+            Err(stopped) => Err(stopped),
         };
         let waited = ended.and_then(|error| {
             feed.trouble(&format!(
@@ -120,9 +120,8 @@ impl Consuming {
 
     /// Reads until the server stops; or until something is wrong, which is returned.
     fn read(mut self, feed: &mut Feed) -> Result<anyhow::Error, Stopped> {
-        let runtime = feed.runtime().clone();
         while !feed.stop().is_told() {
-            let messages = match runtime.block_on(self.fetch()) {
+            let messages = match feed.wait_for(self.fetch())? {
                 Ok(messages) => messages,
                 Err(error) => return Ok(error),
             };
@@ -135,7 +134,7 @@ impl Consuming {
             }
             self.documents.flush(feed, &self.reading)?;
             feed.commit()?;
-            if let Err(error) = runtime.block_on(self.acknowledge(&messages)) {
+            if let Err(error) = feed.wait_for(self.acknowledge(&messages))? {
                 return Ok(error);
             }
         }
