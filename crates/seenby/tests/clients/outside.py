@@ -29,6 +29,9 @@ PERSON = "kim"
 # A little more than the least time between two fetches that tokens bring about.
 FETCH_EVERY_S = 31
 CALLERS = 4
+# How long the provider has to start, and how often that is tried.
+STARTS_WITHIN_S = 60
+STARTS_MAX = 3
 
 SETTINGS = """
 [api]
@@ -83,16 +86,25 @@ class Provider:
         }
         # It warns of a Node that it does not know yet, and of its development pages.
         self.log = open(os.path.join(folder, "provider.log"), "wb")
-        self.process = subprocess.Popen(
-            [node, os.path.join(HERE, "provider.mjs"), json.dumps(given)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
-        self.url = self.says("https://")
+        self.url = self.start([node, os.path.join(HERE, "provider.mjs"), json.dumps(given)])
         self.entra = f"{self.url}/{TENANT}/v2.0"
         self.plain = f"{self.url}/plain"
+
+    def start(self, command):
+        """Its URL. Node has been seen to stand still before it ran a line of the program: then another one is started."""
+        for _ in range(STARTS_MAX):
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
+            )
+            deadline = threading.Timer(STARTS_WITHIN_S, self.process.kill)
+            deadline.start()
+            try:
+                return self.says("https://")
+            except AssertionError:
+                self.process.wait()
+            finally:
+                deadline.cancel()
+        raise AssertionError(f"the provider did not start, {STARTS_MAX} times; see its log")
 
     def order(self, word):
         self.process.stdin.write(f"{word}\n")
