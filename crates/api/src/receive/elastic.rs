@@ -4,6 +4,8 @@
 //! A body is pairs of lines, an action and its document. Every action is answered with one item, in order; a document that is
 //! ignored or refused is answered as taken, since shippers drop or send for ever what is not, and is counted at its source.
 
+use std::borrow::Cow;
+
 use axum::Router;
 use axum::extract::{Path, RawQuery, Request};
 use axum::http::header::WWW_AUTHENTICATE;
@@ -256,6 +258,17 @@ struct Action<'a> {
     delete: Option<Target<'a>>,
 }
 
+/// A name as answers have it: a text, also where it was written as a whole number. What else is written there names nothing, and is not
+/// repeated: not every number that JSON allows is one that its readers take.
+fn named(written: &RawValue) -> Option<Cow<'_, str>> {
+    let written = written.get();
+    match written.as_bytes() {
+        [b'"', ..] => Some(Cow::Borrowed(written)),
+        digits if digits.iter().all(u8::is_ascii_digit) => Some(Cow::Owned(format!("\"{written}\""))),
+        _ => None,
+    }
+}
+
 /// The document of an update.
 #[derive(Deserialize)]
 struct Update<'a> {
@@ -357,12 +370,13 @@ impl Bulk {
             }
             _ => return Err(bad()),
         };
-        let index = target.index.map(RawValue::get).or(self.index.as_deref()).unwrap_or("\"seenby\"");
+        let index = target.index.and_then(named);
+        let index = index.as_deref().or(self.index.as_deref()).unwrap_or("\"seenby\"");
         let mut item = format!("{{\"{word}\":{{");
         if !self.is_terse {
             item.push_str(&format!("\"_index\":{index},"));
-            if let Some(id) = target.id {
-                item.push_str(&format!("\"_id\":{},", id.get()));
+            if let Some(id) = target.id.and_then(named) {
+                item.push_str(&format!("\"_id\":{id},"));
             }
         }
         item.push_str(&format!("\"status\":{status}}}}}"));
@@ -491,6 +505,15 @@ mod tests {
             "{\"errors\":false,\"items\":[{\"create\":{\"status\":201}},{\"create\":{\"status\":201}}]}",
         );
         check(None, "", "", "", "{\"took\":3,\"errors\":false,\"items\":[]}");
+        // Found by fuzzing: a number that no reader takes was repeated.
+        check(
+            None,
+            "",
+            "{\"create\":{\"_index\":1e999,\"_id\":7}}\n{}\n{\"create\":{\"_index\":null,\"_id\":{}}}\n{}\n",
+            "{}\n{}\n",
+            "{\"took\":3,\"errors\":false,\"items\":[{\"create\":{\"_index\":\"seenby\",\"_id\":\"7\",\"status\":201}},\
+             {\"create\":{\"_index\":\"seenby\",\"status\":201}}]}",
+        );
     }
 
     #[test]
