@@ -68,6 +68,13 @@ impl Opening {
         self.format
     }
 
+    /// Whether what is read are objects of JSON, one a line.
+    pub const fn is_of_objects(self) -> bool {
+        matches!(self.format, Some(Format::Mde | Format::ZeekJson | Format::Sysmon))
+            && self.utf16.is_none()
+            && matches!(self.shape, Shape::Lines)
+    }
+
     /// Whether every line is read by itself, so that lines of several inputs may stand behind each other.
     pub const fn is_line_by_line(self) -> bool {
         let has_rows_or_blocks = matches!(

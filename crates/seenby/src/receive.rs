@@ -377,8 +377,13 @@ impl Taking for Push {
         let wanted = if self.wanted == Wanted::Detect { wanted(format) } else { self.wanted };
         let carried = formats::carried(bytes, wanted, &self.settings.columns);
         let bytes = carried.as_deref().map_or(bytes, str::as_bytes);
-        // One format is read alike whatever it looks like; of any other each document has to tell.
-        if self.opening.is_none() || !matches!(self.wanted, Wanted::Exactly(_)) {
+        // One format is read alike whatever it looks like, and so are the objects of one family; of any other each document has to tell.
+        let is_told = match self.wanted {
+            Wanted::Exactly(_) => self.opening.is_some(),
+            Wanted::Family(_) => bytes.starts_with(b"{") && self.opening.is_some_and(Opening::is_of_objects),
+            Wanted::Detect => false,
+        };
+        if !is_told {
             let opening = self.detect(bytes, true, wanted).unwrap_or(Opening::UNRECOGNISED).of_messages();
             self.turn_to(opening)?;
         }
