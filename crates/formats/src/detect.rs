@@ -273,6 +273,8 @@ impl<'a> Head<'a> {
         let first = String::from_utf8_lossy(lines.next()?);
         let header = match separator_line(&first) {
             Some(separator) => search.header(&String::from_utf8_lossy(lines.next()?), Some(separator)),
+            // None is JSON, and making columns of such a line is most of what looking at it would cost.
+            None if first.trim_start().starts_with(['{', '[']) => None,
             None => search.header(&first, None),
         };
         header.or_else(|| self.lines().find_map(|line| search.row(str::from_utf8(line).ok()?)))
