@@ -231,8 +231,6 @@ struct Consuming {
     looked_at: Instant,
     /// What was wrong last, until a message comes.
     trouble: Option<Trouble>,
-    /// Messages that were deleted before they were read.
-    lost: u64,
 }
 
 /// What tells that something is not wrong any more.
@@ -289,7 +287,6 @@ impl Consuming {
             begun_at: None,
             looked_at: Instant::now(),
             trouble: None,
-            lost: 0,
         }
     }
 
@@ -326,8 +323,7 @@ impl Consuming {
         };
         self.trouble = None;
         feed.is_well();
-        self.lost += self.deleted(feed, message.topic(), message.partition(), message.offset());
-        feed.status.lost("messages", self.lost);
+        self.look_for_deleted(feed, message.topic(), message.partition(), message.offset());
         if !self.topics.contains_key(message.topic()) {
             self.topics.insert(message.topic().to_owned(), Topic::new(message.topic()));
         }
@@ -338,18 +334,24 @@ impl Consuming {
         Ok(Next::Message)
     }
 
-    /// How many messages of a partition are not there any more of those that the store lacks; asked when its first one came.
-    fn deleted(&self, feed: &Feed, topic: &str, partition: i32, came: i64) -> u64 {
-        let key = (topic.to_owned(), partition);
-        let Some(begun) = self.consumer.context().lock_begun().remove(&key) else { return 0 };
-        if came <= begun {
-            return 0;
-        }
+    /// Counts the messages of a partition that are not there any more of those that the store lacks, when its first one came.
+    fn look_for_deleted(&self, feed: &Feed, topic: &str, partition: i32, came: i64) {
+        let begun = {
+            let mut begun = self.consumer.context().lock_begun();
+            // So it is nearly always.
+            if begun.is_empty() {
+                return;
+            }
+            begun.remove(&(topic.to_owned(), partition))
+        };
+        let Some(begun) = begun.filter(|begun| came > *begun) else { return };
         // A gap alone tells nothing: compaction makes some, and transactions.
         let first =
             self.consumer.fetch_watermarks(topic, partition, ANSWERS_WITHIN).map_or(begun, |(low, _)| low);
         let count = u64::try_from(first.min(came).saturating_sub(begun)).unwrap_or_default();
         if count > 0 {
+            // Another client may have counted some before.
+            feed.status.change(|now| *now.lost.entry("messages").or_default() += count);
             tracing::warn!(
                 source = %name(&feed.source.name),
                 topic = %sighting::escape(topic),
@@ -358,7 +360,6 @@ impl Consuming {
                 "messages were deleted before they were read; keep them longer in the cluster than this server may be away"
             );
         }
-        count
     }
 
     fn in_trouble(&mut self, feed: &Feed, error: &KafkaError) -> Next {
