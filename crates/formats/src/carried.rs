@@ -7,22 +7,21 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 use crate::detect::Search;
-use crate::format::{Format, Wanted};
+use crate::format::Format;
 use crate::json::{Scanner, Value};
-use crate::settings::ColumnMap;
 
 /// The keys under which shippers carry a line.
 const KEYS: [&str; 2] = ["message", "log"];
 
 /// The line in a document, if it is a record by itself, of a format that is wanted. Cost: two searches for a word where there is none.
-pub fn carried<'a>(document: &'a [u8], wanted: Wanted, columns: &ColumnMap) -> Option<Cow<'a, str>> {
+pub(crate) fn carried<'a>(document: &'a [u8], search: &Search) -> Option<Cow<'a, str>> {
     let may_have =
         memmem::find(document, b"\"message\"").or_else(|| memmem::find(document, b"\"log\"")).is_some();
     if !may_have || document.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
     let line = line(str::from_utf8(document).ok()?)?;
-    let format = Search::new(wanted, columns).row(&line)?;
+    let format = search.row(&line)?;
     // Rows of these mean nothing without their header. A prose that looks like one stays a prose.
     (format != Format::ZeekTsv && !line.contains('\n')).then_some(line)
 }
@@ -62,6 +61,8 @@ fn trimmed(line: Cow<'_, str>) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Wanted;
+    use crate::settings::ColumnMap;
 
     #[test]
     fn lines_that_are_records_are_taken_out() {
@@ -80,11 +81,12 @@ mod tests {
             ("{\"message\":".to_owned(), false),
             ("\"message\"".to_owned(), false),
         ] {
-            let taken = carried(document.as_bytes(), Wanted::Detect, &ColumnMap::default());
+            let search = Search::new(Wanted::Detect, &ColumnMap::default());
+            let taken = carried(document.as_bytes(), &search);
             assert_eq!(taken.is_some(), is_taken, "{document}: {taken:?}");
         }
         let document = format!("{{\"message\":\"{zeek}\"}}");
-        let of = |wanted| carried(document.as_bytes(), wanted, &ColumnMap::default());
+        let of = |wanted| carried(document.as_bytes(), &Search::new(wanted, &ColumnMap::default()));
         assert_eq!(of(Wanted::Exactly(Format::ZeekJson)), Some(zeek.replace('\\', "").into()));
         assert_eq!(of(Wanted::Exactly(Format::Suricata)), None);
     }

@@ -6,19 +6,17 @@
 //! about every line or element that follows. A record with the keys that an operator named is what he said it is.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use sighting::Address;
 
 use crate::chunk::CsvLayout;
 use crate::csv::separator_line;
-use crate::document::{Document, Found, WRAPPER_KEYS};
+use crate::document::{Document, Found};
 use crate::format::{Family, Format, Wanted};
-use crate::json::{Scanner, Value, with_plain_escapes};
-use crate::record::Refusal;
+use crate::json::Scanner;
 use crate::settings::ColumnMap;
+use crate::traits::Traits;
 use crate::utf16::Order;
-use crate::wrapper::ENVELOPE_KEYS;
 use crate::{
     address_map, argus, aws_vpc, azure_analytics, azure_flow, carbon_black, conntrack, crowdstrike, ecs,
     fortigate, generic, isc_dhcpd, kea, netflow, ocsf, osquery, pan_os, sentinel_one, suricata, sysmon_xml,
@@ -57,22 +55,20 @@ impl Opening {
     pub const UNRECOGNISED: Opening =
         Opening { format: None, shape: Shape::Lines, wanted: Wanted::Detect, utf16: None };
 
+    /// For lines of a format.
+    pub(crate) const fn of_lines(format: Format, wanted: Wanted) -> Opening {
+        Opening { format: Some(format), shape: Shape::Lines, wanted, utf16: None }
+    }
+
     /// The same for records that came one by one: the byte order mark of the first says nothing of those that follow.
     #[must_use]
-    pub const fn of_messages(self) -> Opening {
+    pub(crate) const fn of_messages(self) -> Opening {
         Opening { utf16: None, ..self }
     }
 
     /// The format; none for an unrecognised input.
     pub const fn format(self) -> Option<Format> {
         self.format
-    }
-
-    /// Whether what is read are objects of JSON, one a line.
-    pub const fn is_of_objects(self) -> bool {
-        matches!(self.format, Some(Format::Mde | Format::ZeekJson | Format::Sysmon))
-            && self.utf16.is_none()
-            && matches!(self.shape, Shape::Lines)
     }
 
     /// Whether every line is read by itself, so that lines of several inputs may stand behind each other.
@@ -247,11 +243,9 @@ impl<'a> Head<'a> {
     fn carrier(self, family: Family) -> Option<(Format, Shape)> {
         let is_json = matches!(self.first_byte(), Some(b'{' | b'['));
         let format = match family {
-            Family::Zeek if is_json => Format::ZeekJson,
+            family if is_json => family.of_objects(),
             Family::Zeek => Format::ZeekTsv,
-            Family::Mde if is_json => Format::Mde,
             Family::Mde => Format::MdeCsv,
-            Family::Sysmon if is_json => Format::Sysmon,
             Family::Sysmon => Format::SysmonXml,
         };
         Some((format, self.shape()?))
@@ -343,7 +337,7 @@ fn stays_open(line: &[u8]) -> bool {
 /// Whether a text is an object whose array of records is empty.
 fn is_empty_wrapper(text: &[u8]) -> bool {
     let traits = str::from_utf8(text).ok().and_then(|text| Traits::of(text).ok());
-    traits.is_some_and(|traits| traits.is_empty_wrapper)
+    traits.is_some_and(|traits| traits.are_of_empty_wrapper())
 }
 
 /// What is looked for in an input, record by record.
@@ -361,6 +355,10 @@ impl Search {
 
     pub(crate) const fn columns(&self) -> &ColumnMap {
         &self.columns
+    }
+
+    pub(crate) const fn wanted(&self) -> Wanted {
+        self.wanted
     }
 
     /// Whether a format may be the answer.
@@ -497,145 +495,6 @@ fn looks_like_zeek(line: &str) -> bool {
     let has_time = fields().take(2).any(|field| field.contains('.') && time::epoch_seconds(field).is_some());
     let addresses = fields().filter(|field| Address::parse_logged(field.as_bytes()).is_some()).count();
     fields().count() >= 8 && has_time && addresses == 2
-}
-
-/// By what a JSON record is recognised.
-#[derive(Default)]
-struct Traits {
-    /// Its keys, those of objects in it also as dotted paths; wrappers and envelopes are looked through. The first so many: a line may
-    /// have millions, and they take more memory than the line.
-    keys: BTreeSet<String>,
-    /// A provider, a channel or the like names Sysmon.
-    names_sysmon: bool,
-    /// The category is a table of Defender's.
-    names_hunting: bool,
-    /// A wrapper's array has nothing in it.
-    is_empty_wrapper: bool,
-}
-
-/// A longer key, or a longer way to one, tells no format.
-const KEY_BYTES_MAX: usize = 256;
-/// What has more keys, none of them twice, is a record of no format.
-const KEYS_MAX: usize = 4_096;
-
-/// Keys whose values name what wrote a Windows event.
-const WRITER_KEYS: [&str; 11] = [
-    "provider_name",
-    "ProviderName",
-    "source_name",
-    "SourceName",
-    "Provider",
-    "provider",
-    "Name",
-    "Channel",
-    "channel",
-    "log_name",
-    "module",
-];
-
-impl Traits {
-    /// Of a text that is sound to its end.
-    fn of(text: &str) -> Result<Traits, Refusal> {
-        let plain = if text.contains('\\') { with_plain_escapes(text) } else { None };
-        let text = plain.map_or(Cow::Borrowed(text), Cow::Owned);
-        let mut scanner = Scanner::new(&text);
-        let mut traits = Traits::default();
-        traits.collect(&mut scanner, "")?;
-        scanner.end()?;
-        Ok(traits)
-    }
-
-    fn collect(&mut self, scanner: &mut Scanner<'_>, path: &str) -> Result<(), Refusal> {
-        match scanner.value()? {
-            Value::Object => {
-                let mut key = scanner.first_key()?;
-                while let Some(name) = key {
-                    self.key(scanner, path, name)?;
-                    key = scanner.next_key()?;
-                }
-            }
-            Value::Array => {
-                let mut more = scanner.first_element()?;
-                while more {
-                    self.collect(scanner, path)?;
-                    more = scanner.next_element()?;
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// One key and what is below it.
-    fn key(&mut self, scanner: &mut Scanner<'_>, path: &str, name: &str) -> Result<(), Refusal> {
-        let is_wrapper = WRAPPER_KEYS.contains(&name);
-        // No format has keys of such length, and to repeat one for each key below it would take any memory.
-        if name.len() > KEY_BYTES_MAX || path.len() > KEY_BYTES_MAX {
-            return scanner.skip();
-        }
-        let is_seen_through = is_wrapper || ENVELOPE_KEYS.contains(&name) || name == "Event";
-        let inner = if is_seen_through { path.to_owned() } else { format!("{path}{name}.") };
-        // The properties of Defender's envelope are also what a bare record has.
-        if path == "properties." {
-            self.keep(name.to_owned());
-        }
-        self.keep(format!("{path}{name}"));
-        let mut value = scanner.clone();
-        match value.value()? {
-            Value::Text(raw) => {
-                let last = name.rsplit('.').next().unwrap_or(name);
-                let names_sysmon = raw.text.contains("Sysmon") || raw.text == "sysmon";
-                self.names_sysmon |= names_sysmon && WRITER_KEYS.contains(&last);
-                self.names_hunting |= name == "category" && raw.text.starts_with("AdvancedHunting-");
-            }
-            Value::Array => {
-                self.is_empty_wrapper |= is_wrapper && path.is_empty() && !value.first_element()?;
-            }
-            _ => {}
-        }
-        self.collect(scanner, &inner)
-    }
-
-    fn keep(&mut self, key: String) {
-        if self.keys.len() < KEYS_MAX {
-            self.keys.insert(key);
-        }
-    }
-
-    fn has(&self, key: &str) -> bool {
-        self.keys.contains(key)
-    }
-
-    fn has_some(&self, wanted: &[&str]) -> bool {
-        wanted.iter().any(|key| self.has(key))
-    }
-
-    fn are_mde(&self) -> bool {
-        let has_properties = self.has_some(&["properties.Timestamp", "properties.DeviceId"]);
-        let is_device_info = self.has("DeviceId") && self.has_some(&["MergedToDeviceId", "MachineGroup"]);
-        is_device_info
-            || self.has("ActionType") && self.has_some(&["DeviceId", "DeviceName", "RemoteIP"])
-            || self.names_hunting
-            || self.has("category") && has_properties
-    }
-
-    fn are_zeek(&self) -> bool {
-        let is_lease = self.has("ts") && self.has("mac") && self.has_some(&["assigned_addr", "msg_types"]);
-        is_lease
-            || self.has_some(&["id.orig_h", "id_orig_h"])
-            || self.has("ts") && self.has_some(&["_path", "@stream"])
-    }
-
-    /// An event's number alone says nothing: many logs have one.
-    fn are_sysmon(&self) -> bool {
-        let has_places = self.keys.iter().any(|key| {
-            let first = key.split('.').next().unwrap_or(key);
-            matches!(first, "event_data" | "EventData" | "winlog")
-        });
-        let has_number = self.has_some(&["EventID", "event_id", "EventId", "event.code", "System.EventID"]);
-        let is_bare = self.has("UtcTime") && self.has_some(&["Initiated", "ProcessGuid", "RuleName"]);
-        self.names_sysmon || has_places || is_bare || has_number && self.has_some(&["UtcTime", "Initiated"])
-    }
 }
 
 /// Those of the keys or columns that an operator named, other than by default, that neither the header nor any record
@@ -778,18 +637,6 @@ mod tests {
             r#"{"event":{"code":"3","provider":["Microsoft-Windows-Sysmon"]},"host":{"name":"h"}}"#,
             sysmon,
         );
-    }
-
-    #[test]
-    fn keys_are_kept_once_and_up_to_a_bound() {
-        let object = |number: usize| format!("{{\"k{number}\":{{\"same\":1}},\"same\":1}}");
-        let elements: Vec<String> = (0..50_000).map(object).collect();
-        let text = format!("[{}]", elements.join(","));
-        assert!(is_sound(text.as_bytes()));
-        let traits = Traits::of(&text).expect("sound");
-        assert!(traits.has("k1.same") && traits.keys.len() <= 4_096, "{} keys", traits.keys.len());
-        let same = format!("[{}]", vec![object(7); 1_000].join(","));
-        assert_eq!(Traits::of(&same).expect("sound").keys.len(), 3);
     }
 
     #[test]

@@ -310,6 +310,17 @@ pub enum Family {
     Sysmon,
 }
 
+impl Family {
+    /// The one of its formats whose records are objects of JSON.
+    pub(crate) const fn of_objects(self) -> Format {
+        match self {
+            Family::Zeek => Format::ZeekJson,
+            Family::Mde => Format::Mde,
+            Family::Sysmon => Format::Sysmon,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -53,6 +53,7 @@ mod netflow;
 mod ocsf;
 mod osquery;
 mod pan_os;
+mod recogniser;
 mod record;
 mod sentinel_one;
 mod settings;
@@ -62,6 +63,7 @@ mod sysmon;
 mod sysmon_xml;
 mod text;
 mod time;
+mod traits;
 mod utf16;
 mod windows_dhcp;
 mod wrapper;
@@ -71,7 +73,6 @@ mod zeek_json;
 mod zeek_tsv;
 
 pub use aws_vpc::VpcFields;
-pub use carried::carried;
 pub use chunk::{CHUNK_BYTES, Chunk, LINE_BYTES_MAX};
 pub use columnar::{ChunkReader, Columnar, ColumnarDamage, Length, PARQUET_MAGIC};
 pub use decode::decode;
@@ -80,6 +81,7 @@ pub use format::{About, Family, Format, Wanted};
 pub use framer::{Framer, Place};
 pub use netflow::{Flows, Lost};
 pub use pan_os::FieldOrder;
+pub use recogniser::Recogniser;
 pub use record::{
     DeviceFacts, Ignored, Leased, Lesson, MENTIONS_MAX, Mentions, Opened, Passed, Refusal, Reporter, Sink,
     Taught, Warning,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 use api::{RefusedRecord, SourceReport, TakeError, Taking, Upload, UploadTaken};
 use crossbeam_channel::{Sender, unbounded};
-use formats::{Chunk, Detection, Family, Format, Framer, HEAD_BYTES, Opening, Wanted};
+use formats::{Chunk, Detection, Family, Format, Framer, HEAD_BYTES, Opening, Recogniser, Wanted};
 use sighting::{
     Batch, Directory as _, LocalNetworks, OrganisationId, Receipt, SECONDS_PER_HOUR, Source, SourceId,
     Store as _, StoreError,
@@ -258,6 +258,7 @@ struct Push {
     settings: formats::Settings,
     /// What the source says that it sends, or the sender.
     wanted: Wanted,
+    recogniser: Recogniser,
     /// How the documents that are framed now are read.
     opening: Option<Opening>,
     stage: Stage,
@@ -278,6 +279,7 @@ impl Push {
             filler.remember(batch);
         }
         Push {
+            recogniser: Recogniser::new(&settings.columns),
             settings,
             wanted: wanted(source.read_as.format.as_deref().or(format)),
             opening: None,
@@ -291,9 +293,9 @@ impl Push {
         }
     }
 
-    fn detect(&self, head: &[u8], is_all: bool, wanted: Wanted) -> Option<Opening> {
+    fn detect(&self, head: &[u8], is_all: bool) -> Option<Opening> {
         let looked_at = head.get(..HEAD_BYTES).unwrap_or(head);
-        match formats::detect(looked_at, is_all, wanted, &self.settings.columns) {
+        match formats::detect(looked_at, is_all, self.wanted, &self.settings.columns) {
             Detection::Known(opening) | Detection::Unknown(opening) => Some(opening),
             Detection::NeedMore if !is_all => None,
             Detection::NeedMore => Some(Opening::UNRECOGNISED),
@@ -307,7 +309,7 @@ impl Push {
         if head.len() < *looked_at_from && !is_all {
             return Ok(());
         }
-        let opening = self.detect(head, is_all, self.wanted);
+        let opening = self.detect(head, is_all);
         let Stage::Head(head, looked_at_from) = &mut self.stage else { return Ok(()) };
         let Some(opening) = opening else {
             *looked_at_from = head.len() * 2;
@@ -375,20 +377,10 @@ impl Taking for Push {
     fn document(&mut self, bytes: &[u8], format: Option<&'static str>) -> Result<(), TakeError> {
         self.bytes += bytes.len() as u64;
         let wanted = if self.wanted == Wanted::Detect { wanted(format) } else { self.wanted };
-        let carried = formats::carried(bytes, wanted, &self.settings.columns);
-        let bytes = carried.as_deref().map_or(bytes, str::as_bytes);
-        // One format is read alike whatever it looks like, and so are the objects of one family; of any other each document has to tell.
-        let is_told = match self.wanted {
-            Wanted::Exactly(_) => self.opening.is_some(),
-            Wanted::Family(_) => bytes.starts_with(b"{") && self.opening.is_some_and(Opening::is_of_objects),
-            Wanted::Detect => false,
-        };
-        if !is_told {
-            let opening = self.detect(bytes, true, wanted).unwrap_or(Opening::UNRECOGNISED).of_messages();
-            self.turn_to(opening)?;
-        }
+        let (record, opening) = self.recogniser.recognise(bytes, wanted);
+        self.turn_to(opening)?;
         self.frame(|framer, out| {
-            framer.push(bytes, &mut |chunk| out(chunk));
+            framer.push(&record, &mut |chunk| out(chunk));
             framer.push(b"\n", &mut |chunk| out(chunk));
         })
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use formats::{Detection, Framer, Opening};
+use formats::{Framer, Opening, Recogniser};
 
 use super::feed::{Feed, Stopped};
 use crate::ingest::Reading;
@@ -11,6 +11,7 @@ use crate::ingest::Reading;
 /// Cuts messages into chunks. Those that are one line each, and look alike, share chunks.
 #[derive(Default)]
 pub(super) struct Documents {
+    recogniser: Option<Recogniser>,
     lines: Option<(Opening, Framer)>,
 }
 
@@ -29,12 +30,8 @@ impl Documents {
         }
         let source = Arc::clone(&feed.source);
         let columns = &source.formats.columns;
-        let carried = formats::carried(message, source.wanted, columns);
-        let message = carried.as_deref().map_or(message, str::as_bytes);
-        let opening = match formats::detect(message, true, source.wanted, columns) {
-            Detection::Known(opening) | Detection::Unknown(opening) => opening,
-            Detection::NeedMore => Opening::UNRECOGNISED,
-        };
+        let recogniser = self.recogniser.get_or_insert_with(|| Recogniser::new(columns));
+        let (message, opening) = recogniser.recognise(message, source.wanted);
         let is_line = opening.is_line_by_line() && !message.contains(&b'\n');
         if self.lines.as_ref().is_some_and(|(lines, _)| !is_line || *lines != opening) {
             self.flush(feed, reading)?;
@@ -43,13 +40,13 @@ impl Documents {
         if !is_line {
             let mut framer = Framer::new(opening, columns);
             let mut chunks = Vec::new();
-            framer.push(message, &mut |chunk| chunks.push(chunk));
+            framer.push(&message, &mut |chunk| chunks.push(chunk));
             framer.finish(&mut |chunk| chunks.push(chunk));
             return feed.take_all(reading, chunks, &mut framer);
         }
         let (_, framer) = self.lines.get_or_insert_with(|| (opening, Framer::new(opening, columns)));
         let mut chunks = Vec::new();
-        framer.push(message, &mut |chunk| chunks.push(chunk));
+        framer.push(&message, &mut |chunk| chunks.push(chunk));
         framer.push(b"\n", &mut |chunk| chunks.push(chunk));
         feed.take_all(reading, chunks, framer)
     }
