@@ -186,7 +186,7 @@ impl Program {
     }
 
     /// Adds a source that pushes: its token.
-    pub(crate) fn source(&self, data_dir: &Path, name: &str) -> anyhow::Result<String> {
+    pub(crate) fn source(&self, data_dir: &Path, name: &str, format: &str) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct Added {
             token: String,
@@ -194,7 +194,7 @@ impl Program {
         let mut add = self.command("source", data_dir);
         // The fleet lives in a fixed past, all of it new.
         let bounds = ["--back-dating-hours", "off", "--new-devices-per-hour", "off"];
-        let output = add.args(["add", name, "--json"]).args(bounds).output()?;
+        let output = add.args(["add", name, "--format", format, "--json"]).args(bounds).output()?;
         anyhow::ensure!(output.status.success(), "seenby source add failed");
         Ok(serde_json::from_slice::<Added>(&output.stdout)?.token)
     }

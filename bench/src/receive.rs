@@ -24,13 +24,16 @@ struct Way {
     name: &'static str,
     path: &'static str,
     scheme: &'static str,
+    /// What the source says that it sends.
+    format: &'static str,
     wrap: fn(&[u8], &mut Vec<u8>),
 }
 
-const WAYS: [Way; 3] = [
-    Way { name: "bulk", path: "/_bulk", scheme: "ApiKey", wrap: in_bulk },
-    Way { name: "hec", path: "/services/collector/event", scheme: "Splunk", wrap: in_hec },
-    Way { name: "ndjson", path: "/seenby/v1/ingest/mde", scheme: "Bearer", wrap: bare },
+const WAYS: [Way; 4] = [
+    Way { name: "bulk", path: "/_bulk", scheme: "ApiKey", format: "mde", wrap: in_bulk },
+    Way { name: "bulk_auto", path: "/_bulk", scheme: "ApiKey", format: "auto", wrap: in_bulk },
+    Way { name: "hec", path: "/services/collector/event", scheme: "Splunk", format: "auto", wrap: in_hec },
+    Way { name: "ndjson", path: "/seenby/v1/ingest/mde", scheme: "Bearer", format: "mde", wrap: bare },
 ];
 
 fn in_bulk(record: &[u8], body: &mut Vec<u8>) {
@@ -83,7 +86,7 @@ fn send_all(given: &Given<'_>, way: &Way, bodies: &[Vec<u8>]) -> anyhow::Result<
     let folder = tempfile::tempdir_in(given.work)?;
     let data_dir = folder.path().join("data");
     given.program.init(&data_dir)?;
-    let token = given.program.source(&data_dir, "bench")?;
+    let token = given.program.source(&data_dir, "bench", way.format)?;
     let serving = given.program.serve(&data_dir, &[])?;
     let next = AtomicUsize::new(0);
     let begun_at = Instant::now();

@@ -62,7 +62,7 @@ impl Opening {
 
     /// The same for records that came one by one: the byte order mark of the first says nothing of those that follow.
     #[must_use]
-    pub(crate) const fn of_messages(self) -> Opening {
+    pub const fn of_messages(self) -> Opening {
         Opening { utf16: None, ..self }
     }
 
