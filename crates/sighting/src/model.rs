@@ -555,7 +555,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::{LocalNetworks, Network, Uuid, Window};
+    use crate::{LocalNetworks, Uuid, Window};
 
     /// The model's futures are ready at once.
     fn now<T>(future: impl Future<Output = T>) -> T {
