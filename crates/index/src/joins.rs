@@ -8,7 +8,7 @@
 //! carriers joins its full name in the organisation's one domain. What was merged follows what it was merged
 //! into. Joins that close a circle belong to the least identity in it.
 
-use sighting::{Identity, IdentityKind, Second};
+use sighting::{Identity, IdentityKind, Network, Second};
 
 use crate::ids::IdSet;
 use crate::names::{Names, Touched};
@@ -50,41 +50,42 @@ impl Joins {
 
     /// Brings it up to date. Cost: that of what was touched; everything, if a domain or a merge was, or what something
     /// was merged into.
-    pub(crate) fn update(&mut self, names: &Names) {
+    pub(crate) fn update(&mut self, names: &Names, gateways: &[Network]) {
         let mut one_by_one = Vec::new();
         for change in names.touched_since(self.version) {
-            let Touched::Identity(id) = *change else { return *self = Joins::derive(names) };
+            let Touched::Identity(id) = *change else { return *self = Joins::derive(names, gateways) };
             // Only its short name and what was merged into one of the two lead to a name.
             let both = [Some(id), short_name(names, id)];
             if both.into_iter().flatten().any(|id| names.is_merged_into(id)) {
-                return *self = Joins::derive(names);
+                return *self = Joins::derive(names, gateways);
             }
             one_by_one.extend(both.into_iter().flatten());
         }
         for id in one_by_one {
             self.judge(names, id);
         }
-        self.sort_addresses(names);
+        self.sort_addresses(names, gateways);
         self.version = names.joins_version();
     }
 
     /// Tells new addresses from gateways.
-    fn sort_addresses(&mut self, names: &Names) {
-        let gateways = &names.settings().nat_gateways;
+    fn sort_addresses(&mut self, names: &Names, gateways: &[Network]) {
+        let taught = &names.settings().nat_gateways;
+        let is_gateway = |identity: &Identity| identity.is_in(taught) || identity.is_in(gateways);
         for id in names.addresses().iter().skip(self.addresses) {
-            let is_gateway = names.identity(*id).is_some_and(|identity| identity.is_in(gateways));
+            let is_gateway = names.identity(*id).is_some_and(is_gateway);
             if is_gateway { self.gateways.insert(*id) } else { self.alone.insert(*id) }
         }
         self.addresses = names.addresses().len();
     }
 
-    fn derive(names: &Names) -> Joins {
+    fn derive(names: &Names, gateways: &[Network]) -> Joins {
         let mut joins = Joins { version: names.joins_version(), ..Joins::default() };
         let short = (0..names.identity_count()).filter(|_| names.domain().is_some());
         for id in names.carried().chain(names.merged()).chain(names.leased()).chain(short) {
             joins.judge(names, id);
         }
-        joins.sort_addresses(names);
+        joins.sort_addresses(names, gateways);
         joins
     }
 
@@ -303,11 +304,11 @@ mod tests {
             for (change, look) in &changes {
                 make(&mut names, change);
                 if *look {
-                    joins.update(&names);
+                    joins.update(&names, &[]);
                 }
             }
-            joins.update(&names);
-            let anew = Joins::derive(&names);
+            joins.update(&names, &[]);
+            let anew = Joins::derive(&names, &[]);
             prop_assert!(joins.is_current(&names));
             for id in 0..names.identity_count() {
                 prop_assert_eq!(joins.owner(id), anew.owner(id), "{}", id);

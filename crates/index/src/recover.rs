@@ -39,7 +39,7 @@ pub(crate) fn recover(storage: Arc<dyn Storage>, options: Options) -> Result<Sha
     };
     remove_strays(&*storage, &manifest)?;
     let handles = Handles::new(Arc::clone(&storage), &options);
-    let mut view = load_view(&*storage, &handles, &manifest)?;
+    let mut view = load_view(&*storage, &handles, &manifest, &options)?;
     replay_journals(&*storage, &mut manifest, &mut view)?;
     load_leases(&mut view)?;
     let active = Active::new(manifest.next_number);
@@ -90,11 +90,17 @@ fn remove_strays(storage: &dyn Storage, manifest: &Manifest) -> Result<(), Index
     Ok(())
 }
 
-fn load_view(storage: &dyn Storage, handles: &Arc<Handles>, manifest: &Manifest) -> Result<View, IndexError> {
-    let mut view = View::default();
+fn load_view(
+    storage: &dyn Storage,
+    handles: &Arc<Handles>,
+    manifest: &Manifest,
+    options: &Options,
+) -> Result<View, IndexError> {
+    let mut view = View { gateways: options.nat_gateways.as_slice().into(), ..View::default() };
     for held in &manifest.organisations {
         let names = names_file::load(storage, held.organisation, held.names_bytes)?;
-        view.organisations.insert(held.organisation, Arc::new(OrganisationView::of_names(names)));
+        let known = OrganisationView::new(names, &view.gateways);
+        view.organisations.insert(held.organisation, Arc::new(known));
     }
     for named in &manifest.segments {
         let path = upkeep::path(named.number);

@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use sighting::{
-    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, Numbering, Offset, OrganisationId,
-    Question, Questions, Receipt, RegistryChange, RegistrySettings, Retained, Second, SourceName, Store,
+    Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, Network, Numbering, Offset,
+    OrganisationId, Question, Questions, Receipt, RegistryChange, RegistrySettings, Retained, Second, SourceName, Store,
     StoreError,
 };
 
@@ -58,6 +58,8 @@ pub struct Options {
     pub filter_bytes_max: u64,
     /// The most bytes of one record of the journal, which holds a batch; 1 GiB at most. A larger batch is refused.
     pub journal_record_bytes_max: usize,
+    /// Addresses behind which there are other devices, in every organisation, beside those that each was taught.
+    pub nat_gateways: Vec<Network>,
 }
 
 impl Default for Options {
@@ -91,6 +93,7 @@ impl Options {
             hot_bytes_max: bytes / 16,
             filter_bytes_max: bytes / 8 * 3,
             journal_record_bytes_max: PAYLOAD_BYTES_MAX,
+            nat_gateways: Vec::new(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use sighting::{Day, OrganisationId};
+use sighting::{Day, Network, OrganisationId};
 
 use crate::filter::Probe;
 use crate::joins::Joins;
@@ -18,6 +18,8 @@ use crate::segment::{Cell, Segment};
 #[derive(Clone, Default)]
 pub(crate) struct View {
     pub(crate) organisations: HashMap<OrganisationId, Arc<OrganisationView>>,
+    /// NAT gateways of every organisation.
+    pub(crate) gateways: Arc<[Network]>,
 }
 
 /// One organisation, at one moment. Its names may be newer: they only grow.
@@ -26,6 +28,8 @@ pub(crate) struct OrganisationView {
     tables: [BTreeMap<Day, Arc<CellView>>; Table::ALL.len()],
     pub(crate) names: Arc<RwLock<Names>>,
     pub(crate) joins: Arc<Joins>,
+    /// NAT gateways beside those that an operator taught.
+    gateways: Arc<[Network]>,
     /// What the rows of the table of leases say.
     pub(crate) leases: Arc<Leases>,
     /// How often retention took sightings away: they only grow but for that.
@@ -49,8 +53,12 @@ impl CellView {
 
 impl OrganisationView {
     /// An organisation without cells.
-    pub(crate) fn of_names(names: Names) -> OrganisationView {
-        OrganisationView { names: Arc::new(RwLock::new(names)), ..OrganisationView::default() }
+    pub(crate) fn new(names: Names, gateways: &Arc<[Network]>) -> OrganisationView {
+        OrganisationView {
+            names: Arc::new(RwLock::new(names)),
+            gateways: Arc::clone(gateways),
+            ..OrganisationView::default()
+        }
     }
 
     /// The cells of a table, by day.
@@ -78,7 +86,7 @@ impl OrganisationView {
     pub(crate) fn update_joins(&mut self) {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         if !self.joins.is_current(&names) {
-            Arc::make_mut(&mut self.joins).update(&names);
+            Arc::make_mut(&mut self.joins).update(&names, &self.gateways);
         }
     }
 
@@ -100,7 +108,9 @@ impl OrganisationView {
 impl View {
     /// An organisation to change; it is made if it is missing.
     pub(crate) fn organisation_mut(&mut self, id: OrganisationId) -> &mut OrganisationView {
-        Arc::make_mut(self.organisations.entry(id).or_default())
+        let gateways = &self.gateways;
+        let new = || Arc::new(OrganisationView::new(Names::default(), gateways));
+        Arc::make_mut(self.organisations.entry(id).or_insert_with(new))
     }
 
     /// Every cell with its place.

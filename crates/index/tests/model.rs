@@ -51,9 +51,17 @@ fn domain(known: bool) -> RegistryChange {
     RegistryChange::Domain(known.then(|| "example.org".to_owned()))
 }
 
+fn networks(list: &[&str]) -> Vec<Network> {
+    list.iter().map(|text| Network::parse(text).expect("a network")).collect()
+}
+
 fn gateways(list: &[&str]) -> RegistryChange {
-    let list = list.iter().map(|text| Network::parse(text).expect("a network")).collect();
-    RegistryChange::Networks(NetworkKind::Nat, list)
+    RegistryChange::Networks(NetworkKind::Nat, networks(list))
+}
+
+/// Gateways of every organisation.
+fn gateways_of_all() -> Vec<Network> {
+    networks(&["10.0.0.6"])
 }
 
 fn change() -> impl Strategy<Value = RegistryChange> {
@@ -96,6 +104,7 @@ fn open(disk: &Sim, hot_bytes_max: u64) -> IndexStore {
         hot_bytes_max,
         // Room for the filters of a few segments, so that others have none.
         filter_bytes_max: 2_000,
+        nat_gateways: gateways_of_all(),
         ..Options::default()
     };
     IndexStore::open(Arc::new(disk.clone()), options).expect("the folder opens")
@@ -108,7 +117,7 @@ fn check(steps: &[Step], asks_between: bool) {
     // Room for all that is asked for, so that it is met by what comes later; or for a few, so that most are forgotten again.
     let hot_bytes_max = if asks_between { 1 << 20 } else { 150_000 };
     let mut store = open(&disk, hot_bytes_max);
-    let model = ModelStore::new();
+    let model = ModelStore::with_gateways(gateways_of_all());
     let mut kept_since = Second::MIN;
     for step in steps {
         match step {
@@ -270,7 +279,7 @@ fn who_reported_under_a_leased_address_is_whom_it_was_leased_to() {
     };
     let check = |leases: &[(&str, &str, u32, Option<u32>)], reporters: &[&str], expected: u32| {
         let disk = Sim::default();
-        let (store, model) = (open(&disk, 1 << 20), ModelStore::new());
+        let (store, model) = (open(&disk, 1 << 20), ModelStore::with_gateways(gateways_of_all()));
         let batch = fill(leases, reporters);
         let _ = now(model.append(&batch)).expect("the model takes it");
         let _ = now(store.append(&batch)).expect("the store takes it");

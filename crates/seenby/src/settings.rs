@@ -249,6 +249,8 @@ struct IngestConfig {
     local_networks: Option<Vec<String>>,
     /// The networks in which an address is one machine at a time (`--unique-networks` wins; those of the organisation count too).
     unique_networks: Vec<String>,
+    /// Addresses behind which there are other devices (those of the organisation count too).
+    nat_gateways: Vec<String>,
     /// The networks in which sensors see the hardware address of the device itself (`--mac-networks` wins).
     mac_networks: Vec<String>,
     /// Count loopback, link-local, multicast, broadcast and unspecified remotes too.
@@ -395,6 +397,7 @@ impl Settings {
             unique_networks: networks("ingest.unique_networks", &config.ingest.unique_networks)?,
             mac_networks: networks("ingest.mac_networks", &config.ingest.mac_networks)?,
         };
+        let nat_gateways = networks("ingest.nat_gateways", &config.ingest.nat_gateways)?;
         let threads = config.ingest.threads.unwrap_or_else(|| processors().min(INGEST_THREADS_MAX));
         anyhow::ensure!(
             (1..=INGEST_THREADS_MAX).contains(&threads),
@@ -417,7 +420,7 @@ impl Settings {
         );
         Ok(Settings {
             data_dir: config.data_dir,
-            store: Options::within(memory),
+            store: Options { nat_gateways, ..Options::within(memory) },
             key_file: set("SEENBY_KEY_FILE").or(config.key_file),
             signing_key_lifetime: Duration::from_hours(24 * u64::from(days)),
             listen,

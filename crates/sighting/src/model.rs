@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::{
     Actor, Address, Answer, AuditEntry, Batch, Book, Bound, Change, Coverage, Day, DeviceEntry, DeviceKey,
     Directory, DirectoryError, Extent, FirstSeen, GrantPage, Grouped, HeldLease, Identity, IdentityKind,
-    Label, NetworkKind, Offset, OrganisationId, Question, Questions, Receipt, RegistryChange,
+    Label, Network, NetworkKind, Offset, OrganisationId, Question, Questions, Receipt, RegistryChange,
     RegistrySettings, Retained, Second, SourceName, Stats, Store, StoreError, TagChange, Ticket, TicketKey,
 };
 
@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct ModelStore {
     organisations: Mutex<BTreeMap<OrganisationId, Held>>,
+    /// Of every organisation, beside those that each was taught.
+    nat_gateways: Vec<Network>,
 }
 
 /// Since when, whose or nobody's, until when.
@@ -144,7 +146,7 @@ impl Held {
         }
     }
 
-    fn answer(&self, question: &Question) -> Answer {
+    fn answer(&self, question: &Question, gateways: &[Network]) -> Answer {
         let kept = |second: &Second| *second >= question.kept_since && *second <= question.window.until();
         let known: Vec<(Second, &Identity)> = self
             .sightings
@@ -162,7 +164,9 @@ impl Held {
         };
         let first = firsts.iter().map(|(second, _)| *second).min();
         let last = inside.iter().map(|(second, _)| *second).max();
-        let is_gateway = |identity: &Identity| identity.is_in(&self.settings.nat_gateways);
+        let is_gateway = |identity: &Identity| {
+            identity.is_in(&self.settings.nat_gateways) || identity.is_in(gateways)
+        };
         let bound = Bound::new(
             devices.iter().any(|device| device.is_address() && !is_gateway(device)),
             inside.iter().any(|(_, identity)| is_gateway(identity)),
@@ -276,6 +280,11 @@ impl ModelStore {
         ModelStore::default()
     }
 
+    /// An empty store of organisations that all have these NAT gateways.
+    pub fn with_gateways(nat_gateways: Vec<Network>) -> ModelStore {
+        ModelStore { nat_gateways, ..ModelStore::default() }
+    }
+
     fn held(&self) -> MutexGuard<'_, BTreeMap<OrganisationId, Held>> {
         self.organisations.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -331,7 +340,9 @@ impl Store for ModelStore {
     }
 
     async fn stats(&self, question: Question) -> Result<Answer, StoreError> {
-        Ok(self.held().get(&question.organisation).map_or(Answer::Unknown, |held| held.answer(&question)))
+        let held = self.held();
+        let held = held.get(&question.organisation);
+        Ok(held.map_or(Answer::Unknown, |held| held.answer(&question, &self.nat_gateways)))
     }
 
     async fn stats_of(&self, questions: Questions) -> Result<Vec<Answer>, StoreError> {
@@ -339,7 +350,8 @@ impl Store for ModelStore {
         let Some(held) = held.get(&questions.organisation) else {
             return Ok(vec![Answer::Unknown; questions.addresses.len()]);
         };
-        Ok(questions.addresses.iter().map(|address| held.answer(&questions.about(*address))).collect())
+        let answer = |address: &Address| held.answer(&questions.about(*address), &self.nat_gateways);
+        Ok(questions.addresses.iter().map(answer).collect())
     }
 
     async fn coverage(
@@ -543,7 +555,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::{LocalNetworks, Network, Uuid, Window};
+    use crate::{LocalNetworks, Uuid, Window};
 
     /// The model's futures are ready at once.
     fn now<T>(future: impl Future<Output = T>) -> T {

@@ -83,6 +83,11 @@ fn a_unique_network_and_a_gateway() {
     assert_eq!((&none["nat_gateways"], &none["unique_networks"]), (&json!([]), &json!([])));
     assert_eq!(seen(&place), (2, json!("at_most")));
 
+    let settings = place.write("settings.toml", "[ingest]\nnat_gateways = [\"10.1.2.3\"]\n");
+    let settings = settings.to_str().expect("UTF-8");
+    let told = place.run(["stats", REMOTE, "--json", "--settings", settings]).ends(0).json();
+    assert_eq!(told["bound"], json!("at_least"));
+
     let place = Place::new();
     let path = place.write("mde.json", mde(at, "a1", "pc-1.example.org", REMOTE));
     let path = path.to_str().expect("UTF-8");
