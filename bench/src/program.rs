@@ -199,6 +199,13 @@ impl Program {
         Ok(serde_json::from_slice::<Added>(&output.stdout)?.token)
     }
 
+    /// Makes a key to sign tokens with, which a server would else do of itself when it has begun, beside what it is asked.
+    pub(crate) fn signing_key(&self, data_dir: &Path) -> anyhow::Result<()> {
+        let output = self.command("key", data_dir).args(["rotate", "--json"]).output()?;
+        anyhow::ensure!(output.status.success(), "seenby key rotate failed");
+        Ok(())
+    }
+
     /// Lets an application ask as often as it likes.
     pub(crate) fn unlimited(&self, data_dir: &Path, name: &str) -> anyhow::Result<()> {
         let mut limit = self.command("app", data_dir);

@@ -86,6 +86,7 @@ fn send_all(given: &Given<'_>, way: &Way, bodies: &[Vec<u8>]) -> anyhow::Result<
     let folder = tempfile::tempdir_in(given.work)?;
     let data_dir = folder.path().join("data");
     given.program.init(&data_dir)?;
+    given.program.signing_key(&data_dir)?;
     let token = given.program.source(&data_dir, "bench", way.format)?;
     let serving = given.program.serve(&data_dir, &[])?;
     let next = AtomicUsize::new(0);

@@ -35,6 +35,8 @@ pub struct Framer {
     pending: Vec<u8>,
     /// The number of the line on which `pending` starts.
     line: u64,
+    /// How many bytes of records a chunk holds, about.
+    chunk_bytes: usize,
     /// Cutting is tried again when `pending` has grown to this.
     next_cut: usize,
     /// Inside a line that is too long: its bytes are dropped.
@@ -162,6 +164,7 @@ impl Framer {
             utf16: opening.utf16.map(Decoder::new),
             pending: Vec::new(),
             line: 1,
+            chunk_bytes: CHUNK_BYTES,
             next_cut: CHUNK_BYTES,
             is_skipping: false,
             is_past_bom: false,
@@ -171,6 +174,14 @@ impl Framer {
             header: HeaderAt { start: Some(0), end: 0 },
             spares: Vec::new(),
         }
+    }
+
+    /// With chunks of fewer bytes, for whoever decodes each before the next comes: what was just written is then still at hand. Documents
+    /// and datagrams are cut as ever.
+    #[must_use]
+    pub fn in_chunks_of(self, bytes: usize) -> Framer {
+        let chunk_bytes = bytes.clamp(1, CHUNK_BYTES);
+        Framer { chunk_bytes, next_cut: chunk_bytes, ..self }
     }
 
     /// For the rest of an input, from a place that another framer of it told. `header` is what stands at [`Place::header`], as
@@ -267,7 +278,7 @@ impl Framer {
     /// Takes more bytes; chunks come out as they fill.
     pub fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(Chunk)) {
         // Pieces bound how far `pending` can grow past a cut.
-        for piece in bytes.chunks(CHUNK_BYTES) {
+        for piece in bytes.chunks(self.chunk_bytes) {
             match &mut self.utf16 {
                 Some(decoder) => {
                     let text = decoder.push(piece);
@@ -372,7 +383,7 @@ impl Framer {
 
     /// Takes back a decoded chunk for its memory.
     pub fn recycle(&mut self, chunk: Chunk) {
-        if self.spares.len() < SPARES_MAX && chunk.bytes.capacity() <= 4 * CHUNK_BYTES {
+        if self.spares.len() < SPARES_MAX && chunk.bytes.capacity() <= 4 * self.chunk_bytes {
             self.spares.push(chunk.bytes);
         }
     }
@@ -450,7 +461,9 @@ impl Framer {
             Frames::Blocks(_) => self.cut_blocks(out),
             _ => self.cut_lines(out),
         }
-        self.next_cut = CHUNK_BYTES.max(self.pending.len() + CHUNK_BYTES / 4);
+        // By a part of what there is: a long line is not looked through too often.
+        let more = self.chunk_bytes.max(self.pending.len()) / 4;
+        self.next_cut = self.chunk_bytes.max(self.pending.len() + more);
     }
 
     /// While no format is known: looks for a line that tells one. What stands before it is given out as it is.
@@ -677,7 +690,7 @@ impl Framer {
         if length == 0 {
             return Vec::new();
         }
-        let mut rest = self.spares.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES * 5 / 4));
+        let mut rest = self.spares.pop().unwrap_or_else(|| Vec::with_capacity(self.chunk_bytes * 5 / 4));
         rest.clear();
         rest.extend_from_slice(self.pending.get(length..).unwrap_or_default());
         let mut front = std::mem::replace(&mut self.pending, rest);

@@ -16,8 +16,8 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use sighting::{
     Answer, Batch, Coverage, Day, DeviceEntry, DeviceKey, Identity, Network, Numbering, Offset,
-    OrganisationId, Question, Questions, Receipt, RegistryChange, RegistrySettings, Retained, Second, SourceName, Store,
-    StoreError,
+    OrganisationId, Question, Questions, Receipt, RegistryChange, RegistrySettings, Retained, Second,
+    SourceName, Store, StoreError,
 };
 
 use crate::ask;

@@ -22,6 +22,9 @@ use crate::told::{Teller, Told};
 /// Records of a batch: each upload that is under way has one.
 const BATCH_RECORDS_MAX: u64 = 32_768;
 
+/// Bytes that are framed before they are decoded: few enough to be still in the processor's cache then.
+const CHUNK_BYTES: usize = 64 << 10;
+
 /// Batches that are kept for the names that they know, of each organisation and of all.
 const BATCHES_KEPT_EACH: usize = 4;
 const BATCHES_KEPT_MAX: usize = 32;
@@ -321,7 +324,8 @@ impl Push {
     }
 
     fn begin(&mut self, opening: Opening) {
-        self.stage = Stage::Framing(Box::new(Framer::new(opening, &self.settings.columns)));
+        let framer = Framer::new(opening, &self.settings.columns).in_chunks_of(CHUNK_BYTES);
+        self.stage = Stage::Framing(Box::new(framer));
     }
 
     /// Has the documents that follow read so.
@@ -345,6 +349,9 @@ impl Push {
             self.filler.begin(&self.reading, None);
             formats::decode(&chunk, &self.settings, &mut self.filler);
             self.filler.end(&self.reading);
+            if let Stage::Framing(framer) = &mut self.stage {
+                framer.recycle(chunk);
+            }
             let full = self.filler.take_full();
             self.append(full)?;
         }

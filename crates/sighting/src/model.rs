@@ -164,9 +164,8 @@ impl Held {
         };
         let first = firsts.iter().map(|(second, _)| *second).min();
         let last = inside.iter().map(|(second, _)| *second).max();
-        let is_gateway = |identity: &Identity| {
-            identity.is_in(&self.settings.nat_gateways) || identity.is_in(gateways)
-        };
+        let is_gateway =
+            |identity: &Identity| identity.is_in(&self.settings.nat_gateways) || identity.is_in(gateways);
         let bound = Bound::new(
             devices.iter().any(|device| device.is_address() && !is_gateway(device)),
             inside.iter().any(|(_, identity)| is_gateway(identity)),
