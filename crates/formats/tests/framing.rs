@@ -61,6 +61,33 @@ proptest! {
     }
 
     #[test]
+    fn how_much_is_in_a_chunk_changes_nothing(
+        chunk_bytes in prop_oneof![1usize..9, 9usize..2_000],
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+    ) {
+        let settings = Settings::default();
+        for log in logs() {
+            let bytes = fs::read(&log).expect("the log can be read");
+            for opening in openings(&bytes) {
+                let whole = read_pieces(opening, &settings, [bytes.as_slice()]);
+                let mut framer = Framer::new(opening, &settings.columns).in_chunks_of(chunk_bytes);
+                let mut recorder = Recorder::default();
+                let mut chunks = Vec::new();
+                for piece in pieces(&bytes, &cuts) {
+                    framer.push(piece, &mut |chunk| chunks.push(chunk));
+                    for chunk in chunks.drain(..) {
+                        decode(&chunk, &settings, &mut recorder);
+                        framer.recycle(chunk);
+                    }
+                }
+                framer.finish(&mut |chunk| chunks.push(chunk));
+                chunks.iter().for_each(|chunk| decode(chunk, &settings, &mut recorder));
+                prop_assert_eq!(whole, recorder.calls, "{} as {:?}", log.display(), opening);
+            }
+        }
+    }
+
+    #[test]
     fn it_knows_its_line(
         text in "([{}\\[\\]\":,a \\\\]{0,9}\r?\n?){0,30}",
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
