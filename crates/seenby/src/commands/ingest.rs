@@ -13,10 +13,11 @@ use serde::Serialize;
 use sighting::{LocalNetworks, Network, Organisation, Retention, SourceName, Store as _, escape};
 
 use super::Context;
+use crate::clock;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
 use crate::house::House;
 use crate::ingest::{
-    self, Explained, Explanation, Found, Input, Plan, Progress, Rules, Taken, Tally, WarnedIn,
+    self, Explained, Explanation, Found, Input, Judge, Plan, Progress, Rules, Taken, Tally, WarnedIn,
 };
 use crate::output::{self, Output, align_right, counted, grouped, table};
 
@@ -62,7 +63,7 @@ pub(crate) struct IngestArgs {
     time_zone: Option<TimeZone>,
     /// Take nothing in: show what becomes of the first records of each input, and why
     ///
-    /// It is the format's word: whether a record is too old, in the future or of a foreign tenant is decided when it is taken in.
+    /// Where there is a data folder, also whether they are too old for the organisation, or of a foreign tenant.
     #[arg(long, conflicts_with = "strict")]
     explain: bool,
     /// End with exit code 4 if any record was refused
@@ -116,12 +117,20 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
         source: args.source,
         threads: context.settings.ingest_threads,
     };
-    if args.explain {
-        return explain(&inputs, &plan, &mut context);
+    // Explaining makes no folder.
+    let is_there = data_dir.exists();
+    if args.explain && !is_there {
+        let judge = Judge { now: clock::now(), rules: None };
+        return explain(&inputs, &plan, &judge, &mut context);
     }
     let house = House::open(&data_dir, &context.settings.store).await?;
     let organisation = house.organisation(context.organisation_name()).await?;
     plan.formats.unique_networks.extend(house.store.registry(organisation.id).await?.unique_networks);
+    if args.explain {
+        let rules = Rules::new(&organisation, &*house.book().await?);
+        let judge = Judge { now: clock::now(), rules: Some(rules) };
+        return explain(&inputs, &plan, &judge, &mut context);
+    }
     let interrupt = Interrupt::listen();
     let begun_at = Instant::now();
     let Taken { tally, failure } =
@@ -141,10 +150,10 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
 }
 
 /// Shows what becomes of the first records.
-fn explain(inputs: &[Input], plan: &Plan, context: &mut Context) -> Outcome {
+fn explain(inputs: &[Input], plan: &Plan, judge: &Judge, context: &mut Context) -> Outcome {
     let mut all = Vec::new();
     for input in inputs {
-        let explained = ingest::explain(input, plan, EXPLAINED_MAX)
+        let explained = ingest::explain(input, plan, judge, EXPLAINED_MAX)
             .with_context(|| format!("{} cannot be read", escape(&input.name)))
             .exit_with(Exit::Unavailable)?;
         if context.global.json {

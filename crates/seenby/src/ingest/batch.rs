@@ -71,14 +71,14 @@ impl Rules {
     }
 
     /// The first seconds that are kept, and that this source may tell of.
-    fn since(&self, now: Second) -> (Second, Second) {
+    pub(crate) fn since(&self, now: Second) -> (Second, Second) {
         let kept = self.retention.since(now);
         let hours = self.back_dating_hours.map(|hours| u64::from(hours.get()) * u64::from(SECONDS_PER_HOUR));
         (kept, hours.map_or(kept, |seconds| kept.max(now.minus(seconds))))
     }
 
     /// Whether a record of this tenant is not ours to take.
-    fn is_foreign(&self, tenant: &str) -> bool {
+    pub(crate) fn is_foreign(&self, tenant: &str) -> bool {
         let Ok(tenant) = Uuid::try_parse(tenant.trim()) else {
             // No tenant of this store is called so; but where there is a list, it is not on it.
             return !self.listed.is_empty();
@@ -88,6 +88,21 @@ impl Rules {
         }
         !self.listed.contains(&tenant)
     }
+}
+
+/// The last second that a clock of somebody else's may say by now.
+pub(crate) fn latest(now: Second) -> Second {
+    now.plus(AHEAD_SECONDS_MAX)
+}
+
+/// Why a record from after that is refused.
+pub(crate) fn ahead_reason(second: Second) -> String {
+    format!("the time {second} is more than 5 minutes ahead of this machine's clock")
+}
+
+/// Why a record of a tenant that is not ours is refused.
+pub(crate) fn foreign_reason(tenant: &str) -> String {
+    format!("the record is of tenant {}, which is not this organisation's", sighting::escape(tenant))
 }
 
 /// Fills batches from records, on one thread.
@@ -166,7 +181,7 @@ impl Filler {
         // Standard input may be read for days: each chunk is measured against the clock of its time.
         let now = clock::now();
         let (kept_since, told_since) = self.rules.since(now);
-        self.kept = (kept_since, now.plus(AHEAD_SECONDS_MAX));
+        self.kept = (kept_since, latest(now));
         self.told_since = told_since;
         self.reading = Some(Arc::clone(reading));
         self.damage = damage;
@@ -263,16 +278,11 @@ impl Filler {
     }
 
     fn refuse_ahead(&mut self, second: Second, line: u64) {
-        self.refuse("in_future", line, || {
-            format!("the time {second} is more than 5 minutes ahead of this machine's clock")
-        });
+        self.refuse("in_future", line, || ahead_reason(second));
     }
 
     fn refuse_foreign(&mut self, tenant: Option<&str>, line: u64) {
-        self.refuse("foreign_tenant", line, || {
-            let tenant = sighting::escape(tenant.unwrap_or_default()).into_owned();
-            format!("the record is of tenant {tenant}, which is not this organisation's")
-        });
+        self.refuse("foreign_tenant", line, || foreign_reason(tenant.unwrap_or_default()));
     }
 
     /// Adds an opened connection of an acceptable tenant and time; `false` if its device has no usable name.

@@ -1,5 +1,5 @@
-//! What a format makes of the first records of an input, one by one: for whoever connects a feed and asks why something does
-//! not count. Refuses to hold: the store, and with it what the clock, retention and tenants decide later.
+//! What becomes of the first records of an input, one by one: for whoever connects a feed and asks why something does not count. What
+//! the format makes of them, and the clock; retention and tenants, where there is an organisation. Refuses to hold: the store.
 
 use std::fs::File;
 use std::io;
@@ -9,9 +9,10 @@ use formats::{
 };
 use sighting::{Identity, Mention, Second};
 
+use super::batch::{ahead_reason, foreign_reason, latest};
 use super::framing::{Head, read_head};
 use super::source::{self, Input};
-use super::{Plan, Progress, columnar};
+use super::{Plan, Progress, Rules, columnar};
 
 /// Decompressed bytes after which no more is read, however few records there were.
 const BYTES_MAX: usize = 4 << 20;
@@ -40,12 +41,12 @@ pub(crate) struct Explanation {
     pub(crate) device: Vec<(&'static str, String)>,
 }
 
-/// What a record became.
+/// What a record became, with the reason as counts call it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Became {
     Sighted,
-    Ignored(Ignored),
-    Refused(Refusal),
+    Ignored(&'static str),
+    Refused(&'static str),
 }
 
 impl Became {
@@ -62,22 +63,54 @@ impl Became {
     pub(crate) const fn code(self) -> Option<&'static str> {
         match self {
             Became::Sighted => None,
-            Became::Ignored(why) => Some(why.code()),
-            Became::Refused(refusal) => Some(refusal.code()),
+            Became::Ignored(code) | Became::Refused(code) => Some(code),
         }
     }
 }
 
+/// What decides of a record beside its format.
+#[derive(Clone, Debug)]
+pub(crate) struct Judge {
+    pub(crate) now: Second,
+    /// Of the organisation that would take it, where there is one.
+    pub(crate) rules: Option<Rules>,
+}
+
+/// What a record becomes, and why.
+type Verdict = (Became, String);
+
+impl Judge {
+    /// Where a tenant's record is not ours, whatever is in it.
+    fn of_tenant(&self, tenant: Option<&str>) -> Option<Verdict> {
+        let (tenant, rules) = (tenant?, self.rules.as_ref()?);
+        let is_foreign = rules.is_foreign(tenant);
+        is_foreign.then(|| (Became::Refused("foreign_tenant"), foreign_reason(tenant)))
+    }
+
+    /// Where it is too late for this clock.
+    fn of_clock(&self, second: Second) -> Option<Verdict> {
+        (second > latest(self.now)).then(|| (Became::Refused("in_future"), ahead_reason(second)))
+    }
+
+    /// Where it is older than what is kept.
+    fn of_retention(&self, second: Second) -> Option<Verdict> {
+        let (kept_since, _) = self.rules.as_ref()?.since(self.now);
+        let reason = || format!("it is from before {kept_since}, since when sightings are kept");
+        (second < kept_since).then(|| (Became::Ignored("too_old"), reason()))
+    }
+}
+
 /// Reads the first `most` records of an input.
-pub(crate) fn explain(input: &Input, plan: &Plan, most: usize) -> io::Result<Explained> {
+pub(crate) fn explain(input: &Input, plan: &Plan, judge: &Judge, most: usize) -> io::Result<Explained> {
+    let found = Found { settings: &plan.formats, judge, format: None, records: Vec::new(), most };
     if let Some(file) = columnar::file(input.path())? {
-        return explain_rows(file, plan, most);
+        return explain_rows(file, plan, found);
     }
     let (progress, stopped) = (Progress::new(None), || false);
     let mut stream = source::open(input, &progress, &stopped)?;
     let Head { mut bytes, opening, ended } = read_head(&mut stream, plan, &stopped)?;
     let mut framer = Framer::new(opening, &plan.formats.columns);
-    let mut found = Found { settings: &plan.formats, format: opening.format(), records: Vec::new(), most };
+    let mut found = Found { format: opening.format(), ..found };
     let (mut ended, mut read) = (ended.map(|ended| ended.is_ok()), 0);
     loop {
         read += bytes.len();
@@ -107,12 +140,11 @@ pub(crate) fn explain(input: &Input, plan: &Plan, most: usize) -> io::Result<Exp
     Ok(Explained { format: found.format, records: found.records })
 }
 
-/// Reads the first `most` rows of a Parquet file.
-fn explain_rows(file: File, plan: &Plan, most: usize) -> io::Result<Explained> {
-    let mut found = Found { settings: &plan.formats, format: None, records: Vec::new(), most };
+/// Reads the first rows of a Parquet file.
+fn explain_rows(file: File, plan: &Plan, mut found: Found<'_>) -> io::Result<Explained> {
     let read = columnar::read(file, plan, |chunk| {
         found.take(&chunk);
-        found.records.len() < most
+        found.records.len() < found.most
     });
     match read {
         // What came before the damage is worth showing.
@@ -124,6 +156,7 @@ fn explain_rows(file: File, plan: &Plan, most: usize) -> io::Result<Explained> {
 /// Notes what it is told.
 struct Found<'a> {
     settings: &'a Settings,
+    judge: &'a Judge,
     format: Option<Format>,
     records: Vec<Explanation>,
     most: usize,
@@ -144,24 +177,36 @@ impl Found<'_> {
 
 impl Sink for Found<'_> {
     fn opened(&mut self, record: &Opened<'_>) {
+        let device = names(&record.device);
+        let judged = self
+            .judge
+            .of_tenant(record.tenant)
+            .or_else(|| self.judge.of_clock(record.second))
+            .or_else(|| self.judge.of_retention(record.second))
+            .or_else(|| device.is_empty().then(no_device));
+        let sighted = || (Became::Sighted, "the device opened a connection".to_owned());
+        let (became, reason) = judged.unwrap_or_else(sighted);
         self.add(Explanation {
             line: record.line,
-            became: Became::Sighted,
-            reason: "the device opened a connection".to_owned(),
+            became,
+            reason,
             field: None,
             remote: Some(record.remote.to_string()),
             second: Some(record.second),
-            device: names(&record.device),
+            device,
         });
     }
 
     fn ignored(&mut self, record: &Passed<'_>) {
         let reporter = record.reporter.as_ref();
+        let judged = self.judge.of_tenant(record.tenant);
+        let field = self.format.filter(|_| judged.is_none()).and_then(|format| format.decided_by(record.why));
+        let (became, reason) = judged.unwrap_or_else(|| ignored(record.why));
         self.add(Explanation {
             line: record.line,
-            became: Became::Ignored(record.why),
-            reason: record.why.to_string(),
-            field: self.format.and_then(|format| format.decided_by(record.why)),
+            became,
+            reason,
+            field,
             remote: None,
             second: reporter.map(|reporter| reporter.second),
             device: reporter.map(|reporter| names(&reporter.device)).unwrap_or_default(),
@@ -173,24 +218,34 @@ impl Sink for Found<'_> {
             Lesson::Leased(lease) => (lease.since, lease.holders),
             Lesson::Device(facts) => (facts.second, facts.device),
         };
+        // A lease from long ago may last until now.
+        let is_device = matches!(record.lesson, Lesson::Device(_));
         if let Lesson::Leased(lease) = &record.lesson {
             device.push(lease.what);
         }
+        let device = names(&device);
+        let judged = self
+            .judge
+            .of_tenant(record.tenant)
+            .or_else(|| self.judge.of_clock(second))
+            .or_else(|| self.judge.of_retention(second).filter(|_| is_device))
+            .or_else(|| device.is_empty().then(no_device));
+        let (became, reason) = judged.unwrap_or_else(|| ignored(Ignored::Registry));
         self.add(Explanation {
             line: record.line,
-            became: Became::Ignored(Ignored::Registry),
-            reason: Ignored::Registry.to_string(),
+            became,
+            reason,
             field: None,
             remote: None,
             second: Some(second),
-            device: names(&device),
+            device,
         });
     }
 
     fn refused(&mut self, refusal: Refusal, line: u64, field: Option<&'static str>) {
         self.add(Explanation {
             line,
-            became: Became::Refused(refusal),
+            became: Became::Refused(refusal.code()),
             reason: refusal.to_string(),
             field,
             remote: None,
@@ -202,6 +257,14 @@ impl Sink for Found<'_> {
     fn warned(&mut self, _: Warning, _: u64) {
         // It is told with the counts of a whole input.
     }
+}
+
+fn ignored(why: Ignored) -> Verdict {
+    (Became::Ignored(why.code()), why.to_string())
+}
+
+fn no_device() -> Verdict {
+    (Became::Refused(Refusal::NoDevice.code()), Refusal::NoDevice.to_string())
 }
 
 /// As they are kept: a host name without a domain is none of a domain, however the field was called.

@@ -55,6 +55,43 @@ fn the_first_records_are_explained_and_not_taken() {
     place.run(["ingest", "--explain", "/nowhere/at/all"]).ends(2);
 }
 
+/// What is explained of a record is what it counts as when it is taken in.
+#[test]
+fn the_clock_retention_and_tenants_are_explained_too() {
+    let ours = "c7e3c0a4-1d2b-4e5f-8a9b-0c1d2e3f4a5b";
+    let of_tenant = |tenant: &str| {
+        let record: Value = serde_json::from_str(&mde(now(), "a1", "pc-1", "198.51.100.20")).expect("JSON");
+        let mut record = record;
+        record["tenantId"] = json!(tenant);
+        format!("{record}\n")
+    };
+    let log = [
+        mde(now().plus(4_000), "a1", "pc-1", "198.51.100.20"),
+        mde(now().minus(40 * 86_400), "a1", "pc-1", "198.51.100.20"),
+        of_tenant(ours),
+        of_tenant("11111111-2222-4333-8444-555555555555"),
+    ];
+    let place = Place::new();
+    let path = place.write("events.json", log.concat());
+    let path = path.to_str().expect("UTF-8");
+    let codes = |more: &[&str]| -> Vec<Value> {
+        let explained = ["ingest", "--explain", "--json", path];
+        let explained = place.run(explained.iter().chain(more)).ends(0).json();
+        explained[0]["records"].as_array().expect("a list").iter().map(|it| it["code"].clone()).collect()
+    };
+    // Of nobody's organisation the clock alone can be told.
+    assert_eq!(codes(&[]), [json!("in_future"), Value::Null, Value::Null, Value::Null]);
+    place.run(["init", "--organisation-name", "ours"]).ends(0);
+    place.run(["org", "add", "theirs", "--source-tenants", "11111111-2222-4333-8444-555555555555"]).ends(0);
+    let whose = ["--organisation", "ours"];
+    assert_eq!(codes(&whose), [json!("in_future"), json!("too_old"), Value::Null, json!("foreign_tenant")]);
+    let shown = place.run(["ingest", "--explain", path, "--organisation", "ours"]).ends(0).stdout;
+    assert!(shown.contains("ahead of this machine's clock") && shown.contains("are kept"), "{shown}");
+    let taken = place.run(["ingest", "--json", path, "--organisation", "ours"]).ends(0).json();
+    assert_eq!((&taken["sighted"], &taken["ignored"]), (&json!(1), &json!({ "too_old": 1 })));
+    assert_eq!(taken["refused"], json!({ "in_future": 1, "foreign_tenant": 1 }));
+}
+
 /// The time that a record of ours says, as answers say it.
 fn now_of(record: &str) -> String {
     let record: Value = serde_json::from_str(record).expect("JSON");
