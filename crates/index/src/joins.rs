@@ -180,16 +180,21 @@ impl Timeline {
     }
 }
 
-/// Follows joins to their end; `next_of` says where one leads.
+/// Follows joins to their end; `next_of` says where one leads. Cost: a step for each join, and up to two rounds more in a circle: what
+/// is met again is looked for at one place alone, which moves on after 1, 2, 4 … steps (Brent's way), so a long chain of merges is no
+/// more than long.
 pub(crate) fn walk<E>(id: u32, mut next_of: impl FnMut(u32) -> Result<Option<u32>, E>) -> Result<Path, E> {
     let mut path = vec![id];
-    let mut current = id;
+    let (mut current, mut marked, mut reach) = (id, 0, 1);
     while let Some(next) = next_of(current)? {
-        if let Some(start) = path.iter().position(|visited| *visited == next) {
-            return Ok(Path::Circle(path.split_off(start)));
+        if path.get(marked) == Some(&next) {
+            return Ok(Path::Circle(path.split_off(marked)));
         }
         path.push(next);
         current = next;
+        if path.len() > marked + reach {
+            (marked, reach) = (path.len() - 1, reach * 2);
+        }
     }
     Ok(Path::End(current))
 }
@@ -245,6 +250,7 @@ mod tests {
     use crate::names::Entry;
     use proptest::prelude::*;
     use sighting::Identity;
+    use std::collections::BTreeSet;
 
     fn identity(number: u32) -> Identity {
         let (kind, name) = match number % 3 {
@@ -314,6 +320,33 @@ mod tests {
                 prop_assert_eq!(joins.owner(id), anew.owner(id), "{}", id);
                 prop_assert_eq!(joins.joined.contains(id), anew.joined.contains(id), "{}", id);
                 prop_assert_eq!(joins.alone.contains(id), anew.alone.contains(id), "{}", id);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn walks_end_or_find_all_of_a_circle(leads in prop::collection::vec(prop::option::of(0usize..40), 40)) {
+            for start in 0..leads.len() {
+                let mut path = vec![start];
+                let expected = loop {
+                    let Some(next) = leads[*path.last().expect("a start")] else { break None };
+                    if let Some(first) = path.iter().position(|visited| *visited == next) {
+                        break Some(path[first..].iter().map(|id| *id as u32).collect::<BTreeSet<u32>>());
+                    }
+                    path.push(next);
+                };
+                let next_of = |id: u32| Ok::<_, ()>(leads[id as usize].map(|next| next as u32));
+                match walk(start as u32, next_of).expect("nothing fails") {
+                    Path::End(end) => {
+                        prop_assert_eq!((Some(&(end as usize)), &expected), (path.last(), &None));
+                    }
+                    Path::Circle(circle) => {
+                        let found = circle.iter().copied().collect::<BTreeSet<u32>>();
+                        prop_assert_eq!(circle.len(), found.len(), "each once");
+                        prop_assert_eq!(Some(found), expected);
+                    }
+                }
             }
         }
     }
