@@ -41,7 +41,7 @@ pub(crate) fn measure(_: &Given<'_>, results: &mut Results) -> anyhow::Result<()
             Format::SysmonXml | Format::NetFlow => {
                 results.add(name, megabytes, "MB/s", Better::Higher, ("mde", mde / 1e6));
             }
-            _ if sample.is_json() => {
+            format if format.is_json() => {
                 results.add(name, megabytes, "MB/s", Better::Higher, ("6/10 of mde", SHARE * mde / 1e6));
             }
             _ => {
@@ -76,11 +76,6 @@ impl Sample {
         self.records = read(&self.log, self.format, &settings)?;
         self.best = self.best.min(begun_at.elapsed());
         Ok(())
-    }
-
-    /// Lines of conntrack begin with a bracket too.
-    fn is_json(&self) -> bool {
-        matches!(self.log.first(), Some(b'{' | b'[')) && self.format != Format::Conntrack
     }
 
     fn bytes_per_second(&self) -> f64 {

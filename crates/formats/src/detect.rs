@@ -71,6 +71,16 @@ impl Opening {
         self.format
     }
 
+    /// Whether what it is about is read by itself: a document that may go on, or what no format is known of. What comes behind it is
+    /// not to be taken for more of it.
+    pub const fn stands_alone(self) -> bool {
+        self.format.is_none() || self.is_document()
+    }
+
+    const fn is_document(self) -> bool {
+        matches!((self.format, self.shape), (Some(format), Shape::Document) if format.is_json())
+    }
+
     /// Whether every line is read by itself, so that lines of several inputs may stand behind each other.
     pub const fn is_line_by_line(self) -> bool {
         let has_rows_or_blocks = matches!(

@@ -92,6 +92,39 @@ impl Format {
         Format::Csv,
     ];
 
+    /// Whether its records are objects of JSON, and so may lie in lines or in a document.
+    pub const fn is_json(self) -> bool {
+        match self {
+            Format::ZeekJson
+            | Format::Mde
+            | Format::Sysmon
+            | Format::Suricata
+            | Format::Ecs
+            | Format::Ocsf
+            | Format::CrowdStrike
+            | Format::SentinelOne
+            | Format::CarbonBlack
+            | Format::Osquery
+            | Format::AzureFlow
+            | Format::Ndjson => true,
+            Format::ZeekTsv
+            | Format::MdeCsv
+            | Format::SysmonXml
+            | Format::AzureAnalytics
+            | Format::AwsVpc
+            | Format::PanOs
+            | Format::FortiGate
+            | Format::Argus
+            | Format::Conntrack
+            | Format::NetFlow
+            | Format::IscDhcpd
+            | Format::Kea
+            | Format::WindowsDhcp
+            | Format::AddressMap
+            | Format::Csv => false,
+        }
+    }
+
     /// Its name on the command line, in settings and metrics; also the default name of a source.
     pub const fn name(self) -> &'static str {
         match self {

@@ -176,11 +176,11 @@ impl Framer {
         }
     }
 
-    /// With chunks of fewer bytes, for whoever decodes each before the next comes: what was just written is then still at hand. Documents
-    /// and datagrams are cut as ever.
+    /// With chunks of fewer bytes, for whoever decodes each before the next comes: what was just written is then still at hand. What is
+    /// in a document is given out in chunks as large as ever.
     #[must_use]
     pub fn in_chunks_of(self, bytes: usize) -> Framer {
-        let chunk_bytes = bytes.clamp(1, CHUNK_BYTES);
+        let chunk_bytes = bytes.clamp(BOM.len(), CHUNK_BYTES);
         Framer { chunk_bytes, next_cut: chunk_bytes, ..self }
     }
 

@@ -1,5 +1,6 @@
-//! The keys of a JSON record, and the few of its values, by which its format is told: as names to ask for ([`Traits`]), and as a
-//! [`Shape`] that records of one kind have in common, so that what was told of one is known of all. Refuses to hold: formats.
+//! The keys of a JSON record, and the few of its values, by which its format is told: as names to ask for ([`Traits`]), and as an
+//! [`Outline`] that records of one kind have in common, so that what was told of one is known of all. Refuses to hold: the order in
+//! which formats are tried.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,6 +18,8 @@ pub(crate) struct Traits {
     pub(crate) keys: BTreeSet<String>,
     /// What values say.
     said: Said,
+    /// The key at hand, as a path.
+    spare: String,
 }
 
 /// A longer key, or a longer way to one, tells no format.
@@ -210,15 +213,22 @@ impl Traits {
         let Key { path, name, said, .. } = *key;
         // The properties of Defender's envelope are also what a bare record has.
         if path == "properties." {
-            self.keep(name.to_owned());
+            self.keep("", name);
         }
-        self.keep(format!("{path}{name}"));
+        self.keep(path, name);
         self.said.add(said);
     }
 
-    fn keep(&mut self, key: String) {
-        if self.keys.len() < KEYS_MAX {
-            self.keys.insert(key);
+    /// Keeps a key that is new. One that is not, and what comes when there is no room, costs no memory.
+    fn keep(&mut self, path: &str, name: &str) {
+        if self.keys.len() >= KEYS_MAX {
+            return;
+        }
+        self.spare.clear();
+        self.spare.push_str(path);
+        self.spare.push_str(name);
+        if !self.keys.contains(self.spare.as_str()) {
+            self.keys.insert(self.spare.clone());
         }
     }
 
@@ -266,30 +276,30 @@ impl Traits {
     }
 }
 
-/// All that [`Traits`] are made of, as bytes: records of one shape have the same. Cost: one pass over a record and no memory of its
+/// All that [`Traits`] are made of, as bytes: records of one kind have the same. Cost: one pass over a record and no memory of its
 /// own, a tenth of its traits.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Shape(Vec<u8>);
+pub(crate) struct Outline(Vec<u8>);
 
-/// What takes more is a shape that nobody has twice.
-const SHAPE_BYTES_MAX: usize = 16 << 10;
+/// What takes more is an outline that nobody has twice.
+const OUTLINE_BYTES_MAX: usize = 16 << 10;
 
-impl Shape {
-    /// Makes it the shape of a text; false where it cannot be told apart by it: unsound, with escapes, or with very many keys.
+impl Outline {
+    /// Makes it the outline of a text; false where it cannot be told apart by it: unsound, with escapes, or with very many keys.
     pub(crate) fn become_that_of(&mut self, text: &str) -> bool {
         let bytes = &mut self.0;
         bytes.clear();
         let mut is_hidden = false;
         let take = |key: &Key<'_>| {
             is_hidden |= key.said.is_hidden;
-            if bytes.len() <= SHAPE_BYTES_MAX {
+            if bytes.len() <= OUTLINE_BYTES_MAX {
                 bytes.extend_from_slice(key.name.as_bytes());
                 // No name has a quote in it that is not escaped.
                 bytes.extend_from_slice(&[b'"', key.depth, key.said.bits()]);
             }
         };
         let is_plain = each_key(text, take) == Ok(false);
-        is_plain && !is_hidden && bytes.len() <= SHAPE_BYTES_MAX
+        is_plain && !is_hidden && bytes.len() <= OUTLINE_BYTES_MAX
     }
 }
 
@@ -306,7 +316,7 @@ mod tests {
         assert!(traits.has("k1.same") && traits.keys.len() <= 4_096, "{} keys", traits.keys.len());
         let same = format!("[{}]", vec![object(7); 1_000].join(","));
         assert_eq!(Traits::of(&same).expect("sound").keys.len(), 3);
-        assert!(!Shape::default().become_that_of(&text));
+        assert!(!Outline::default().become_that_of(&text));
     }
 
     #[test]
@@ -318,10 +328,10 @@ mod tests {
     }
 
     #[test]
-    fn shapes_tell_records_apart() {
+    fn outlines_tell_records_apart() {
         let of = |text: &str| {
-            let mut shape = Shape::default();
-            shape.become_that_of(text).then_some(shape)
+            let mut outline = Outline::default();
+            outline.become_that_of(text).then_some(outline)
         };
         let check = |same: bool, one: &str, other: &str| {
             let (one, other) = (of(one), of(other));

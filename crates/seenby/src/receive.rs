@@ -23,7 +23,7 @@ use crate::told::{Teller, Told};
 const BATCH_RECORDS_MAX: u64 = 32_768;
 
 /// Bytes that are framed before they are decoded: few enough to be still in the processor's cache then.
-const CHUNK_BYTES: usize = 64 << 10;
+const FRAMED_BYTES: usize = 64 << 10;
 
 /// Batches that are kept for the names that they know, of each organisation and of all.
 const BATCHES_KEPT_EACH: usize = 4;
@@ -324,13 +324,13 @@ impl Push {
     }
 
     fn begin(&mut self, opening: Opening) {
-        let framer = Framer::new(opening, &self.settings.columns).in_chunks_of(CHUNK_BYTES);
+        let framer = Framer::new(opening, &self.settings.columns).in_chunks_of(FRAMED_BYTES);
         self.stage = Stage::Framing(Box::new(framer));
     }
 
     /// Has the documents that follow read so.
     fn turn_to(&mut self, opening: Opening) -> Result<(), TakeError> {
-        if self.opening != Some(opening) {
+        if self.opening != Some(opening) || opening.stands_alone() {
             self.frame(|framer, out| framer.finish(&mut |chunk| out(chunk)))?;
             self.begin(opening);
             self.opening = Some(opening);
@@ -378,14 +378,15 @@ impl Taking for Push {
             head.extend_from_slice(bytes);
             return self.open(false);
         }
-        self.frame(|framer, out| framer.push(bytes, &mut |chunk| out(chunk)))
+        let mut pieces = bytes.chunks(FRAMED_BYTES);
+        pieces.try_for_each(|piece| self.frame(|framer, out| framer.push(piece, &mut |chunk| out(chunk))))
     }
 
     fn document(&mut self, bytes: &[u8], format: Option<&'static str>) -> Result<(), TakeError> {
         self.bytes += bytes.len() as u64;
         let wanted = if self.wanted == Wanted::Detect { wanted(format) } else { self.wanted };
         let (record, opening) = self.recogniser.recognise(bytes, wanted);
-        self.turn_to(opening)?;
+        self.turn_to(opening.of_messages())?;
         self.frame(|framer, out| {
             framer.push(&record, &mut |chunk| out(chunk));
             framer.push(b"\n", &mut |chunk| out(chunk));

@@ -297,8 +297,13 @@ fn show_networks(settings: &RegistrySettings, context: &mut Context) -> Outcome 
         )?;
         return Ok(Exit::Done);
     }
-    for (what, list) in [("One machine at a time:", unique), ("NAT gateways:", nat)] {
-        let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+    let of_all = [texts(&context.settings.unique_networks), texts(&context.settings.store.nat_gateways)];
+    let both = [("One machine at a time:", unique), ("NAT gateways:", nat)];
+    for ((what, list), of_all) in both.into_iter().zip(of_all) {
+        let mut list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+        if !of_all.is_empty() {
+            list.push_str(&format!("; in every organisation, by the settings: {}", of_all.join(", ")));
+        }
         context.output.line(format!("{what:<23}{list}"))?;
     }
     Ok(Exit::Done)

@@ -145,6 +145,47 @@ fn one_bad_event_loses_no_other() {
 }
 
 #[test]
+fn a_document_is_no_part_of_the_one_before() {
+    let place = Place::new();
+    let flows = add(&place, &["flows", "--format", "suricata"]);
+    let rows = add(&place, &["rows", "--format", "csv"]);
+    let any = add(&place, &["any"]);
+    let server = place.serve();
+    let now = now();
+    let flow = |device: &str| {
+        let flow = json!({ "start": now.to_string(), "pkts_toclient": 8, "state": "closed" });
+        json!({
+            "timestamp": now.to_string(),
+            "event_type": "flow",
+            "src_ip": device,
+            "dest_ip": "198.51.100.20",
+            "proto": "TCP",
+            "flow": flow,
+            "tcp": { "syn": true, "ack": true },
+        })
+        .to_string()
+    };
+    // One was cut; those behind it are sound.
+    let lists =
+        ["[{\"event_type\":\"flow\",\"x\":".to_owned(), format!("[{}]", flow("10.1.2.3")), flow("10.1.2.4")];
+    let bulk: String = lists.iter().map(|list| format!("{{\"create\":{{}}}}\n{list}\n")).collect();
+    assert_eq!(send(&server, &flows, "/_bulk", bulk).0, 200);
+    assert_eq!(place.stats("198.51.100.20").0, 2);
+    // The header holds for every row, also behind one that begins like a list.
+    let row = |device: &str| csv(now, device, "198.51.100.21").trim_end().to_owned();
+    let events = ["time,device,ip".to_owned(), format!("[{}", row("pc-1")), row("pc-2"), row("pc-3")];
+    let events: String = events.iter().map(|event| json!({ "event": event }).to_string()).collect();
+    assert_eq!(send(&server, &rows, "/services/collector/event", events).0, 200);
+    assert_eq!(place.stats("198.51.100.21").0, 2);
+    // And a row behind a prose that has a header in it has none.
+    let events = ["note:\ntime,device,ip".to_owned(), csv(now, "pc-4", "198.51.100.22")];
+    let events: String = events.iter().map(|event| json!({ "event": event }).to_string()).collect();
+    assert_eq!(send(&server, &any, "/services/collector/event", events).0, 200);
+    place.run(["stats", "198.51.100.22"]).ends(1);
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
 fn a_manager_sees_what_each_source_told() {
     let place = Place::new();
     let (edge, _) = (add(&place, &["edge"]), add(&place, &["silent"]));
