@@ -346,6 +346,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Whether the value here is an object or an array.
+    #[inline(always)]
+    pub(crate) fn is_before_container(&mut self) -> bool {
+        matches!(self.token(), b'{' | b'[')
+    }
+
     /// Skips the rest of a container that was just entered.
     pub(crate) fn leave(&mut self, entered: Value<'a>) -> Result<(), Refusal> {
         match entered {

@@ -63,9 +63,6 @@ struct Said {
 
 impl Said {
     fn by_text(name: &str, raw: Raw<'_>) -> Said {
-        if !may_be_telling(name) {
-            return Said::default();
-        }
         let is_category = name == "category";
         let is_writer = WRITER_KEYS.contains(&name.rsplit('.').next().unwrap_or(name));
         if !is_category && !is_writer {
@@ -145,6 +142,11 @@ impl<F: FnMut(&Key<'_>)> Walk<F> {
     fn key(&mut self, scanner: &mut Scanner<'_>, name: &str) -> Result<(), Refusal> {
         // No format has keys of such length, and to repeat one for each key below it would take any memory.
         if name.len() > KEY_BYTES_MAX || self.path.len() > KEY_BYTES_MAX {
+            return scanner.skip();
+        }
+        // Nearly every key: it is there, and what it says does not matter.
+        if !may_be_telling(name) && !scanner.is_before_container() {
+            self.seen(name, Said::default());
             return scanner.skip();
         }
         match scanner.value()? {

@@ -82,6 +82,11 @@ impl House {
         Ok(house)
     }
 
+    /// Whether there is a data folder at a path; opening what is none makes one.
+    pub(crate) fn exists(path: &Path) -> bool {
+        DataFolder::exists(path)
+    }
+
     /// Opens a folder in which there may be no organisation yet.
     pub(crate) fn reach(path: &Path, options: &Options) -> Result<House, Failure> {
         wait(path, |waited| match open_folder(path, options) {

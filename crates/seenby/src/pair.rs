@@ -22,7 +22,7 @@ pub(crate) const FOLDER: &str = "tls";
 pub(crate) const CA_KEY: &str = "ca.key";
 /// How often the files are looked at. A change is taken up once it has held still from one look to the next, because
 /// two files are never replaced at once.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// From how many days before its end a certificate is warned about, once a day.
 const DAYS_WARNED: u32 = 14;
 
@@ -50,18 +50,19 @@ impl Pair {
 
     /// Reads it, to serve with.
     pub(crate) fn open(self, sealing: Option<api::SealingKey>) -> Result<Served, Failure> {
-        let state = self.state();
-        let read = self.read(sealing.as_ref()).exit_with(Exit::WrongCommandLine)?;
+        let watch = Watch::new(self);
+        let pair = &watch.pair;
+        let read = pair.read(sealing.as_ref()).exit_with(Exit::WrongCommandLine)?;
         let tls = api::Tls::new(&read.certificate, &read.key)
-            .with_context(|| format!("no TLS with {} and {}", shown(&self.certificate), shown(&self.key)))
+            .with_context(|| format!("no TLS with {} and {}", shown(&pair.certificate), shown(&pair.key)))
             .exit_with(Exit::WrongCommandLine)?;
-        let mut served =
-            Served { pair: self, sealing, tls, state, expires: Gauge::default(), not_after: Second::MAX };
+        let mut served = Served { watch, sealing, tls, expires: Gauge::default(), not_after: Second::MAX };
         served.describe(&read.certificate);
         Ok(served)
     }
 
-    fn read(&self, sealing: Option<&api::SealingKey>) -> anyhow::Result<Texts> {
+    /// What is in the two files, the key in the clear.
+    pub(crate) fn read(&self, sealing: Option<&api::SealingKey>) -> anyhow::Result<Texts> {
         let read = |what: &str, path: &Path| {
             std::fs::read(path).with_context(|| format!("the TLS {what} {} cannot be read", shown(path)))
         };
@@ -81,9 +82,37 @@ pub(crate) fn open_keys_of(data: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// The texts of two PEM files.
-struct Texts {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
+pub(crate) struct Texts {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+}
+
+/// Notices that the files of a pair are others now.
+pub(crate) struct Watch {
+    pub(crate) pair: Pair,
+    /// As they were when they were taken up.
+    taken: State,
+    /// As they were at the last look.
+    last: State,
+}
+
+impl Watch {
+    /// Of files that are about to be read.
+    pub(crate) fn new(pair: Pair) -> Watch {
+        let state = pair.state();
+        Watch { pair, taken: state, last: state }
+    }
+
+    /// Whether they changed since they were taken up, and have held still since the last look; then they count as taken up.
+    pub(crate) fn look(&mut self) -> bool {
+        let now = self.pair.state();
+        let holds_still = std::mem::replace(&mut self.last, now) == now;
+        let is_news = holds_still && now != self.taken;
+        if is_news {
+            self.taken = now;
+        }
+        is_news
+    }
 }
 
 /// What changes when a file is written or replaced: device, inode, length, seconds and nanoseconds of its last change.
@@ -101,12 +130,11 @@ pub(crate) fn of_file(path: &Path) -> Option<OfFile> {
 
 /// A pair that a server speaks TLS with.
 pub(crate) struct Served {
-    pair: Pair,
+    watch: Watch,
     /// The operator's key, under which that of the certificate may be encrypted.
     sealing: Option<api::SealingKey>,
     /// What the listener uses; it is exchanged here.
     pub(crate) tls: api::Tls,
-    state: State,
     expires: Gauge<i64, AtomicI64>,
     not_after: Second,
 }
@@ -126,17 +154,14 @@ impl Served {
     /// Takes up changes of the files, for ever. What cannot be used is logged once, and the old pair is served on.
     pub(crate) async fn follow(mut self) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
-        let (mut last, mut warned) = (self.state, None);
+        let mut warned = None;
         loop {
             looks.tick().await;
             warned = self.warn(warned);
-            let now = self.pair.state();
-            let holds_still = std::mem::replace(&mut last, now) == now;
-            if !holds_still || now == self.state {
+            if !self.watch.look() {
                 continue;
             }
-            self.state = now;
-            let certificate = shown(&self.pair.certificate);
+            let certificate = shown(&self.watch.pair.certificate);
             match self.exchange() {
                 Ok(()) => {
                     tracing::info!(%certificate, expires = %self.not_after, "the TLS certificate was exchanged");
@@ -149,7 +174,7 @@ impl Served {
     }
 
     fn exchange(&mut self) -> anyhow::Result<()> {
-        let read = self.pair.read(self.sealing.as_ref())?;
+        let read = self.watch.pair.read(self.sealing.as_ref())?;
         self.tls.exchange(&read.certificate, &read.key)?;
         self.describe(&read.certificate);
         Ok(())
@@ -169,7 +194,7 @@ impl Served {
             return None;
         }
         if warned != Some(left) {
-            let certificate = shown(&self.pair.certificate);
+            let certificate = shown(&self.watch.pair.certificate);
             tracing::warn!(%certificate, expires = %self.not_after, "the TLS certificate expires soon, or has expired; renew it");
         }
         Some(left)

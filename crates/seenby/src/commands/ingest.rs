@@ -118,8 +118,7 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
         threads: context.settings.ingest_threads,
     };
     // Explaining makes no folder.
-    let is_there = data_dir.exists();
-    if args.explain && !is_there {
+    if args.explain && !House::exists(&data_dir) {
         let judge = Judge { now: clock::now(), rules: None };
         return explain(&inputs, &plan, &judge, &mut context);
     }

@@ -349,7 +349,7 @@ impl Open {
         let retaining = tokio::spawn(retain(house.store.clone(), house.directory.clone()));
         let keeping = tokio::spawn(keep_grants(state.clone()));
         let tending = tokio::spawn(tend(state.clone(), house.directory.clone()));
-        let sources = Sources::start(sources, &house.store, &house.directory, &house.path)?;
+        let sources = Sources::start(sources, &house.store, &house.directory, &house.path, sealing)?;
         told.follow(sources.statuses());
         Ok(Open { house, state: state.clone(), sources, controlled, retaining, keeping, tending })
     }

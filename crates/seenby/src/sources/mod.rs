@@ -48,12 +48,13 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Begins to read. Called on a runtime.
+    /// Begins to read. Called on a runtime. The operator's key is that under which keys of certificates may be encrypted.
     pub(crate) fn start(
         sources: &[Source],
         store: &AnyStore,
         directory: &AnyDirectory,
         data: &Path,
+        sealing: Option<&api::SealingKey>,
     ) -> anyhow::Result<Sources> {
         let (stop, stopped) = bounded(0);
         let around = Around {
@@ -68,7 +69,7 @@ impl Sources {
             let status = Arc::new(Status::new(&source));
             begun.statuses.push(Arc::clone(&status));
             let mut feed = Feed::new(Arc::clone(&source), status, around.clone());
-            let data = data.to_owned();
+            let (data, sealing) = (data.to_owned(), sealing.cloned());
             tracing::info!(source = %name(&source.name), "a source is read");
             let thread = std::thread::Builder::new().name(format!("source-{number}"));
             let run = move || {
@@ -78,7 +79,7 @@ impl Sources {
                 feed.introduce();
                 match &source.from {
                     From::Files(files) => folder::follow(feed, files, &data),
-                    From::Syslog(listener) => syslog::listen(feed, listener),
+                    From::Syslog(listener) => syslog::listen(feed, listener, sealing.as_ref()),
                     From::NetFlow(address) => netflow::listen(feed, *address),
                     From::Kafka(topics) => kafka::consume(feed, topics, &data),
                     From::Nats(stream) => nats::consume(feed, stream),

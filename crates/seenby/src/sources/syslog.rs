@@ -29,7 +29,7 @@ use super::messages::{Framed, Messages};
 use super::settings::{Syslog, Transport};
 use super::udp;
 use crate::ingest::Reading;
-use crate::pair::Pair;
+use crate::pair::{LOOK_EVERY, Pair, Watch};
 
 /// Connections of one listener.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -64,15 +64,15 @@ enum Came {
 }
 
 /// Listens until the server stops.
-pub(super) fn listen(mut feed: Feed, settings: &Syslog) {
+pub(super) fn listen(mut feed: Feed, settings: &Syslog, sealing: Option<&api::SealingKey>) {
     // A server that stops is the only end.
-    let Stopped = run(&mut feed, settings);
+    let Stopped = run(&mut feed, settings, sealing);
     let _ = feed.commit();
 }
 
-fn run(feed: &mut Feed, settings: &Syslog) -> Stopped {
+fn run(feed: &mut Feed, settings: &Syslog, sealing: Option<&api::SealingKey>) -> Stopped {
     loop {
-        match feed.runtime().block_on(Listener::bind(settings)) {
+        match feed.runtime().block_on(Listener::bind(settings, sealing)) {
             Ok(listener) => {
                 feed.is_well();
                 let address = listener.address;
@@ -110,7 +110,7 @@ impl Drop for Listener {
 }
 
 impl Listener {
-    async fn bind(settings: &Syslog) -> anyhow::Result<Listener> {
+    async fn bind(settings: &Syslog, sealing: Option<&api::SealingKey>) -> anyhow::Result<Listener> {
         let (sender, came) = mpsc::channel(WAITING_MAX);
         let is_udp = settings.transport == Transport::Udp;
         let (address, task) = match &settings.transport {
@@ -124,22 +124,55 @@ impl Listener {
                 (listener.local_addr()?, tokio::spawn(connections(listener, None, sender)))
             }
             Transport::Tls(pair) => {
-                let acceptor = acceptor(pair)?;
+                let certificate = Certificate::open(pair.clone(), sealing.cloned())?;
                 let listener = TcpListener::bind(settings.address).await?;
-                (listener.local_addr()?, tokio::spawn(connections(listener, Some(acceptor), sender)))
+                (listener.local_addr()?, tokio::spawn(connections(listener, Some(certificate), sender)))
             }
         };
         Ok(Listener { address, came, task, is_udp })
     }
 }
 
-fn acceptor(pair: &Pair) -> anyhow::Result<TlsAcceptor> {
+/// The certificate of a listener, which is exchanged when its files are others.
+struct Certificate {
+    watch: Watch,
+    sealing: Option<api::SealingKey>,
+    acceptor: TlsAcceptor,
+}
+
+impl Certificate {
+    fn open(pair: Pair, sealing: Option<api::SealingKey>) -> anyhow::Result<Certificate> {
+        let watch = Watch::new(pair);
+        let acceptor = acceptor(&watch.pair, sealing.as_ref())?;
+        Ok(Certificate { watch, sealing, acceptor })
+    }
+
+    /// Takes up files that changed; where they cannot be used, later connections are made with those before.
+    fn look(&mut self) {
+        if !self.watch.look() {
+            return;
+        }
+        let certificate = crate::house::shown(&self.watch.pair.certificate);
+        match acceptor(&self.watch.pair, self.sealing.as_ref()) {
+            Ok(acceptor) => {
+                self.acceptor = acceptor;
+                tracing::info!(%certificate, "the certificate of syslog was exchanged");
+            }
+            Err(error) => {
+                tracing::error!(%certificate, error = %format!("{error:#}"), "the files of syslog's certificate changed and cannot be used; the old one is used on");
+            }
+        }
+    }
+}
+
+fn acceptor(pair: &Pair, sealing: Option<&api::SealingKey>) -> anyhow::Result<TlsAcceptor> {
     let shown = crate::house::shown;
-    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&pair.certificate)
-        .and_then(Iterator::collect)
+    let read = pair.read(sealing)?;
+    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read.certificate)
+        .collect::<Result<_, _>>()
         .with_context(|| format!("{} is no certificate", shown(&pair.certificate)))?;
-    let key =
-        PrivateKeyDer::from_pem_file(&pair.key).with_context(|| format!("{} is no key", shown(&pair.key)))?;
+    let key = PrivateKeyDer::from_pem_slice(&read.key)
+        .with_context(|| format!("{} is no key", shown(&pair.key)))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -161,14 +194,25 @@ async fn datagrams(socket: UdpSocket, sender: mpsc::Sender<Came>) {
     }
 }
 
-async fn connections(listener: TcpListener, acceptor: Option<TlsAcceptor>, sender: mpsc::Sender<Came>) {
+async fn connections(
+    listener: TcpListener,
+    mut certificate: Option<Certificate>,
+    sender: mpsc::Sender<Came>,
+) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut tasks = tokio::task::JoinSet::new();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     for number in 0.. {
         // Those that there is no room for wait to be accepted.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         while tasks.try_join_next().is_some() {}
-        let (stream, peer) = match listener.accept().await {
+        let accepted = loop {
+            tokio::select! {
+                accepted = listener.accept() => break accepted,
+                _ = looks.tick() => certificate.iter_mut().for_each(Certificate::look),
+            }
+        };
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "a connection of syslog was not accepted");
@@ -177,7 +221,8 @@ async fn connections(listener: TcpListener, acceptor: Option<TlsAcceptor>, sende
             }
         };
         let from = Sender::Connection(number, peer.ip());
-        let (acceptor, sender, room) = (acceptor.clone(), sender.clone(), Arc::clone(&room));
+        let acceptor = certificate.as_ref().map(|certificate| certificate.acceptor.clone());
+        let (sender, room) = (sender.clone(), Arc::clone(&room));
         tasks.spawn(async move {
             let _permit = permit;
             match acceptor {

@@ -49,6 +49,9 @@ fn the_first_records_are_explained_and_not_taken() {
     assert!(shown.contains("the device accepted the connection") && shown.contains("(RemoteIP)"), "{shown}");
     assert!(shown.contains("(ActionType)"), "{shown}");
     assert!(!place.data.exists(), "no folder was made for it");
+    std::fs::create_dir(&place.data).expect("an empty folder");
+    place.run(["ingest", "--explain", path]).ends(0);
+    assert!(place.data.read_dir().expect("a folder").next().is_none(), "nothing was put into an empty one");
     let prose = place.write("prose.txt", "Lorem ipsum.\n");
     let shown = place.run(["ingest".as_ref(), "--explain".as_ref(), prose.as_os_str()]).ends(0).stdout;
     assert!(shown.contains("no format that is known"), "{shown}");

@@ -336,6 +336,11 @@ impl Reading {
 
     /// Starts it, or starts it again.
     pub(crate) fn serve(&self) -> Server {
+        self.serve_with(&[])
+    }
+
+    /// The same with something in its environment.
+    pub(crate) fn serve_with(&self, environment: &[(&str, &Path)]) -> Server {
         let mut command = self.place.command([
             "serve",
             "--no-tls",
@@ -344,7 +349,8 @@ impl Reading {
             "--operator-listen",
             "127.0.0.1:0",
         ]);
-        Server::start_logged(command.arg("--settings").arg(&self.settings), &self.log)
+        command.envs(environment.iter().copied()).arg("--settings").arg(&self.settings);
+        Server::start_logged(&mut command, &self.log)
     }
 
     /// Where it listens, by what its log says first about a listener.

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::net::{TcpStream, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -77,6 +78,71 @@ fn streams_in_both_framings() {
     assert_eq!(listening.server.stop(), 0);
 }
 
+/// A connection of a client that trusts one authority. The handshake is made when something is sent.
+fn secured(address: &str, authority: &Path) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    let mut trusted = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authority).expect("PEM") {
+        trusted.add(certificate.expect("PEM")).expect("a certificate");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = rustls::ClientConnection::new(Arc::new(config), name).expect("a connection");
+    rustls::StreamOwned::new(connection, TcpStream::connect(address).expect("it listens"))
+}
+
+#[test]
+fn a_certificate_is_exchanged_while_it_listens() {
+    let (place, other) = (Place::new(), Place::new());
+    // Its key is encrypted under the operator's.
+    let key_file = place.root.path().join("operator.key");
+    place.run(["key".as_ref(), "new-file".as_ref(), key_file.as_os_str()]).ends(0);
+    let sealed = |place: &Place| {
+        for arguments in [vec!["init"], vec!["tls", "init"]] {
+            let mut command = place.command(arguments);
+            command.env("SEENBY_KEY_FILE", &key_file);
+            crate::support::Run::of(&mut command).ends(0);
+        }
+        place.data.join("tls")
+    };
+    let (tls, others) = (sealed(&place), sealed(&other));
+    let settings = format!(
+        "syslog = 'tls://127.0.0.1:0'\ncertificate = '{}'\nkey = '{}'",
+        tls.join("server.pem").display(),
+        tls.join("server.key").display()
+    );
+    let reading = Reading::new(place, &settings);
+    let server = reading.serve_with(&[("SEENBY_KEY_FILE", &key_file)]);
+    let address = reading.address("syslog is listened for");
+    let first = tls.join("first.pem");
+    std::fs::copy(tls.join("ca.pem"), &first).expect("copied");
+    let send = |authority: &Path, device: &str| {
+        let mut stream = secured(&address, authority);
+        let line = format!("{}\n", record(device, "198.51.100.1"));
+        stream.write_all(line.as_bytes()).and_then(|()| stream.flush())
+    };
+    send(&first, "pc-1").expect("it is trusted");
+    reading.comes("198.51.100.1", 1);
+    for name in ["server.pem", "server.key"] {
+        std::fs::copy(others.join(name), tls.join(name)).expect("copied");
+    }
+    until("the other certificate", || send(&others.join("ca.pem"), "pc-2").is_ok());
+    reading.comes("198.51.100.1", 2);
+    assert!(send(&first, "pc-3").is_err(), "the first one is gone");
+    // What cannot be used changes nothing.
+    std::fs::write(tls.join("server.pem"), "no certificate").expect("written");
+    let said =
+        || std::fs::read_to_string(&reading.log).expect("text").contains("cannot be used; the old one");
+    until("a word", said);
+    send(&others.join("ca.pem"), "pc-4").expect("it is trusted still");
+    reading.comes("198.51.100.1", 3);
+    assert_eq!(server.stop(), 0);
+}
+
 #[test]
 fn over_tls() {
     let place = Place::new();
@@ -89,20 +155,7 @@ fn over_tls() {
         tls.join("server.key").display()
     );
     let listening = listen(place, &settings);
-    let mut trusted = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(tls.join("ca.pem")).expect("PEM") {
-        trusted.add(certificate.expect("PEM")).expect("a certificate");
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(trusted)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connection = rustls::ClientConnection::new(Arc::new(config), name).expect("a connection");
-    let socket = TcpStream::connect(&listening.address).expect("it listens");
-    let mut stream = rustls::StreamOwned::new(connection, socket);
+    let mut stream = secured(&listening.address, &tls.join("ca.pem"));
     let message = rfc5424(&record("pc-1", "198.51.100.1"));
     stream.write_all(format!("{} {message}", message.len()).as_bytes()).expect("it reads");
     stream.flush().expect("it reads");
