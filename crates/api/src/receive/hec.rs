@@ -37,6 +37,8 @@ pub(super) const UPLOADS: [&str; 5] = [EVENT[0], EVENT[1], EVENT[2], RAW[0], RAW
 const EVENTS_BYTES_MAX: u64 = 256 << 20;
 /// The longest event, as everywhere.
 const EVENT_BYTES_MAX: usize = 16 << 20;
+/// Fewer bytes are not looked at for the end of an event, but at the end of the body.
+const LOOKED_AT_MIN: usize = 4 << 10;
 /// The longest question for acknowledgements, in bytes, and how many channels of a source are remembered.
 const ACKS_BYTES_MAX: usize = 1 << 20;
 const CHANNELS_MAX: usize = 256;
@@ -345,21 +347,27 @@ impl Events {
 }
 
 impl Envelope for Events {
-    fn push(&mut self, bytes: &[u8], taking: &mut dyn Taking) -> Result<(), Stop> {
-        if self.begun.is_empty() {
-            let taken = self.whole(bytes, taking)?;
-            self.begun.extend_from_slice(&bytes[taken..]);
-            self.looked_at_from = self.begun.len() * 2;
-            return Ok(());
+    fn push(&mut self, mut bytes: &[u8], taking: &mut dyn Taking) -> Result<(), Stop> {
+        while !self.begun.is_empty() {
+            // As much as a look needs: what is behind an event that was begun is read from where it lies.
+            let wanted = bytes.len().min(self.looked_at_from.saturating_sub(self.begun.len()));
+            self.begun.extend_from_slice(&bytes[..wanted]);
+            if self.begun.len() < self.looked_at_from {
+                return Ok(());
+            }
+            let unread = self.look(taking)?;
+            if unread > EVENT_BYTES_MAX {
+                return Err(self.malformed("An event is longer than 16 MiB", 6));
+            }
+            let is_whole = unread <= wanted;
+            bytes = &bytes[if is_whole { wanted - unread } else { wanted }..];
+            if is_whole {
+                self.begun.clear();
+            }
         }
-        self.begun.extend_from_slice(bytes);
-        if self.begun.len() < self.looked_at_from {
-            return Ok(());
-        }
-        self.look(taking)?;
-        if self.begun.len() > EVENT_BYTES_MAX {
-            return Err(self.malformed("An event is longer than 16 MiB", 6));
-        }
+        let taken = self.whole(bytes, taking)?;
+        self.begun.extend_from_slice(&bytes[taken..]);
+        self.look_later();
         Ok(())
     }
 
@@ -371,12 +379,18 @@ impl Envelope for Events {
 }
 
 impl Events {
-    fn look(&mut self, taking: &mut dyn Taking) -> Result<(), Stop> {
+    /// Takes the whole events of what was begun; how many bytes of it are not read.
+    fn look(&mut self, taking: &mut dyn Taking) -> Result<usize, Stop> {
         let mut begun = std::mem::take(&mut self.begun);
         let taken = self.whole(&begun, taking)?;
         begun.drain(..taken);
-        self.looked_at_from = begun.len() * 2;
         self.begun = begun;
-        Ok(())
+        self.look_later();
+        Ok(self.begun.len())
+    }
+
+    /// When there is twice as much of it: however small the pieces are in which an event comes, it is not read too often.
+    fn look_later(&mut self) {
+        self.looked_at_from = (self.begun.len() * 2).max(LOOKED_AT_MIN);
     }
 }
