@@ -71,10 +71,45 @@ impl Opening {
         self.format
     }
 
-    /// Whether what it is about is read by itself: a document that may go on, or what no format is known of. What comes behind it is
-    /// not to be taken for more of it.
+    /// Whether what it is about is read by itself: a document that may go on, what no format is known of, or rows that were known by a
+    /// header of their own. What comes behind it is not to be taken for more of it.
     pub const fn stands_alone(self) -> bool {
-        self.format.is_none() || self.is_document()
+        self.format.is_none() || self.is_document() || self.has_own_header()
+    }
+
+    const fn has_own_header(self) -> bool {
+        let has_header = matches!(
+            self.format,
+            Some(
+                Format::Csv
+                    | Format::MdeCsv
+                    | Format::Argus
+                    | Format::AzureAnalytics
+                    | Format::Kea
+                    | Format::AddressMap
+                    | Format::AwsVpc
+            )
+        );
+        has_header && matches!(self.wanted, Wanted::Detect)
+    }
+
+    /// Whether a message ends within a row, because a quote is open. What comes behind it is not to close that.
+    pub fn is_left_open(self, message: &[u8]) -> bool {
+        self.has_quotes() && memchr::memchr_iter(b'"', message).count() % 2 == 1
+    }
+
+    const fn has_quotes(self) -> bool {
+        matches!(
+            self.format,
+            Some(
+                Format::Csv
+                    | Format::MdeCsv
+                    | Format::Argus
+                    | Format::AzureAnalytics
+                    | Format::Kea
+                    | Format::AddressMap
+            )
+        )
     }
 
     const fn is_document(self) -> bool {

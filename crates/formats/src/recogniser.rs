@@ -37,8 +37,8 @@ impl Recogniser {
     }
 
     /// What is to be read of a message, and how: all of it, or the line that a shipper put whole into it. Cost: next to nothing where
-    /// the format is wanted, else a pass over an object that looks like one before, and ten times that over any other; no more than
-    /// [`HEAD_BYTES`] of a message are looked at.
+    /// the format is wanted, else a pass over an object that looks like one before, and ten times that over any other; of a long
+    /// one no more than [`HEAD_BYTES`] are looked at for its format.
     pub fn recognise<'a>(&mut self, message: &'a [u8], wanted: Wanted) -> (Cow<'a, [u8]>, Opening) {
         if self.search.wanted() != wanted {
             self.search = Search::new(wanted, &self.columns);

@@ -29,7 +29,8 @@ struct Values<'a> {
     state: Value<'a>,
     local: Value<'a>,
     mac: Value<'a>,
-    lease: LeaseValues<'a>,
+    /// Once there is one: connections, which are nearly all, make no room for it.
+    lease: Option<Box<LeaseValues<'a>>>,
 }
 
 /// The values of one record of dhcp.log.
@@ -42,6 +43,26 @@ struct LeaseValues<'a> {
     assigned: Value<'a>,
     seconds: Value<'a>,
     messages: Messages,
+}
+
+impl<'a> LeaseValues<'a> {
+    fn are_escaped(&self) -> bool {
+        let values = [self.client, self.mac, self.host, self.fqdn, self.assigned, self.seconds];
+        values.iter().any(Value::is_escaped)
+    }
+
+    fn read_messages(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let value = scanner.value()?;
+        if value != Value::Array {
+            return Ok(scanner.leave(value)?);
+        }
+        let mut more = scanner.first_element()?;
+        while more {
+            self.messages.add(scanner.scalar()?.plain().unwrap_or_default());
+            more = scanner.next_element()?;
+        }
+        Ok(())
+    }
 }
 
 /// One record.
@@ -78,16 +99,26 @@ impl<'a> Values<'a> {
                 "orig_l2_addr" => self.mac = scanner.scalar()?,
                 "_path" | "@stream" => self.path = scanner.scalar()?,
                 "id" => self.read_id(scanner)?,
-                "client_addr" => self.lease.client = scanner.scalar()?,
-                "mac" => self.lease.mac = scanner.scalar()?,
-                "host_name" => self.lease.host = scanner.scalar()?,
-                "client_fqdn" => self.lease.fqdn = scanner.scalar()?,
-                "assigned_addr" | "assigned_ip" => self.lease.assigned = scanner.scalar()?,
-                "lease_time" => self.lease.seconds = scanner.scalar()?,
-                "msg_types" => self.read_messages(scanner)?,
+                "client_addr" | "mac" | "host_name" | "client_fqdn" | "assigned_addr" | "assigned_ip"
+                | "lease_time" | "msg_types" => self.read_lease(scanner, name)?,
                 _ => scanner.skip()?,
             }
             key = scanner.next_key()?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn read_lease(&mut self, scanner: &mut Scanner<'a>, name: &str) -> Result<(), Fault> {
+        let lease = self.lease.get_or_insert_default();
+        match name {
+            "client_addr" => lease.client = scanner.scalar()?,
+            "mac" => lease.mac = scanner.scalar()?,
+            "host_name" => lease.host = scanner.scalar()?,
+            "client_fqdn" => lease.fqdn = scanner.scalar()?,
+            "assigned_addr" | "assigned_ip" => lease.assigned = scanner.scalar()?,
+            "lease_time" => lease.seconds = scanner.scalar()?,
+            _ => lease.read_messages(scanner)?,
         }
         Ok(())
     }
@@ -109,38 +140,30 @@ impl<'a> Values<'a> {
         Ok(())
     }
 
-    fn read_messages(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
-        let value = scanner.value()?;
-        if value != Value::Array {
-            return Ok(scanner.leave(value)?);
-        }
-        let mut more = scanner.first_element()?;
-        while more {
-            self.lease.messages.add(scanner.scalar()?.plain().unwrap_or_default());
-            more = scanner.next_element()?;
-        }
-        Ok(())
-    }
-
     /// A record of dhcp.log, which says so or has its keys.
     fn is_lease(&self) -> bool {
         let names = |path: &str| path == "dhcp";
         match self.path.plain() {
             Some(path) => names(path),
-            None => !self.lease.assigned.is_absent() && self.originator.is_absent(),
+            None => {
+                let is_assigned = self.lease.as_ref().is_some_and(|lease| !lease.assigned.is_absent());
+                is_assigned && self.originator.is_absent()
+            }
         }
     }
 
     fn conversation(&self) -> Conversation<'a> {
+        let nothing = LeaseValues::default();
+        let lease = self.lease.as_deref().unwrap_or(&nothing);
         Conversation {
             second: self.second(),
-            client: self.lease.client.plain(),
-            mac: self.lease.mac.plain(),
-            host: self.lease.host.plain(),
-            fqdn: self.lease.fqdn.plain(),
-            assigned: self.lease.assigned.plain(),
-            lease_seconds: self.lease.seconds.plain(),
-            messages: self.lease.messages,
+            client: lease.client.plain(),
+            mac: lease.mac.plain(),
+            host: lease.host.plain(),
+            fqdn: lease.fqdn.plain(),
+            assigned: lease.assigned.plain(),
+            lease_seconds: lease.seconds.plain(),
+            messages: lease.messages,
         }
     }
 
@@ -153,7 +176,7 @@ impl<'a> Values<'a> {
             || self.protocol.is_escaped()
             || self.state.is_escaped()
             || self.mac.is_escaped()
-            || self.lease.are_escaped()
+            || self.lease.as_ref().is_some_and(|lease| lease.are_escaped())
     }
 
     fn second(&self) -> Result<Second, Fault> {
@@ -177,12 +200,5 @@ impl<'a> Values<'a> {
             local: self.local.truth(),
             mac: self.mac.plain(),
         }
-    }
-}
-
-impl LeaseValues<'_> {
-    fn are_escaped(&self) -> bool {
-        let values = [self.client, self.mac, self.host, self.fqdn, self.assigned, self.seconds];
-        values.iter().any(Value::is_escaped)
     }
 }

@@ -180,9 +180,9 @@ impl Timeline {
     }
 }
 
-/// Follows joins to their end; `next_of` says where one leads. Cost: a step for each join, and up to two rounds more in a circle: what
-/// is met again is looked for at one place alone, which moves on after 1, 2, 4 … steps (Brent's way), so a long chain of merges is no
-/// more than long.
+/// Follows joins to their end; `next_of` says where one leads. Cost: a step for each join, a few times as many where they end in
+/// a circle: what is met again is looked for at one place alone, which moves on after 1, 2, 4 … steps (Brent's way), so a long chain of
+/// merges is no more than long.
 pub(crate) fn walk<E>(id: u32, mut next_of: impl FnMut(u32) -> Result<Option<u32>, E>) -> Result<Path, E> {
     let mut path = vec![id];
     let (mut current, mut marked, mut reach) = (id, 0, 1);

@@ -32,7 +32,7 @@ const WAIT_UNTOLD_MAX: Duration = Duration::from_secs(1);
 const WAIT_STEP: Duration = Duration::from_millis(20);
 
 /// The organisation that the first command on a missing folder makes.
-const DEFAULT_NAME: &str = "default";
+pub(crate) const DEFAULT_NAME: &str = "default";
 
 /// An opened data folder.
 pub(crate) struct House {

@@ -387,9 +387,13 @@ impl Taking for Push {
         let wanted = if self.wanted == Wanted::Detect { wanted(format) } else { self.wanted };
         let (record, opening) = self.recogniser.recognise(bytes, wanted);
         self.turn_to(opening.of_messages())?;
+        let is_left_open = opening.is_left_open(&record);
         self.frame(|framer, out| {
             framer.push(&record, &mut |chunk| out(chunk));
             framer.push(b"\n", &mut |chunk| out(chunk));
+            if is_left_open {
+                framer.finish(&mut |chunk| out(chunk));
+            }
         })
     }
 

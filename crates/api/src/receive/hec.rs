@@ -316,6 +316,9 @@ impl Events {
         let Some(raw) = event.event.map(RawValue::get).filter(|raw| *raw != "null") else {
             return Err(self.malformed("Event field is required", 12));
         };
+        if raw.len() > EVENT_BYTES_MAX {
+            return Err(self.too_long());
+        }
         let format = event.sourcetype.as_deref().and_then(|sourcetype| self.format(sourcetype));
         let text: Cow<'_, str> = if raw.starts_with('"') {
             serde_json::from_str(raw).map_err(|_| self.malformed("Invalid data format", 6))?
@@ -341,6 +344,10 @@ impl Events {
         self.last.1
     }
 
+    fn too_long(&self) -> Stop {
+        self.malformed("An event is longer than 16 MiB", 6)
+    }
+
     fn malformed(&self, text: &str, code: u8) -> Stop {
         Stop::Malformed { reason: text.to_owned(), code, at: Some(self.events) }
     }
@@ -357,7 +364,7 @@ impl Envelope for Events {
             }
             let unread = self.look(taking)?;
             if unread > EVENT_BYTES_MAX {
-                return Err(self.malformed("An event is longer than 16 MiB", 6));
+                return Err(self.too_long());
             }
             let is_whole = unread <= wanted;
             bytes = &bytes[if is_whole { wanted - unread } else { wanted }..];
@@ -391,6 +398,6 @@ impl Events {
 
     /// When there is twice as much of it: however small the pieces are in which an event comes, it is not read too often.
     fn look_later(&mut self) {
-        self.looked_at_from = (self.begun.len() * 2).max(LOOKED_AT_MIN);
+        self.looked_at_from = (self.begun.len() * 2).clamp(LOOKED_AT_MIN, EVENT_BYTES_MAX + 1);
     }
 }

@@ -10,14 +10,15 @@ use clap::Args;
 use formats::{ColumnMap, Format, Wanted};
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use sighting::{LocalNetworks, Network, Organisation, Retention, SourceName, Store as _, escape};
+use sighting::{
+    Book, LocalNetworks, Network, Organisation, RETENTION_DEFAULT, Retention, SourceName, Store as _, escape,
+};
 
 use super::Context;
-use crate::clock;
 use crate::exit::{Exit, ExitWith as _, Failure, Outcome};
-use crate::house::House;
+use crate::house::{DEFAULT_NAME, House, new_organisation};
 use crate::ingest::{
-    self, Explained, Explanation, Found, Input, Judge, Plan, Progress, Rules, Taken, Tally, WarnedIn,
+    self, Explained, Explanation, Found, Input, Plan, Progress, Rules, Taken, Tally, WarnedIn,
 };
 use crate::output::{self, Output, align_right, counted, grouped, table};
 
@@ -63,7 +64,7 @@ pub(crate) struct IngestArgs {
     time_zone: Option<TimeZone>,
     /// Take nothing in: show what becomes of the first records of each input, and why
     ///
-    /// Where there is a data folder, also whether they are too old for the organisation, or of a foreign tenant.
+    /// That is what would be counted: also whether they are in the future, too old for the organisation, or of a foreign tenant.
     #[arg(long, conflicts_with = "strict")]
     explain: bool,
     /// End with exit code 4 if any record was refused
@@ -117,18 +118,20 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
         source: args.source,
         threads: context.settings.ingest_threads,
     };
-    // Explaining makes no folder.
+    // Explaining makes no folder; taking it in would make one, with an organisation of this retention.
     if args.explain && !House::exists(&data_dir) {
-        let judge = Judge { now: clock::now(), rules: None };
-        return explain(&inputs, &plan, &judge, &mut context);
+        let organisation = new_organisation(DEFAULT_NAME, None, RETENTION_DEFAULT)?;
+        let rules = Rules::new(&organisation, &Book::default());
+        return explain(&inputs, &plan, &rules, &mut context);
     }
     let house = House::open(&data_dir, &context.settings.store).await?;
     let organisation = house.organisation(context.organisation_name()).await?;
     plan.formats.unique_networks.extend(house.store.registry(organisation.id).await?.unique_networks);
     if args.explain {
         let rules = Rules::new(&organisation, &*house.book().await?);
-        let judge = Judge { now: clock::now(), rules: Some(rules) };
-        return explain(&inputs, &plan, &judge, &mut context);
+        // An input may take its time, and nobody is to wait for the folder meanwhile.
+        drop(house);
+        return explain(&inputs, &plan, &rules, &mut context);
     }
     let interrupt = Interrupt::listen();
     let begun_at = Instant::now();
@@ -149,10 +152,10 @@ pub(crate) async fn run(args: IngestArgs, mut context: Context) -> Outcome {
 }
 
 /// Shows what becomes of the first records.
-fn explain(inputs: &[Input], plan: &Plan, judge: &Judge, context: &mut Context) -> Outcome {
+fn explain(inputs: &[Input], plan: &Plan, rules: &Rules, context: &mut Context) -> Outcome {
     let mut all = Vec::new();
     for input in inputs {
-        let explained = ingest::explain(input, plan, judge, EXPLAINED_MAX)
+        let explained = ingest::explain(input, plan, rules, EXPLAINED_MAX)
             .with_context(|| format!("{} cannot be read", escape(&input.name)))
             .exit_with(Exit::Unavailable)?;
         if context.global.json {

@@ -1,5 +1,5 @@
 //! What becomes of the first records of an input, one by one: for whoever connects a feed and asks why something does not count. What
-//! the format makes of them, and the clock; retention and tenants, where there is an organisation. Refuses to hold: the store.
+//! the format makes of them, the clock, and an organisation's retention and tenants. Refuses to hold: the store.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,9 @@ use std::io;
 use formats::{
     Format, Framer, Ignored, Lesson, Mentions, Opened, Passed, Refusal, Settings, Sink, Taught, Warning,
 };
-use sighting::{Identity, Mention, Second};
+use sighting::{Identity, IdentityKind, Mention, Second};
+
+use crate::clock;
 
 use super::batch::{ahead_reason, foreign_reason, latest};
 use super::framing::{Head, read_head};
@@ -68,41 +70,14 @@ impl Became {
     }
 }
 
-/// What decides of a record beside its format.
-#[derive(Clone, Debug)]
-pub(crate) struct Judge {
-    pub(crate) now: Second,
-    /// Of the organisation that would take it, where there is one.
-    pub(crate) rules: Option<Rules>,
-}
-
 /// What a record becomes, and why.
 type Verdict = (Became, String);
 
-impl Judge {
-    /// Where a tenant's record is not ours, whatever is in it.
-    fn of_tenant(&self, tenant: Option<&str>) -> Option<Verdict> {
-        let (tenant, rules) = (tenant?, self.rules.as_ref()?);
-        let is_foreign = rules.is_foreign(tenant);
-        is_foreign.then(|| (Became::Refused("foreign_tenant"), foreign_reason(tenant)))
-    }
-
-    /// Where it is too late for this clock.
-    fn of_clock(&self, second: Second) -> Option<Verdict> {
-        (second > latest(self.now)).then(|| (Became::Refused("in_future"), ahead_reason(second)))
-    }
-
-    /// Where it is older than what is kept.
-    fn of_retention(&self, second: Second) -> Option<Verdict> {
-        let (kept_since, _) = self.rules.as_ref()?.since(self.now);
-        let reason = || format!("it is from before {kept_since}, since when sightings are kept");
-        (second < kept_since).then(|| (Became::Ignored("too_old"), reason()))
-    }
-}
-
 /// Reads the first `most` records of an input.
-pub(crate) fn explain(input: &Input, plan: &Plan, judge: &Judge, most: usize) -> io::Result<Explained> {
-    let found = Found { settings: &plan.formats, judge, format: None, records: Vec::new(), most };
+/// `rules` are those of the organisation that would take it.
+pub(crate) fn explain(input: &Input, plan: &Plan, rules: &Rules, most: usize) -> io::Result<Explained> {
+    let found =
+        Found { settings: &plan.formats, rules, now: clock::now(), format: None, records: Vec::new(), most };
     if let Some(file) = columnar::file(input.path())? {
         return explain_rows(file, plan, found);
     }
@@ -156,7 +131,9 @@ fn explain_rows(file: File, plan: &Plan, mut found: Found<'_>) -> io::Result<Exp
 /// Notes what it is told.
 struct Found<'a> {
     settings: &'a Settings,
-    judge: &'a Judge,
+    rules: &'a Rules,
+    /// Standard input may take its time: each chunk is measured against the clock of its own.
+    now: Second,
     format: Option<Format>,
     records: Vec<Explanation>,
     most: usize,
@@ -164,8 +141,28 @@ struct Found<'a> {
 
 impl Found<'_> {
     fn take(&mut self, chunk: &formats::Chunk) {
+        self.now = clock::now();
         self.format = chunk.format().or(self.format);
         formats::decode(chunk, self.settings, self);
+    }
+
+    /// Where a tenant's record is not ours, whatever is in it.
+    fn of_tenant(&self, tenant: Option<&str>) -> Option<Verdict> {
+        let tenant = tenant?;
+        let is_foreign = self.rules.is_foreign(tenant);
+        is_foreign.then(|| (Became::Refused("foreign_tenant"), foreign_reason(tenant)))
+    }
+
+    /// Where it is too late for this clock.
+    fn of_clock(&self, second: Second) -> Option<Verdict> {
+        (second > latest(self.now)).then(|| (Became::Refused("in_future"), ahead_reason(second)))
+    }
+
+    /// Where it is older than what is kept.
+    fn of_retention(&self, second: Second) -> Option<Verdict> {
+        let (kept_since, _) = self.rules.since(self.now);
+        let reason = || format!("it is from before {kept_since}, since when sightings are kept");
+        (second < kept_since).then(|| (Became::Ignored("too_old"), reason()))
     }
 
     fn add(&mut self, explanation: Explanation) {
@@ -179,10 +176,9 @@ impl Sink for Found<'_> {
     fn opened(&mut self, record: &Opened<'_>) {
         let device = names(&record.device);
         let judged = self
-            .judge
             .of_tenant(record.tenant)
-            .or_else(|| self.judge.of_clock(record.second))
-            .or_else(|| self.judge.of_retention(record.second))
+            .or_else(|| self.of_clock(record.second))
+            .or_else(|| self.of_retention(record.second))
             .or_else(|| device.is_empty().then(no_device));
         let sighted = || (Became::Sighted, "the device opened a connection".to_owned());
         let (became, reason) = judged.unwrap_or_else(sighted);
@@ -199,7 +195,7 @@ impl Sink for Found<'_> {
 
     fn ignored(&mut self, record: &Passed<'_>) {
         let reporter = record.reporter.as_ref();
-        let judged = self.judge.of_tenant(record.tenant);
+        let judged = self.of_tenant(record.tenant);
         let field = self.format.filter(|_| judged.is_none()).and_then(|format| format.decided_by(record.why));
         let (became, reason) = judged.unwrap_or_else(|| ignored(record.why));
         self.add(Explanation {
@@ -214,22 +210,27 @@ impl Sink for Found<'_> {
     }
 
     fn taught(&mut self, record: &Taught<'_>) {
-        let (second, mut device) = match &record.lesson {
-            Lesson::Leased(lease) => (lease.since, lease.holders),
-            Lesson::Device(facts) => (facts.second, facts.device),
+        let (second, device, is_of_some) = match &record.lesson {
+            Lesson::Leased(lease) => {
+                let (mut device, what) = (lease.holders, names(&lease.holders));
+                let is_of_some = what.iter().any(|(kind, _)| *kind != IdentityKind::Address.word());
+                device.push(lease.what);
+                (lease.since, device, is_of_some || lease.free_from.is_some())
+            }
+            Lesson::Device(facts) => {
+                let mut agents = names(&facts.device).into_iter();
+                let is_of_some = agents.any(|(kind, _)| kind == IdentityKind::AgentId.word());
+                (facts.second, facts.device, is_of_some)
+            }
         };
         // A lease from long ago may last until now.
         let is_device = matches!(record.lesson, Lesson::Device(_));
-        if let Lesson::Leased(lease) = &record.lesson {
-            device.push(lease.what);
-        }
-        let device = names(&device);
         let judged = self
-            .judge
             .of_tenant(record.tenant)
-            .or_else(|| self.judge.of_clock(second))
-            .or_else(|| self.judge.of_retention(second).filter(|_| is_device))
-            .or_else(|| device.is_empty().then(no_device));
+            .or_else(|| self.of_clock(second))
+            .or_else(|| self.of_retention(second).filter(|_| is_device))
+            .or_else(|| (!is_of_some).then(no_device));
+        let device = names(&device);
         let (became, reason) = judged.unwrap_or_else(|| ignored(Ignored::Registry));
         self.add(Explanation {
             line: record.line,

@@ -17,7 +17,7 @@ pub(crate) mod words;
 
 pub(crate) use batch::{Filler, Rules};
 pub(crate) use columnar::DAMAGED as DAMAGED_ROWS;
-pub(crate) use explain::{Explained, Explanation, Judge, explain};
+pub(crate) use explain::{Explained, Explanation, explain};
 pub(crate) use framing::UNREADABLE;
 pub(crate) use progress::Progress;
 pub(crate) use source::{Compression, Found, Input, bytes, decompressed, inputs};

@@ -24,7 +24,9 @@ impl Documents {
         message: &[u8],
     ) -> Result<(), Stopped> {
         feed.read(message.len() as u64);
-        let message = message.trim_ascii_end();
+        // Of UTF-16 the last byte may be half a letter.
+        let is_utf16 = message.starts_with(b"\xff\xfe") || message.starts_with(b"\xfe\xff");
+        let message = if is_utf16 { message } else { message.trim_ascii_end() };
         if message.is_empty() {
             return Ok(());
         }

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
 use super::feed::{Feed, Stopped, name};
@@ -202,16 +204,21 @@ async fn connections(
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut tasks = tokio::task::JoinSet::new();
     let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 0.. {
-        // Those that there is no room for wait to be accepted.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         while tasks.try_join_next().is_some() {}
-        let accepted = loop {
+        let mut next = pin!(async {
+            // Those that there is no room for wait to be accepted.
+            let permit = Arc::clone(&room).acquire_owned().await.ok()?;
+            Some((permit, listener.accept().await))
+        });
+        let next = loop {
             tokio::select! {
-                accepted = listener.accept() => break accepted,
+                next = &mut next => break next,
                 _ = looks.tick() => certificate.iter_mut().for_each(Certificate::look),
             }
         };
+        let Some((permit, accepted)) = next else { return };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {

@@ -82,8 +82,9 @@ fn the_clock_retention_and_tenants_are_explained_too() {
         let explained = place.run(explained.iter().chain(more)).ends(0).json();
         explained[0]["records"].as_array().expect("a list").iter().map(|it| it["code"].clone()).collect()
     };
-    // Of nobody's organisation the clock alone can be told.
-    assert_eq!(codes(&[]), [json!("in_future"), Value::Null, Value::Null, Value::Null]);
+    // Where there is no folder, taking it in would make one with an organisation that keeps 30 days.
+    assert_eq!(codes(&[]), [json!("in_future"), json!("too_old"), Value::Null, Value::Null]);
+    assert!(!place.data.exists());
     place.run(["init", "--organisation-name", "ours"]).ends(0);
     place.run(["org", "add", "theirs", "--source-tenants", "11111111-2222-4333-8444-555555555555"]).ends(0);
     let whose = ["--organisation", "ours"];

@@ -182,6 +182,23 @@ fn a_document_is_no_part_of_the_one_before() {
     let events: String = events.iter().map(|event| json!({ "event": event }).to_string()).collect();
     assert_eq!(send(&server, &any, "/services/collector/event", events).0, 200);
     place.run(["stats", "198.51.100.22"]).ends(1);
+    // Each header is that of its own rows, and a quote that is open that of its own row.
+    let events = [
+        format!("time,device,ip\n{now},pc-1,198.51.100.23"),
+        format!("time,ip,device\n{now},198.51.100.23,pc-2"),
+    ];
+    let events: String = events.iter().map(|event| json!({ "event": event }).to_string()).collect();
+    assert_eq!(send(&server, &any, "/services/collector/event", events).0, 200);
+    assert_eq!(place.stats("198.51.100.23").0, 2);
+    let events = [
+        "time,device,ip".to_owned(),
+        format!("{now},\"pc-1,198.51.100.24"),
+        format!("{now},\"pc-2\",198.51.100.24"),
+        format!("{now},pc-3,198.51.100.24"),
+    ];
+    let events: String = events.iter().map(|event| json!({ "event": event }).to_string()).collect();
+    assert_eq!(send(&server, &rows, "/services/collector/event", events).0, 200);
+    assert_eq!(place.stats("198.51.100.24").0, 2);
     assert_eq!(server.stop(), 0);
 }
 
