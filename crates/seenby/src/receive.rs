@@ -261,6 +261,8 @@ struct Push {
     settings: formats::Settings,
     /// What the source says that it sends, or the sender.
     wanted: Wanted,
+    /// What the document before was said to be, and what that means: the next one mostly is too.
+    said: (Option<&'static str>, Wanted),
     recogniser: Recogniser,
     /// How the documents that are framed now are read.
     opening: Option<Opening>,
@@ -285,6 +287,7 @@ impl Push {
             recogniser: Recogniser::new(&settings.columns),
             settings,
             wanted: wanted(source.read_as.format.as_deref().or(format)),
+            said: (None, Wanted::Detect),
             opening: None,
             stage: Stage::Head(Vec::new(), 0),
             reading: Arc::new(Reading::new(0, source.name.as_str().to_owned(), Vec::new())),
@@ -384,7 +387,10 @@ impl Taking for Push {
 
     fn document(&mut self, bytes: &[u8], format: Option<&'static str>) -> Result<(), TakeError> {
         self.bytes += bytes.len() as u64;
-        let wanted = if self.wanted == Wanted::Detect { wanted(format) } else { self.wanted };
+        if self.said.0 != format {
+            self.said = (format, wanted(format));
+        }
+        let wanted = if self.wanted == Wanted::Detect { self.said.1 } else { self.wanted };
         let (record, opening) = self.recogniser.recognise(bytes, wanted);
         self.turn_to(opening.of_messages())?;
         let is_left_open = opening.is_left_open(&record);
