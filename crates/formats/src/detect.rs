@@ -78,38 +78,14 @@ impl Opening {
     }
 
     const fn has_own_header(self) -> bool {
-        let has_header = matches!(
-            self.format,
-            Some(
-                Format::Csv
-                    | Format::MdeCsv
-                    | Format::Argus
-                    | Format::AzureAnalytics
-                    | Format::Kea
-                    | Format::AddressMap
-                    | Format::AwsVpc
-            )
-        );
+        let has_header =
+            matches!(self.format, Some(format) if format.is_csv() || matches!(format, Format::AwsVpc));
         has_header && matches!(self.wanted, Wanted::Detect)
     }
 
     /// Whether a message ends within a row, because a quote is open. What comes behind it is not to close that.
     pub fn is_left_open(self, message: &[u8]) -> bool {
-        self.has_quotes() && memchr::memchr_iter(b'"', message).count() % 2 == 1
-    }
-
-    const fn has_quotes(self) -> bool {
-        matches!(
-            self.format,
-            Some(
-                Format::Csv
-                    | Format::MdeCsv
-                    | Format::Argus
-                    | Format::AzureAnalytics
-                    | Format::Kea
-                    | Format::AddressMap
-            )
-        )
+        self.format.is_some_and(Format::is_csv) && memchr::memchr_iter(b'"', message).count() % 2 == 1
     }
 
     const fn is_document(self) -> bool {
@@ -118,23 +94,16 @@ impl Opening {
 
     /// Whether every line is read by itself, so that lines of several inputs may stand behind each other.
     pub const fn is_line_by_line(self) -> bool {
+        let Some(format) = self.format else { return false };
         let has_rows_or_blocks = matches!(
-            self.format,
-            None | Some(
-                Format::ZeekTsv
-                    | Format::MdeCsv
-                    | Format::SysmonXml
-                    | Format::AzureAnalytics
-                    | Format::AwsVpc
-                    | Format::Argus
-                    | Format::NetFlow
-                    | Format::IscDhcpd
-                    | Format::Kea
-                    | Format::WindowsDhcp
-                    | Format::AddressMap
-                    | Format::Csv
-            )
-        );
+            format,
+            Format::ZeekTsv
+                | Format::SysmonXml
+                | Format::AwsVpc
+                | Format::NetFlow
+                | Format::IscDhcpd
+                | Format::WindowsDhcp
+        ) || format.is_csv();
         !has_rows_or_blocks && self.utf16.is_none() && matches!(self.shape, Shape::Lines)
     }
 }

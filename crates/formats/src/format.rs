@@ -125,6 +125,19 @@ impl Format {
         }
     }
 
+    /// Whether its records are rows of CSV under a header, in which a quote may be open over the end of a line.
+    pub(crate) const fn is_csv(self) -> bool {
+        matches!(
+            self,
+            Format::MdeCsv
+                | Format::Csv
+                | Format::Argus
+                | Format::AzureAnalytics
+                | Format::Kea
+                | Format::AddressMap
+        )
+    }
+
     /// Its name on the command line, in settings and metrics; also the default name of a source.
     pub const fn name(self) -> &'static str {
         match self {

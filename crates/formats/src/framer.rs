@@ -96,17 +96,9 @@ impl Frames {
         match (opening.format, opening.shape) {
             (None, Shape::Lines) => Frames::Unknown(Search::new(opening.wanted, columns)),
             (Some(Format::ZeekTsv), _) => Frames::Zeek(ZeekHeader::default()),
-            (
-                Some(
-                    format @ (Format::MdeCsv
-                    | Format::Csv
-                    | Format::Argus
-                    | Format::AzureAnalytics
-                    | Format::Kea
-                    | Format::AddressMap),
-                ),
-                _,
-            ) => Frames::Csv { format, separator: None, layout: None, own: None },
+            (Some(format), _) if format.is_csv() => {
+                Frames::Csv { format, separator: None, layout: None, own: None }
+            }
             (Some(format @ Format::IscDhcpd), _) => Frames::Blocks(format),
             (Some(format @ Format::AwsVpc), _) => {
                 let own = columns.aws_vpc.clone().map(Box::new);
